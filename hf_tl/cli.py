@@ -1,0 +1,460 @@
+"""The command line: typer parses, and a command imports the one function it needs when it runs.
+
+Exit codes: 0 done, 1 a fault in hf_tl or below, 2 the user's input, 3 stopped on request, 4 the Hub.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_tl import __version__
+from hf_tl.console import check_rows_file, is_main_process, plain, say, shorten, show, table, to_json, working, write_rows
+from hf_tl.errors import ConfigError, HfTlError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from hf_tl.config import RunConfig
+
+app = typer.Typer(
+    name="hf-tl",
+    help="Transfer learning on the Hugging Face stack. Start with: hf-tl quickstart",
+    add_completion=False,  # costs start-up time
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(recipes_app, name="recipes", help="List, copy or run the recipes.")
+
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, everything else on stderr.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG.yaml] [key=value]...",
+        help="A configuration file, and settings laid upon it such as training.learning_rate=3e-4 or method.r=16.",
+        show_default=False,
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="Hub id or folder of the pretrained model.")]
+DataPaths = Annotated[list[str] | None, typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")]
+TaskName = Annotated[str | None, typer.Option(help="Task (hf-tl tasks); found from the data when not given.")]
+MethodName = Annotated[str | None, typer.Option(help="full, lora, frozen or scratch.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Split = Annotated[str | None, typer.Option(help="Split of the data; default test, else validation, else all of it.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples at a time.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run modelling code that comes with the model.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"hf_tl {__version__}")
+        raise typer.Exit
+
+
+def configure(
+    words: Sequence[str] | None, base: Mapping[str, Any] | None = None, data: Sequence[str] | None = None, **flags: Any
+) -> RunConfig:
+    """The configuration of a command: file, then flags, then `key=value` words, each laid upon the one before.
+
+    Raises:
+        ConfigError: a word that is neither, or what `load_config` finds.
+    """
+    from hf_tl.config import load_config, parse_overrides
+
+    files = [word for word in words or () if "=" not in word]
+    if len(files) > 1 or (files and base is not None):
+        stray = files[-1]
+        raise ConfigError(f"{stray!r}: expected key=value, for example training.num_train_epochs=5.")
+    given = {key: value for key, value in flags.items() if value is not None}
+    if data:
+        given["data"] = data[0] if len(data) == 1 else list(data)
+    overrides = parse_overrides(word for word in words or () if "=" in word)
+    return load_config(files[0] if files else base, given, overrides)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    words: Words = None,
+    model: Model = None,
+    data: DataPaths = None,
+    task: TaskName = None,
+    method: MethodName = None,
+    output: Annotated[str | None, typer.Option(help="Run folder; default runs/<model>-<data>-<method>.")] = None,
+    push: Annotated[str | None, typer.Option(metavar="ME/NAME", help="Hub id to share the result under.")] = None,
+    seed: Seed = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Adapt a pretrained model to data and measure it.
+
+    Example: hf-tl train --model google/vit-base-patch16-224-in21k --data beans --method lora
+    """
+    config = configure(words, data=data, model=model, task=task, method=method, output=output, hub=push, seed=seed)
+    if processes and processes > 1:
+        from hf_tl.launch import launch, without_option
+
+        launch(without_option(context.obj, "--processes"), processes)
+        return
+    _train(config, as_json)
+
+
+def _train(config: RunConfig, as_json: bool) -> None:
+    with working():
+        from hf_tl.finetune import finetune
+
+        run = finetune(config)
+        result = {"run": str(run.folder), **run.metrics} if is_main_process() else {}
+    folder = plain(run.folder)
+    shared = "" if config.hub else f"\n  hf-tl push {folder} ME/NAME   # share it on the Hub"
+    text = f"Next:\n  hf-tl predict {folder} INPUT...{shared}\n  open {folder}/report.html"
+    show(result, text, as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder, adapter or Hub id.")],
+    data: Annotated[list[str], typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Settings of data, such as data.columns.text=body."),
+    ] = None,
+    split: Split = None,
+    batch_size: BatchSize = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
+    trust: Trust = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a finished model on data."""
+    config = configure(words, base={"model": model}, data=data)
+    with working():
+        from hf_tl.evaluation.verbs import evaluate as run_it
+
+        result = run_it(
+            model,
+            config.data,
+            split=split,
+            revision=revision,
+            batch_size=batch_size,
+            trust_remote_code=trust,
+            seed=config.seed,
+        )
+    rows = [
+        (name, f"{m['value']:.4f}", f"{m['low']:.4f} to {m['high']:.4f}") for name, m in result["metrics"].items()
+    ]
+    text = f"{result['split']}, {result['samples']} samples\n" + table(rows, ("", "value", "95 % interval"))
+    show(result, text, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder, adapter or Hub id.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INPUT]...", help="Texts or image files; - reads one per line from stdin."),
+    ] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", help="A data set in place of inputs.")] = None,
+    split: Split = None,
+    output: Annotated[Path | None, typer.Option(help="File to write: .jsonl, .csv or .parquet.")] = None,
+    batch_size: BatchSize = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
+    trust: Trust = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict with a finished model.
+
+    With --json: one object per line and input.
+    """
+    if bool(inputs) == bool(data):
+        raise ConfigError("predict: give either inputs, such as a text or an image file, or --data.")
+    if output:
+        check_rows_file(output)
+    given = [line.rstrip("\r\n") for line in sys.stdin] if inputs == ["-"] else list(inputs or ())
+    with working():
+        from hf_tl.evaluation.verbs import predict as run_it
+
+        options: dict[str, Any] = {"revision": revision, "batch_size": batch_size, "trust_remote_code": trust}
+        if data:
+            chosen = {"data": {"splits": {"test": split}}} if split else {}
+            source = configure(None, base={"model": model, **chosen}, data=data).data
+            rows = [{"row": index, **row} for index, row in enumerate(run_it(model, source, **options))]
+        else:
+            rows = [
+                {"input": item, **row} for item, row in zip(given, run_it(model, given, **options), strict=True)
+            ]
+    if output:
+        write_rows(rows, output)
+        say(f"{len(rows)} predictions written to {output}")
+    if as_json:
+        print("\n".join(to_json(row) for row in rows), flush=True)
+    elif not output:
+        print(_prediction_table(rows), flush=True)
+
+
+def _prediction_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = []
+    for row in rows:
+        first = shorten(row.get("input", row.get("row")))
+        score = f"{row['score']:.3f}" if isinstance(row.get("score"), float) else ""
+        cells.append((row.get("label", ""), score, first))
+    return table(cells)
+
+
+@app.command()
+def push(
+    run: Annotated[str, typer.Argument(help="Run folder.")],
+    id: Annotated[str, typer.Argument(metavar="ME/NAME", help="Hub id.")],
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Who may see it.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to, made when missing.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag for the commit.")] = None,
+    message: Annotated[str | None, typer.Option(help="Commit message.")] = None,
+    merge: Annotated[
+        bool | None, typer.Option("--merge/--no-merge", help="Adapters: the merged model, or the adapter alone.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Share a finished run on the Hub.
+
+    The token is that of HF_TOKEN or `hf auth login`.
+    """
+    from hf_tl.config import HubConfig
+
+    hub = HubConfig(id=id, private=private, revision=revision, tag=tag, commit_message=message, merge=merge)
+    with working():
+        from hf_tl.sharing.push import push as run_it
+
+        pushed = run_it(run, hub)
+    show({"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url}, plain(pushed.url), as_json)
+
+
+@app.command()
+def preview(
+    words: Words = None,
+    model: Model = None,
+    data: DataPaths = None,
+    task: TaskName = None,
+    output: Annotated[str | None, typer.Option(help="Folder for the picture grid.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what the model will really see.
+
+    Tokens and what is cut, augmented pictures, the label map, what was dropped and why.
+    """
+    config = configure(words, data=data, model=model, task=task, output=output, seed=seed)
+    with working():
+        from hf_tl.data.preview import preview as run_it
+
+        result = run_it(config)
+    show(result, result.get("text", to_json(result)), as_json)
+
+
+@app.command()
+def tasks(as_json: Json = False, debug: Debug = False) -> None:
+    """List the tasks."""
+    from hf_tl.task import all_tasks
+
+    found = all_tasks()
+    result = [
+        {
+            "name": task.name,
+            "summary": task.summary,
+            "columns": {column.role: list(column.names) for column in task.columns},
+            "metrics": list(task.metrics),
+            "best_metric": task.best_metric,
+            "models": list(task.models),
+        }
+        for task in found
+    ]
+    show(result, table([(task.name, task.summary) for task in found]), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Check the installation, the hardware, the Hub and the cache."""
+    with working():
+        from hf_tl.doctor import doctor as run_it
+
+        result = run_it()
+    show(result, "\n".join(plain(line) for line in result["lines"]), as_json)
+    if not result["healthy"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option(help="File to write.")] = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Print the JSON schema of the configuration, for editors."""
+    import json
+
+    with working():
+        from hf_tl.schema import schema as run_it
+
+        result = run_it()
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    if output is None:
+        show(result, text, as_json)
+        return
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {output.parent}.")
+    output.write_text(text + "\n", encoding="utf-8")
+    show({"path": str(output)}, f"# yaml-language-server: $schema={plain(output)}", as_json)
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/quickstart"),
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions of every method.")] = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """See transfer learning work, without network.
+
+    Pretrains a small network on the handwritten digits 0 to 4 and transfers it to 5 to 9 in about two minutes.
+    """
+    with working():
+        from hf_tl.quickstart import quickstart as run_it
+
+        result = run_it(output, seeds=seeds)
+    show(result, "", as_json) if as_json else None
+
+
+@recipes_app.callback(invoke_without_command=True)
+def _recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        recipes_list()
+
+
+@recipes_app.command("list")
+def recipes_list(as_json: Json = False, debug: Debug = False) -> None:
+    """List the recipes."""
+    from hf_tl.cookbook import describe, recipe_files
+
+    found = {name: describe(file) for name, file in recipe_files().items()}
+    result = [{"name": name, "summary": summary} for name, summary in found.items()]
+    show(result, table(list(found.items())), as_json)
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    name: Annotated[str, typer.Argument(help="Name from `hf-tl recipes list`.")],
+    to: Annotated[Path, typer.Option(help="Folder.")] = Path("."),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Copy a recipe, to make it yours."""
+    from hf_tl.cookbook import copy_recipe
+
+    path = copy_recipe(name, to)
+    show({"path": str(path)}, plain(path), as_json)
+
+
+@recipes_app.command("run")
+def recipes_run(
+    name: Annotated[str, typer.Argument(help="Name from `hf-tl recipes list`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe; any field of its configuration can be overridden."""
+    from hf_tl.cookbook import run_recipe
+
+    run_recipe(name, [*(overrides or ()), *(["--json"] if as_json else []), *(["--debug"] if debug else [])])
+
+
+def recipe(config: Mapping[str, Any]) -> None:
+    """The main of a recipe: its CONFIG, with the command line's `key=value` upon it, trained.
+
+    Ends the process with the exit code of `hf-tl train` where something goes wrong.
+    """
+    arguments = sys.argv[1:]
+    options = {word for word in arguments if word.startswith("-")}
+
+    def run() -> None:
+        unknown = sorted(options - {"--json", "--debug"})
+        if unknown:
+            raise ConfigError(f"{unknown[0]}: a recipe takes key=value, --json and --debug, such as method.r=16.")
+        words = [word for word in arguments if word not in options]
+        _train(configure(words, base=config), "--json" in options)
+
+    code = guarded(run, debug="--debug" in options)
+    if code:
+        sys.exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> Any:
+        command = typer.main.get_command(app)
+        return command.main(args=words or ["--help"], prog_name="hf-tl", standalone_mode=False, obj=words)
+
+    return guarded(run, debug="--debug" in words)
+
+
+def guarded(run: Any, debug: bool) -> int:
+    """Calls `run` and turns what it raises into one sentence on stderr and an exit code."""
+    try:
+        code = run()
+        if code != 130:  # how typer passes on an interrupt
+            return code if isinstance(code, int) else 0
+        return _fail("stopped.", 3)
+    except KeyboardInterrupt:
+        return _fail("stopped.", 3)
+    except HfTlError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error) or type(error).__name__, error.exit_code)
+    except typer.TyperException as error:
+        return _fail(_usage(error), 2)
+    except Exception as error:
+        trace = traceback.format_exc()
+        if debug:
+            print(trace, file=sys.stderr)
+        first = next(iter(str(error).strip().splitlines()), "")
+        hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
+        return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
+
+
+def _fail(sentence: str, code: int, trace: str = "") -> int:
+    from hf_tl.launch import report_failure
+
+    if not report_failure(sentence, trace):
+        say(f"hf-tl: {sentence}")
+    return code
+
+
+def _usage(error: Any) -> str:
+    """typer's complaint as one sentence, with the nearest option or command."""
+    context = getattr(error, "ctx", None)
+    command = context.command if context else None
+    path = context.command_path.removeprefix("hf-tl").strip() if context else ""
+    place = f"{path}: " if path else ""
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and command is not None:
+        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+        hint = did_you_mean(option, known)
+        if not hint and any(parameter.name == "words" for parameter in command.params):
+            key = str(option).lstrip("-").replace("-", "_")
+            hint = f"; a setting of the configuration is written key=value, such as training.{key}=VALUE."
+        return f"{place}there is no option {option}{hint or f'; see {context.command_path} --help.'}"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if message.startswith("No such command") and command is not None:
+        word = message.split("'")[1] if "'" in message else ""
+        known = list(command.commands)
+        return f"{word!r} is not a command{did_you_mean(word, known) or '.'} There are {listing(known, most=30)}."
+    message = " ".join(message.split())
+    return f"{place}{message[:1].lower()}{message[1:]}"

@@ -1,0 +1,322 @@
+"""`RunConfig`: one record for the YAML file, the command line's dotted overrides and the Python call.
+
+Own options are few; every other key of `model`, `method` and `training` passes through to `from_pretrained`, PEFT and
+`TrainingArguments` under its own name, and is checked against them (`hf_tl.training.arguments`, `hf_tl.models`) before
+anything expensive starts.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hf_tl.errors import ConfigError, did_you_mean, listing
+
+SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
+"""Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class OpenSection(Section):
+    """A section whose unknown keys pass through to Hugging Face."""
+
+    model_config = ConfigDict(extra="allow", validate_assignment=True)
+
+    @property
+    def passed_through(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class ModelConfig(OpenSection):
+    """The pretrained model; further keys are `from_pretrained` arguments."""
+
+    id: str
+    """Hub id, or a folder: a model, an adapter or a run of hf_tl."""
+    revision: str | None = None
+    head: Literal["linear", "mlp"] = "linear"
+    """`linear` is the stock class's own head; `mlp` is Linear, ReLU, Linear."""
+    head_hidden: int = Field(1024, ge=1)
+    """Hidden units of the `mlp` head."""
+    pooling: Literal["mean", "cls", "max"] | None = None
+    """How the backbone's output becomes one vector; the stock class's own way when not given."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the model's own configuration to change."""
+    trust_remote_code: bool = False
+
+
+class Preprocessing(Section):
+    max_length: int | None = Field(None, ge=4)
+    """Tokens; default: what the model can take, at most 512."""
+    image_size: int | None = Field(None, ge=8)
+    """Pixels, square; default: the image processor's own."""
+    augment: Literal["default", "none", "trivial", "rand"] = "default"
+    """`default` is random resized crop and horizontal flip."""
+
+
+class DataConfig(Section):
+    path: str | list[str]
+    """Hub id, folder, file, archive, or several files."""
+    name: str | None = None
+    """Configuration of a Hub data set."""
+    revision: str | None = None
+    splits: dict[Literal["train", "validation", "test"], str] = Field(default_factory=dict)
+    """Our split -> the data's own name for it (a split, folder or file)."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role (text, image, label, ...) -> the data's own column name."""
+    validation: float = Field(0.1, gt=0, lt=1)
+    """Share of train that becomes validation when the data has none."""
+    max_samples: int | None = Field(None, ge=1)
+    """At most so many rows of each split, drawn with the seed."""
+    sampling: Literal["natural", "balanced"] = "natural"
+    """`balanced` draws every class equally often in training."""
+    min_per_class: int = Field(2, ge=1)
+    """Fewer training examples of a class than this stop the run."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What an unreadable row does: stop the run, or be left out and counted."""
+    preprocessing: Preprocessing = Field(default_factory=Preprocessing)
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else list(self.path)
+
+
+class MethodConfig(OpenSection):
+    """How the model is adapted; further keys of `lora` are `LoraConfig` fields (any PEFT type's with `peft_type`)."""
+
+    name: Literal["full", "lora", "frozen", "scratch"] = "full"
+    layer_lr_decay: float | None = Field(None, gt=0, le=1)
+    """full: each layer below the top learns at this factor of the one above."""
+    unfreeze: dict[float, Any] | None = None
+    """full: epoch -> `head`, a number of top layers, `all`, or {layers: ..., learning_rate: ...}."""
+    batch_norm: Literal["frozen", "train"] | None = None
+    """Running statistics of pretrained batch normalisation; default frozen, and train from scratch."""
+
+
+class TrainingConfig(OpenSection):
+    """Any `TrainingArguments` field under its own name, and these two of `EarlyStoppingCallback`."""
+
+    early_stopping_patience: int | None = Field(None, ge=1)
+    early_stopping_threshold: float = Field(0.0, ge=0)
+
+
+class LossConfig(Section):
+    class_weights: Literal["auto"] | dict[str, float] | None = None
+    """`auto` weighs every class by the inverse of its frequency in train; or label -> weight."""
+    focal_gamma: float = Field(0.0, ge=0)
+    """Focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002); 0 is cross-entropy."""
+
+
+class HubConfig(Section):
+    id: str
+    private: bool | None = None
+    revision: str | None = None
+    """Branch to push to, made when missing."""
+    tag: str | None = None
+    commit_message: str | None = None
+    merge: bool | None = None
+    """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    task: str | None = None
+    model: ModelConfig
+    data: DataConfig
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    hub: HubConfig | None = None
+    output: str | None = None
+    seed: int = Field(42, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, values: Any) -> Any:
+        return expand(values) if isinstance(values, Mapping) else values
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str | None) -> str | None:
+        if value is not None:
+            from hf_tl.task import get_task
+
+            get_task(value)
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: `output`, or `runs/<model>-<data>-<method>`."""
+        if self.output:
+            return Path(self.output)
+        parts = (self.model.id, self.data.paths[0], self.method.name)
+        return Path("runs") / "-".join(slug(part) for part in parts)
+
+    def to_yaml(self) -> str:
+        return str(yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
+
+
+def slug(text: str) -> str:
+    """The last part of a path or id without its extension, in characters that are safe in a file name."""
+    name = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
+    name = re.sub(r"\.(csv|tsv|jsonl?|parquet|arrow|zip|tar|tgz|gz)+$", "", name, flags=re.I)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "x"
+
+
+def expand(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces shorthands (`method: lora`) by mappings, so that overrides can be merged into them."""
+    out = dict(values)
+    for key, field_name in SHORTHAND.items():
+        if key in out and out[key] is not None and not isinstance(out[key], (Mapping, BaseModel)):
+            out[key] = {field_name: out[key]}
+    return out
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 floats (`3e-4` is a number), and a repeated key is an error rather than a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if isinstance(key, (str, int, float)):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML, or not a mapping; names file and line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a UTF-8 text file ({error}).") from None
+    values = _parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values such as 'model: ...', found {type(values).__name__}.")
+    return values
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark else where
+        raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}.") from None
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`["training.learning_rate=3e-4", "method=lora"]` as nested mappings; values are YAML.
+
+    Raises:
+        ConfigError: an item without `=` or with an empty key.
+    """
+    out: dict[str, Any] = {}
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"{item!r}: an override is written key=value, for example training.num_train_epochs=5.")
+        value = _parse_yaml(text, key) if text else None
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        out = merge(out, nested)
+    return out
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`, mapping by mapping; other values replace. Neither argument is changed."""
+    out = copy.deepcopy(expand(base))
+    for key, value in expand(over).items():
+        # A new method starts from its own defaults; a new model or data set keeps the options beside it.
+        if key == "method" and isinstance(value, Mapping) and set(value) == {"name"}:
+            same = isinstance(out.get(key), Mapping) and out[key].get("name") == value["name"]
+            out[key] = {**out[key], **value} if same else dict(value)
+        elif isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
+            out[key] = merge(out[key], value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
+def load_config(source: RunConfig | Mapping[str, Any] | str | Path | None = None, *layers: Mapping[str, Any]) -> RunConfig:
+    """A `RunConfig` from a YAML path, a mapping or a config, with `layers` of overrides laid upon it in order.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a missing key or a value of the wrong kind.
+    """
+    if isinstance(source, RunConfig):
+        values: dict[str, Any] = source.model_dump(exclude_unset=True)
+    elif isinstance(source, (str, Path)):
+        values = read_yaml(source)
+    else:
+        values = dict(source or {})
+    values = expand(values)
+    for layer in layers:
+        values = merge(values, layer)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing wrong, as one sentence."""
+    first = error.errors()[0]
+    location = [part for part in first["loc"] if not _is_union_branch(part)]
+    place = ".".join(str(part) for part in location)
+    found = first.get("input")
+    shown = json.dumps(found, default=str, ensure_ascii=False)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        known = list(_section(location[:-1]).model_fields)
+        hint = did_you_mean(location[-1], known) or f"; known here: {listing(known, most=20)}."
+        return f"{place}: unknown key{hint}"
+    if kind == "missing":
+        example = {"model": "--model google/vit-base-patch16-224-in21k", "data": "--data reviews.csv"}.get(place, "")
+        return f"{place}: missing{f'; give it in the configuration or as {example}' if example else ''}."
+    if kind == "literal_error":
+        expected = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return f"{place}: found {shown}, expected one of {listing(expected, most=20)}{did_you_mean(found, expected) or '.'}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: found {shown}; {message[0].lower()}{message[1:]}."
+
+
+def _is_union_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part in {"str", "list[str]", "int", "[key]"} or part.startswith(("literal[", "dict[")))
+
+
+def _section(location: list[Any]) -> type[BaseModel]:
+    """The model class at a place in `RunConfig`."""
+    section: type[BaseModel] = RunConfig
+    for part in location:
+        annotation = section.model_fields[part].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return section

@@ -1,0 +1,101 @@
+"""Training-time augmentation of single images: PIL in, PIL of the processor's size out.
+
+torchvision's v2 transforms where torchvision imports; where it is not installed, the default augmentation is done with
+Pillow and draws its random numbers from torch as well, so that a resumed run repeats them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hf_tl.compat import has_torchvision
+from hf_tl.errors import ConfigError
+
+Change = Callable[[Image.Image], Image.Image]
+SCALE = (0.35, 1.0)
+"""Share of the image's area that a crop keeps: milder than ImageNet's (0.08, 1), as small data sets want."""
+RATIO = (3 / 4, 4 / 3)
+
+
+def processor_size(processor: Any) -> tuple[int, int]:
+    """(height, width) in pixels of what an image processor gives the model."""
+    if getattr(processor, "do_center_crop", False) and getattr(processor, "crop_size", None):
+        size = dict(processor.crop_size)
+    else:
+        size = dict(getattr(processor, "size", None) or {})
+    if not size and hasattr(processor, "data_config"):  # timm: (channels, height, width)
+        _, height, width = processor.data_config["input_size"]
+        return int(height), int(width)
+    edge = size.get("shortest_edge") or size.get("longest_edge") or 224
+    return int(size.get("height", edge)), int(size.get("width", edge))
+
+
+def augmentation(name: str, size: tuple[int, int]) -> Change:
+    """The transform called `name`: `default` (random resized crop and flip), `trivial` (and TrivialAugment, Müller and
+    Hutter 2021, https://arxiv.org/abs/2103.10158) or `rand` (and RandAugment, Cubuk et al. 2019,
+    https://arxiv.org/abs/1909.13719).
+
+    Raises:
+        ConfigError: the transform needs torchvision and it is not installed.
+    """
+    if not has_torchvision():
+        if name != "default":
+            raise ConfigError(
+                f"data.preprocessing.augment: {name!r} needs torchvision, which is not installed; "
+                "pip install 'hf_tl[vision]', or choose 'default' or 'none'."
+            )
+        return lambda image: _crop_and_flip(image, size)
+    from torchvision.transforms import v2
+
+    extra = {"default": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}[name]
+    steps = [v2.RandomResizedCrop(size, scale=SCALE, ratio=RATIO), v2.RandomHorizontalFlip(), *extra]
+    change: Change = v2.Compose(steps)
+    return change
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+def _crop_and_flip(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Random resized crop (Szegedy et al. 2014, https://arxiv.org/abs/1409.4842) and horizontal flip."""
+    width, height = image.size
+    box = (0.0, 0.0, float(width), float(height))
+    for _ in range(10):
+        area = width * height * _uniform(*SCALE)
+        ratio = math.exp(_uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        crop_width, crop_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+        if crop_width <= width and crop_height <= height:
+            left, top = _uniform(0, width - crop_width), _uniform(0, height - crop_height)
+            box = (left, top, left + crop_width, top + crop_height)
+            break
+    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()).item() < 0.5 else image
+
+
+class Augmented(torch.utils.data.Dataset[dict[str, Any]]):
+    """Rows encoded when read, with random numbers that depend only on (seed, epoch, row).
+
+    So a picture is cut the same way whatever the number of processes or workers, and a run that resumes in the middle
+    of an epoch sees the very pictures that it would have seen.
+    """
+
+    def __init__(self, rows: Any, encode: Callable[[dict[str, Any]], dict[str, Any]], seed: int) -> None:
+        self.rows, self.encode, self.seed, self.epoch = rows, encode, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, self.epoch, index)) & 0x7FFFFFFFFFFFFFFF)
+            return self.encode(row)

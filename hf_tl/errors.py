@@ -1,0 +1,62 @@
+"""The exceptions that users meet. Each carries one sentence and its exit code.
+
+```text
+HfTlError            1  a fault in hf_tl or below
+├── InputError       2  the user's input: the sentence names what was found and what was expected
+│   ├── ConfigError     a key or value of the configuration
+│   ├── DataError       a file, row, column or label
+│   └── ModelError      the pretrained model
+├── Stopped          3  stopped on request; a resumable checkpoint exists
+└── HubError         4  the Hub refused or could not be reached
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HfTlError(Exception):
+    """Root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class InputError(HfTlError):
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    pass
+
+
+class DataError(InputError):
+    pass
+
+
+class ModelError(InputError):
+    pass
+
+
+class Stopped(HfTlError):
+    exit_code = 3
+
+
+class HubError(HfTlError):
+    exit_code = 4
+
+
+def did_you_mean(word: object, known: Iterable[object]) -> str:
+    """`"; did you mean 'x'?"` for the nearest of `known`, or the empty string when nothing is near."""
+    names = {str(name).lower(): str(name) for name in known}
+    near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def listing(items: Iterable[object], most: int = 8) -> str:
+    """`'a', 'b', 'c' and 12 more`: quoted names for a sentence, never a screenful."""
+    names = [repr(item) for item in items]
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most} more"
+    return ", ".join(names) if names else "none"

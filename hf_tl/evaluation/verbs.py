@@ -1,0 +1,129 @@
+"""`evaluate` and `predict`: any run folder, model folder, adapter or Hub id, on any data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Image, Value
+
+from hf_tl.config import DataConfig, RunConfig
+from hf_tl.data import load_rows
+from hf_tl.errors import ConfigError, DataError
+from hf_tl.evaluation.held_out import finished, predict_rows, results
+from hf_tl.run import Run
+from hf_tl.task import Setting, Task
+
+
+def evaluate(
+    model: str,
+    data: DataConfig | str | Sequence[str] | dict[str, Any],
+    *,
+    split: str | None = None,
+    revision: str | None = None,
+    batch_size: int | None = None,
+    trust_remote_code: bool = False,
+    seed: int = 42,
+) -> dict[str, Any]:
+    """Measures a finished model on `split` of `data` (its test split, else its validation split, else all of it).
+
+    Returns:
+        The object of `metrics.json`: values with 95 % intervals, per class, confusion matrix, baseline.
+
+    Raises:
+        DataError, ModelError, HubError: in one sentence.
+    """
+    loaded, task, setting = finished(
+        model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code
+    )
+    rows = load_rows(_data(data), task, setting.labels, split=split, need_labels=True, seed=seed)
+    ((name, chosen),) = rows.splits.items()
+    logits = predict_rows(loaded, task, setting, chosen, batch_size)
+    return {"model": model, **results(task, setting, logits, chosen, str(name), seed), "notes": list(rows.notes)}
+
+
+def predict(
+    model: str,
+    inputs: Any,
+    *,
+    revision: str | None = None,
+    batch_size: int | None = None,
+    trust_remote_code: bool = False,
+    seed: int = 42,
+) -> list[dict[str, Any]]:
+    """Predictions of a finished model.
+
+    Args:
+        inputs: texts, or image files or PIL images, one or a list; or a `DataConfig` or mapping (`{"path": ...}`), for
+            a data set of either.
+
+    Returns:
+        One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
+    """
+    loaded, task, setting = finished(
+        model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code
+    )
+    if isinstance(inputs, (DataConfig, dict)):
+        found = load_rows(_data(inputs), task, setting.labels, need_labels=False, seed=seed)
+        ((_, rows),) = found.splits.items()
+        label = task.label_role
+        rows = rows.remove_columns([label]) if label in rows.column_names else rows
+    else:
+        rows = _rows(inputs, task)
+    if len(rows) == 0:
+        return []
+    out: list[dict[str, Any]] = task.postprocess(predict_rows(loaded, task, setting, rows, batch_size), setting)
+    return out
+
+
+def _data(data: DataConfig | str | Sequence[str] | dict[str, Any]) -> DataConfig:
+    if isinstance(data, DataConfig):
+        return data
+    given = data if isinstance(data, dict) else {"path": data if isinstance(data, str) else list(data)}
+    # validated as part of a configuration, for the same sentences
+    from hf_tl.config import load_config
+
+    return load_config({"model": "-", "data": given}).data
+
+
+def _preprocessing(model: str) -> Any:
+    """How a run prepared its inputs: a run folder says, other models have their processor."""
+    if (Path(model) / "config.yaml").exists():
+        config: RunConfig = Run(model).config
+        return config.data.preprocessing
+    return None
+
+
+def _rows(inputs: Any, task: Task) -> Dataset:
+    """Bare inputs as rows of the task's first role."""
+    items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    role = task.input_roles[0]
+    if task.modality == "text":
+        for index, item in enumerate(items):
+            if not isinstance(item, str) or not item.strip():
+                raise DataError(f"input {index}: found {item!r}, expected a text.")
+        return Dataset.from_dict({role: items}, features=Features({role: Value("string")}))
+    from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
+
+    from hf_tl.data.images import to_rgb
+
+    pictures = []
+    for item in items:
+        if isinstance(item, (str, Path)):
+            if not Path(item).is_file():
+                raise DataError(f"{item}: there is no such image file.")
+            try:
+                with PillowImage.open(item) as image:
+                    pictures.append(to_rgb(image))
+            except (UnidentifiedImageError, OSError, ValueError) as error:
+                raise DataError(f"{item}: cannot be read as an image ({error}).") from None
+        elif isinstance(item, PillowImage.Image):
+            pictures.append(to_rgb(item))
+        else:
+            raise ConfigError(f"{item!r}: expected the path of an image or a PIL image.")
+    return Dataset.from_dict({role: pictures}, features=Features({role: Image()}))
+
+
+__all__ = ["Setting", "evaluate", "predict"]

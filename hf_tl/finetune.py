@@ -1,0 +1,107 @@
+"""The corridor: a whole run, from configuration to shared model, in the order it happens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from hf_tl.config import RunConfig, load_config
+from hf_tl.data import load_data
+from hf_tl.evaluation.held_out import measure_saved
+from hf_tl.models.methods import get_method
+from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
+from hf_tl.run import Run
+from hf_tl.sharing.card import write_card
+from hf_tl.sharing.hub import check_access
+from hf_tl.sharing.push import push, save_model
+from hf_tl.sharing.report import write_report
+from hf_tl.task import Setting, get_task
+from hf_tl.training.arguments import check_training
+from hf_tl.training.facts import describe_run, label_weights
+from hf_tl.training.fit import fit
+
+
+def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /, **options: Any) -> Run:
+    """Adapts a pretrained model to data, measures it on the held-out split, and writes the run folder.
+
+    `config` is a `RunConfig`, a mapping or a YAML file; `options` are its keys (`model=`, `data=`, `method=`, ...) and
+    win. Called again with the same configuration and output, it goes on where the last call stopped.
+
+    Raises:
+        InputError: something about the configuration, data or model, in one sentence.
+        Stopped: SIGINT or SIGTERM; a checkpoint was saved and the same call resumes.
+        HubError: the Hub refused or could not be reached.
+    """
+    config = load_config(config, {key: value for key, value in options.items() if value is not None})
+    start = time.monotonic()
+
+    # 1. What can be wrong without reading anything.
+    check_training(config.training)
+    method = get_method(config.method)
+    if config.hub is not None:
+        check_access(config.hub)
+
+    # 2. Data and model: found, read and matched before anything is written.
+    data = load_data(config.data, config.task, seed=config.seed)
+    task = get_task(data.task.name)
+    method.check(task)
+    pretrained = find_pretrained(config.model)
+    check_task(pretrained, task)
+    preprocessing = config.data.preprocessing
+    trust = config.model.trust_remote_code
+    processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
+    setting = Setting(
+        labels=data.labels,
+        processor=processor,
+        preprocessing=preprocessing,
+        model_config=pretrained.config,
+        loss=config.loss,
+        class_weights=label_weights(config.loss, data),
+        label_smoothing=float(config.training.passed_through.get("label_smoothing_factor", 0.0)),
+        seed=config.seed,
+        notes=list(data.notes),
+    )
+
+    # 3. The run folder; a finished part of the same run is not done again.
+    main = PartialState()
+    with main.main_process_first():
+        run = Run.begin(config)
+    if not run.reached("saved"):
+        # 4. Adapt and train; the best checkpoint is what comes back.
+        loaded = load_model(pretrained, task, data.labels, config.model, scratch=not method.pretrained)
+        setting.notes += loaded.notes
+        setting.model_config = loaded.model.config
+        fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
+        if main.is_main_process:
+            save_model(run, method.finish, fitted.model, processor)
+            run.reach("saved", train=fitted.facts)
+            describe_run(run, pretrained, data, setting, fitted)
+        main.wait_for_everyone()
+
+    # 5. Measure what was saved, as loaded from disk; write it up; share it.
+    if not run.reached("measured"):
+        measure_saved(run, data, task, setting)
+        main.wait_for_everyone()
+    if main.is_main_process:
+        if not run.reached("reported"):
+            write_report(run.folder)
+            write_card(run.folder)
+            run.reach("reported")
+        if config.hub is not None and not run.reached("pushed"):
+            pushed = push(run, config.hub)
+            print(f"Pushed to {pushed.url}", file=sys.stderr)
+        _say_result(run, time.monotonic() - start)
+    main.wait_for_everyone()
+    return run
+
+
+def _say_result(run: Run, seconds: float) -> None:
+    metrics = run.metrics
+    best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
+    print(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}", file=sys.stderr)
+    print(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}", file=sys.stderr)

@@ -1,0 +1,92 @@
+"""Several processes on this machine: the command starts itself again through `torch.distributed.run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from hf_tl.console import say
+from hf_tl.errors import ConfigError, HfTlError, Stopped
+
+STARTED = "HF_TL_STARTED"
+"""Set in the environment of processes that hf_tl started: their parent prints the error, once."""
+
+
+class WorkerError(HfTlError):
+    """What a started process ended with: its sentence and its exit code."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def launch(arguments: Sequence[str], processes: int) -> None:
+    """Runs `hf-tl <arguments>` in `processes` processes, one for each GPU, or on the CPU where there is none.
+
+    Raises:
+        ConfigError: more processes than GPUs, or already one of several processes.
+        WorkerError: the first error of a process, with its exit code.
+        Stopped: interrupted.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise ConfigError("--processes: this is already one of several processes (torchrun or accelerate launch).")
+    import torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    gpus = torch.cuda.device_count()
+    if gpus and processes > gpus:
+        raise ConfigError(f"--processes: found {processes}, expected at most {gpus}, the number of GPUs here.")
+    os.environ[STARTED] = "1"
+    if not gpus:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    options = ["--standalone", "--nproc-per-node", str(processes), "-m", "hf_tl", *arguments]
+    where = f"{processes} of {gpus} GPUs" if gpus else f"the CPU, {os.environ['OMP_NUM_THREADS']} threads each"
+    say(f"hf-tl: starting {processes} processes on {where}: python -m torch.distributed.run {' '.join(options)}")
+    import logging
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the sentence is enough
+    try:
+        torchrun(options)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        sentence = failure.message if isinstance(failure.message, str) else str(failure.message.get("message"))
+        code = failure.exitcode if failure.exitcode > 0 else 1
+        raise WorkerError(sentence, code) from None
+    except SignalException:
+        raise Stopped("stopped; the same command goes on from the last checkpoint.") from None
+
+
+def report_failure(sentence: str, trace: str = "") -> bool:
+    """In a process started by `torchrun`: leaves the error for the parent.
+
+    Returns:
+        Whether the parent is hf_tl, which prints it.
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        extra = {"py_callstack": trace, "timestamp": str(int(time.time()))}
+        try:
+            with open(file, "w", encoding="utf-8") as stream:
+                json.dump({"message": {"message": sentence, "extraInfo": extra}}, stream)
+        except OSError as error:
+            print(f"hf-tl: cannot write {file} ({error})", file=sys.stderr)
+            return False
+    return bool(file) and os.environ.get(STARTED) == "1"
+
+
+def without_option(arguments: Sequence[str], name: str) -> list[str]:
+    """`arguments` without `name VALUE` and `name=VALUE`."""
+    out: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == name:
+            next(rest, None)
+        elif not argument.startswith(f"{name}="):
+            out.append(argument)
+    return out

@@ -1,0 +1,104 @@
+"""What is where in a model: the new head, the depth of a parameter, the layers an adapter may change, batch norms.
+
+Found from names and loading info, with no table of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def head_modules(model: nn.Module, new_keys: Iterable[str]) -> list[str]:
+    """Names of the modules that are not pretrained: those of the freshly initialised parameters, and everything with
+    parameters outside the backbone (`base_model_prefix`)."""
+    modules = dict(model.named_modules())
+    backbone = getattr(model, "base_model_prefix", "")
+    names = {key.rpartition(".")[0] for key in new_keys}
+    if backbone in dict(model.named_children()):
+        for name, child in model.named_children():
+            if name != backbone and any(True for _ in child.parameters()):
+                names.add(name)
+    # the outermost only
+    return sorted(
+        name for name in names if name in modules and not any(name.startswith(other + ".") for other in names if other)
+    )
+
+
+def in_modules(name: str, modules: Iterable[str]) -> bool:
+    """Whether parameter or module `name` is one of `modules` or inside one."""
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def depths(model: nn.Module, heads: Iterable[str]) -> dict[str, int]:
+    """Parameter name -> depth: 0 for embeddings and stems, then each repeated block (the first two indices in the
+    name, as in `encoder.stages.2.layers.0`), the last block's depth for what follows it, one more for the head."""
+    heads = list(heads)
+    keys: dict[str, tuple[int, ...] | None] = {}
+    for name, _ in model.named_parameters():
+        if not in_modules(name, heads):
+            keys[name] = tuple(int(part) for part in name.split(".") if part.isdigit())[:2] or None
+    blocks = {key: rank + 1 for rank, key in enumerate(sorted({key for key in keys.values() if key}))}
+    out, reached = {}, 0
+    for name, _ in model.named_parameters():
+        if name not in keys:
+            out[name] = len(blocks) + 1
+        else:
+            key = keys[name]
+            reached = max(reached, blocks[key]) if key else reached
+            # before the first block: the stem; after the last: the last block's depth
+            out[name] = blocks[key] if key else (0 if reached == 0 else len(blocks))
+    return out
+
+
+def adapter_targets(model: nn.Module, heads: Iterable[str]) -> list[str]:
+    """Names of the backbone's linear layers and, for convolutional networks, of its ungrouped convolutions (PEFT cannot
+    merge grouped ones)."""
+    heads = list(heads)
+    linear, convolutions = [], []
+    for name, module in model.named_modules():
+        if in_modules(name, heads):
+            continue
+        if isinstance(module, nn.Linear):
+            linear.append(name)
+        elif isinstance(module, nn.Conv2d) and module.groups == 1:
+            convolutions.append(name)
+    # A transformer's only convolution is its patch embedding: left alone.
+    return linear if len(linear) > len(convolutions) else [*linear, *convolutions]
+
+
+def _evaluate(module: nn.Module, _: object) -> None:
+    module.training = False
+
+
+def hold_batch_norm(model: nn.Module) -> int:
+    """Makes pretrained batch normalisations use their running statistics even while training.
+
+    Then a sample's gradient does not depend on which others share its batch: any batch size, accumulation and number
+    of processes train the same; an adapter, which cannot save statistics, stays true to its base; and a small batch
+    does not spoil what large ones measured.
+
+    Returns:
+        How many there are.
+    """
+    norms = [module for module in model.modules() if isinstance(module, NORMS) and module.track_running_stats]
+    for module in norms:
+        module.register_forward_pre_hook(_evaluate)
+    return len(norms)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, total) numbers of parameters."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+
+
+def set_trainable(model: nn.Module, names: Iterable[str]) -> None:
+    """Exactly the parameters called `names` train."""
+    wanted = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in wanted and torch.is_floating_point(parameter))

@@ -1,0 +1,245 @@
+"""How a pretrained model is adapted: one small object a method, found by name.
+
+A method says which parameters train, wraps the model, groups its parameters for the optimiser, and gives back a plain
+Transformers model at the end. `frozen`'s feature cache is `hf_tl.models.features`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_tl.config import MethodConfig
+from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.models.layers import adapter_targets, count_parameters, depths, hold_batch_norm, in_modules, set_trainable
+from hf_tl.models.pretrained import Loaded
+from hf_tl.task import Task
+
+Groups = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """From `epoch` on, the parameters called `names` train too, at `learning_rate` (None: the run's)."""
+
+    epoch: float
+    names: tuple[str, ...]
+    learning_rate: float | None
+
+
+class Method:
+    """Base: everything trains."""
+
+    caches_features = False
+    pretrained = True
+    learning_rates = (5e-5, 5e-4)
+    """Default for transformers and for convolutional networks (`hf_tl.training.arguments` adapts them)."""
+
+    def __init__(self, config: MethodConfig) -> None:
+        self.config = config
+
+    def check(self, task: Task) -> None:
+        """Raises ConfigError for options that this method does not have, before anything is downloaded."""
+        given = self.config.model_fields_set & {"layer_lr_decay", "unfreeze"}
+        if self.config.name != "full" and given:
+            raise ConfigError(f"method.{sorted(given)[0]}: an option of method full; this is {self.config.name}.")
+        if self.config.passed_through:
+            key = next(iter(self.config.passed_through))
+            own = [name for name in type(self.config).model_fields if name != "name"]
+            hint = did_you_mean(key, own) or f"; it knows {listing(own)}."
+            raise ConfigError(f"method.{key}: method {self.config.name} has no such option{hint}")
+
+    def prepare(self, loaded: Loaded, task: Task) -> nn.Module:
+        """The module to train, trainable parameters marked."""
+        self.heads = list(loaded.heads)
+        if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
+            hold_batch_norm(loaded.model)
+        self.select(loaded.model)
+        return loaded.model
+
+    def select(self, model: PreTrainedModel) -> None:
+        set_trainable(model, [name for name, _ in model.named_parameters()])
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        return []
+
+    def scales(self, model: nn.Module) -> dict[str, float]:
+        """Parameter name -> factor on the learning rate, where it is not 1."""
+        return {}
+
+    def finish(self, model: nn.Module, folder: Path) -> PreTrainedModel:
+        """The plain model to save; what else belongs into `folder` is written there."""
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+
+class Full(Method):
+    def scales(self, model: nn.Module) -> dict[str, float]:
+        decay = self.config.layer_lr_decay
+        if not decay or decay == 1:
+            return {}
+        depth = depths(model, self.heads)
+        top = max(depth.values())
+        return {name: decay ** (top - level) for name, level in depth.items()}
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """`unfreeze` as stages, in order of epochs.
+
+        Raises:
+            ConfigError: an epoch below 0, or layers that are neither `head`, `all` nor a number of them.
+        """
+        if not self.config.unfreeze:
+            return []
+        depth = depths(model, self.heads)
+        top = max(depth.values())
+        out, done = [], set[str]()
+        for epoch, value in sorted(self.config.unfreeze.items()):
+            where = f"method.unfreeze.{epoch:g}"
+            options = value if isinstance(value, dict) else {"layers": value}
+            unknown = set(options) - {"layers", "learning_rate"}
+            layers, rate = options.get("layers"), options.get("learning_rate")
+            number = isinstance(layers, int) and not isinstance(layers, bool) and layers >= 1
+            if epoch < 0 or unknown or not (layers in ("head", "all") or number):
+                raise ConfigError(
+                    f"{where}: found {value!r}, expected head, all, a number of top layers, "
+                    "or {layers: ..., learning_rate: ...}, at an epoch of 0 or more."
+                )
+            if rate is not None and not (isinstance(rate, (int, float)) and rate > 0):
+                raise ConfigError(f"{where}.learning_rate: found {rate!r}, expected a number above 0.")
+            lowest = {"head": top, "all": 0}.get(layers, top - layers if number else 0)
+            names = [name for name, level in depth.items() if level >= lowest and name not in done]
+            done.update(names)
+            out.append(Stage(float(epoch), tuple(names), rate))
+        return out
+
+
+class Scratch(Method):
+    """The control: the same architecture from random weights."""
+
+    pretrained = False
+    learning_rates = (1e-4, 1e-3)
+
+
+class Frozen(Method):
+    """Only the new head trains; the backbone's features are computed once where the head permits."""
+
+    caches_features = True
+    learning_rates = (1e-3, 1e-3)
+
+    def select(self, model: PreTrainedModel) -> None:
+        names = [name for name, _ in model.named_parameters() if in_modules(name, self.heads)]
+        if not names:
+            raise ConfigError("method: frozen trains a new head, but no new head was found in this model; use full.")
+        set_trainable(model, names)
+
+
+class Lora(Method):
+    """LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) or any other PEFT type, with the new head trained and
+    saved beside the adapter."""
+
+    learning_rates = (5e-4, 2e-3)
+
+    def _config_class(self) -> type:
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType
+
+        name = str(self.config.passed_through.get("peft_type", "LORA")).upper()
+        if name not in PeftType.__members__:
+            hint = did_you_mean(name, PeftType.__members__) or "."
+            raise ConfigError(f"method.peft_type: {name!r} is not one of PEFT's types{hint}")
+        cls: type = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[name]]
+        return cls
+
+    def check(self, task: Task) -> None:
+        extra = self.config.passed_through
+        cls = self._config_class()
+        fields = {field.name for field in dataclasses.fields(cls)}
+        for key in extra:
+            if key not in fields:
+                raise ConfigError(f"method.{key}: {cls.__name__} has no such field{did_you_mean(key, fields) or '.'}")
+        if "layer_lr_decay" in self.config.model_fields_set or "unfreeze" in self.config.model_fields_set:
+            raise ConfigError("method: layer_lr_decay and unfreeze are options of method full; this is lora.")
+
+    def prepare(self, loaded: Loaded, task: Task) -> nn.Module:
+        from peft import TaskType, get_peft_model
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
+
+        self.heads = list(loaded.heads)
+        hold_batch_norm(loaded.model)  # an adapter cannot save running statistics
+        cls = self._config_class()
+        fields = {field.name for field in dataclasses.fields(cls)}
+        options = {key: value for key, value in self.config.passed_through.items() if key != "peft_type"}
+        lora = cls.__name__ == "LoraConfig"
+        if lora:
+            options.setdefault("r", 16)
+            options.setdefault("lora_alpha", 2 * options["r"])
+        model_type = getattr(loaded.model.config, "model_type", None)
+        if "target_modules" in fields and "target_modules" not in options and not (lora and model_type in defaults):
+            options["target_modules"] = adapter_targets(loaded.model, self.heads)
+        if "modules_to_save" in fields and self.heads:
+            options["modules_to_save"] = [*self.heads, *(options.get("modules_to_save") or [])]
+        if task.peft_task_type is not None:
+            options.setdefault("task_type", TaskType[task.peft_task_type])
+        try:
+            return get_peft_model(loaded.model, cls(**options))
+        except (ValueError, TypeError, KeyError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
+
+    def finish(self, model: nn.Module, folder: Path) -> PreTrainedModel:
+        model.save_pretrained(folder / "adapter")  # type: ignore[operator]
+        readme = folder / "adapter" / "README.md"  # PEFT's empty card
+        readme.unlink(missing_ok=True)
+        try:
+            plain: PreTrainedModel = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+        except (AttributeError, NotImplementedError) as error:
+            raise ConfigError(
+                f"method: this PEFT type cannot be merged into plain weights ({error}); "
+                f"the adapter is in {folder / 'adapter'}."
+            ) from error
+        return plain
+
+
+METHODS: dict[str, type[Method]] = {"full": Full, "lora": Lora, "frozen": Frozen, "scratch": Scratch}
+
+
+def get_method(config: MethodConfig) -> Method:
+    return METHODS[config.name](config)
+
+
+def optimizer_groups(model: nn.Module, method: Method, decayed: set[str], args: Any) -> Groups:
+    """Parameter groups for any optimiser: with and without weight decay, each learning rate its own group.
+
+    Args:
+        decayed: names of the parameters that weight decay applies to.
+        args: `TrainingArguments`.
+    """
+    scales = method.scales(model)
+    rates = {name: stage.learning_rate for stage in method.stages(model) for name in stage.names if stage.learning_rate}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in _trainable(model, method):
+        rate = rates.get(name, args.learning_rate) * scales.get(name, 1.0)
+        decay = args.weight_decay if name in decayed else 0.0
+        group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _trainable(model: nn.Module, method: Method) -> Iterator[tuple[str, nn.Parameter]]:
+    staged = {name for stage in method.stages(model) for name in stage.names}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad or name in staged:
+            yield name, parameter
+
+
+def steps_of(stage: Stage, steps_per_epoch: int) -> int:
+    """The first optimiser step of a stage."""
+    return math.ceil(stage.epoch * steps_per_epoch)
+
+
+__all__ = ["METHODS", "Method", "Stage", "count_parameters", "get_method", "optimizer_groups", "steps_of"]

@@ -1,0 +1,415 @@
+"""Finding and loading pretrained models and their processors, and finished models of hf_tl."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from hf_tl.config import ModelConfig
+from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
+from hf_tl.hubclient import fetch_model
+from hf_tl.models.layers import head_modules
+from hf_tl.task import Task, all_tasks
+
+PASSED = {
+    "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only", "low_cpu_mem_usage",
+    "max_memory", "offload_folder", "quantization_config", "subfolder", "tp_plan", "variant",
+}  # fmt: skip
+"""`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
+SECRET = {"token", "use_auth_token"}
+VOCABULARIES = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.model", "tokenizer_config.json",
+)  # fmt: skip
+IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model found and read, not yet loaded."""
+
+    id: str
+    """As the user wrote it."""
+    path: Path
+    """Folder with `config.json` and weights (the base's, for an adapter)."""
+    revision: str | None
+    """Commit sha, for a Hub id."""
+    config: PreTrainedConfig
+    adapter: Path | None = None
+    """Folder of a PEFT adapter to lay upon the base."""
+    license: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    """sha256 of each weights file."""
+
+
+@dataclass
+class Loaded:
+    """A model ready to be adapted."""
+
+    model: PreTrainedModel
+    heads: list[str]
+    """Names of the modules that are new and must be trained and saved."""
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Transformers' loading report and bars are said by hf_tl in a sentence of its own."""
+    logger = transformers.utils.logging
+    level, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
+    logger.set_verbosity_error()
+    logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.set_verbosity(level)
+        if bars:
+            logger.enable_progress_bar()
+
+
+def find_pretrained(model: ModelConfig) -> Pretrained:
+    """Downloads (or finds) a model, an adapter or a run, and reads its configuration.
+
+    Raises:
+        ModelError: no such model, not safetensors, or a configuration that Transformers does not know.
+        ConfigError: a key of `model` that is neither an option of `from_pretrained` nor of the model's configuration.
+        HubError: the Hub cannot be reached.
+    """
+    run = Path(model.id) / "model"
+    path, revision = (run, None) if (Path(model.id) / "config.yaml").exists() and run.is_dir() else fetch_model(
+        model.id, model.revision
+    )
+    adapter = None
+    if (path / "adapter_config.json").exists():
+        adapter = path
+        base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
+    subfolder = (model.model_extra or {}).get("subfolder", "")
+    if not (path / subfolder / "config.json").exists():
+        raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(
+                path, trust_remote_code=model.trust_remote_code, subfolder=subfolder
+            )
+    except Exception as error:  # transformers raises ValueError, OSError, KeyError, ... with long advice
+        first = str(error).strip().splitlines()[0]
+        if "trust_remote_code" in str(error):
+            first = "it brings its own code, which runs only with model.trust_remote_code=true; read that code first"
+        raise ModelError(f"model: the configuration of {model.id} cannot be read: {first}") from error
+    check_options(model, config)
+    for key, value in model.config.items():
+        setattr(config, key, value)
+    weights = sorted((path / subfolder).glob("*.safetensors"))
+    if not weights:
+        pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5") for file in path.glob(pattern)]
+        what = f"only {listing(pickles)}, which can run code when loaded" if pickles else "no weights"
+        raise ModelError(
+            f"model: {model.id} holds {what}; hf_tl loads safetensors only. "
+            "The Hub's space 'safetensors/convert' makes a pull request with them."
+        )
+    hashes = {file.name: sha256(file) for file in weights}
+    return Pretrained(model.id, path / subfolder, revision, config, adapter, _license(path), hashes)
+
+
+def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
+    """Each further key of `model` is a `from_pretrained` argument or a field of the configuration."""
+    signature = inspect.signature(PreTrainedModel.from_pretrained).parameters
+    own = set(type(model).model_fields)
+    known = {name for name in signature if name not in ("kwargs", "model_args", "config")} | PASSED
+    fields = set(config.to_dict())
+    for key in model.passed_through:
+        if key in SECRET:
+            raise ConfigError(f"model.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`.")
+        if key not in known and key not in fields:
+            hint = did_you_mean(key, known | fields | own) or "."
+            raise ConfigError(f"model.{key}: neither an argument of from_pretrained nor a field of its config{hint}")
+    for key in model.config:
+        if key not in fields:
+            raise ConfigError(
+                f"model.config.{key}: {type(config).__name__} has no such field{did_you_mean(key, fields) or '.'}"
+            )
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
+
+
+def _sha256(stream: Any) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _license(path: Path) -> str | None:
+    card = path / "README.md"
+    if not card.exists():
+        return None
+    from huggingface_hub import ModelCard
+
+    try:
+        value = ModelCard.load(card).data.license
+    except Exception:  # a card that cannot be parsed says nothing
+        return None
+    return value if isinstance(value, str) else None
+
+
+def architectures(task: Task) -> set[str]:
+    """Names of the classes that can do `task`."""
+    names = getattr(transformers, task.auto_class)._model_mapping._model_mapping.values()
+    return {name for value in names for name in ((value,) if isinstance(value, str) else value)}
+
+
+def task_of(config: PreTrainedConfig, where: str) -> Task:
+    """The task that a finished model does, from its architecture.
+
+    Raises:
+        ModelError: it has no head for any of hf_tl's tasks.
+    """
+    names = set(config.architectures or ())
+    auto_map = set(getattr(config, "auto_map", None) or ())
+    for task in all_tasks():
+        if names & architectures(task) or task.auto_class in auto_map:
+            return task
+    shown = listing(sorted(names)) if names else "no architecture"
+    raise ModelError(
+        f"model: {where} holds {shown}, which does none of the tasks {listing(task.name for task in all_tasks())}; "
+        "adapt it first with `hf-tl train`."
+    )
+
+
+def check_task(pretrained: Pretrained, task: Task) -> None:
+    """Raises ModelError when the model cannot do the task, with models that can."""
+    auto = getattr(transformers, task.auto_class)
+    custom = task.auto_class in (getattr(pretrained.config, "auto_map", None) or {})
+    if type(pretrained.config) not in auto._model_mapping and not custom:
+        raise ModelError(
+            f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
+            f"models that can are for example {listing(task.models)}."
+        )
+
+
+def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None, trust: bool = False) -> Any:
+    """The tokenizer or image processor.
+
+    Image processors use the Pillow backend: its pixels are the same with and without torchvision, so that scores do
+    not depend on what else is installed.
+
+    Raises:
+        ModelError: the model comes without one.
+    """
+    auto = getattr(transformers, task.processor_class)
+    path = pretrained.adapter if pretrained.adapter and _has_processor(pretrained.adapter) else pretrained.path
+    text = task.modality == "text"
+    kind, files = ("tokenizer", VOCABULARIES) if text else ("image processor", IMAGE_PROCESSORS)
+    timm = pretrained.config.model_type == "timm_wrapper"
+    if not timm and not any((path / name).exists() for name in files):
+        raise ModelError(
+            f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is there); "
+            "save the one it was pretrained with beside it."
+        )
+    backend = {} if text or timm else {"backend": "pil"}
+    try:
+        with quiet():
+            processor = auto.from_pretrained(path, trust_remote_code=trust, **backend)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"model: the {kind} of {pretrained.id} cannot be loaded: {first}") from error
+    if text:
+        _check_tokenizer(processor, pretrained)
+    elif image_size:
+        _resize(processor, image_size)
+    return processor
+
+
+def _has_processor(path: Path) -> bool:
+    return any((path / name).exists() for name in (*VOCABULARIES, *IMAGE_PROCESSORS))
+
+
+def _check_tokenizer(tokenizer: Any, pretrained: Pretrained) -> None:
+    size, expected = len(tokenizer), getattr(pretrained.config, "vocab_size", None)
+    # Transformers makes an empty tokenizer of special tokens when the vocabulary is missing.
+    if size <= 10 or (expected and size > expected):
+        found = f"{size} tokens" + (f" for a model of {expected}" if expected else "")
+        raise ModelError(f"model: the tokenizer of {pretrained.id} does not fit the model (found {found}).")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def _resize(processor: Any, size: int) -> None:
+    square = {"height": size, "width": size}
+    if getattr(processor, "do_center_crop", False):
+        old = dict(processor.crop_size).get("height", size)
+        processor.crop_size = square
+        edge = dict(processor.size).get("shortest_edge")
+        processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
+    else:
+        processor.size = square
+
+
+def load_model(
+    pretrained: Pretrained, task: Task, labels: Sequence[str], model: ModelConfig, *, scratch: bool = False
+) -> Loaded:
+    """The model with a head for `labels`, in float32 whatever the checkpoint's dtype (DESIGN.md, section 3).
+
+    With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
+    `hf_tl.models.custom`'s.
+    """
+    options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
+    names = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+    auto = getattr(transformers, task.auto_class)
+    with quiet(), _no_warnings():
+        if model.pooling or model.head != "linear":
+            return _custom(pretrained, task, names, model, scratch, options)
+        if scratch:
+            config = pretrained.config
+            for key, value in names.items():
+                setattr(config, key, value)
+            built = auto.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
+            return Loaded(built, head_modules(built, ()))
+        # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
+        config = pretrained.config
+        old = getattr(config, "id2label", None)
+        for key, value in names.items():
+            setattr(config, key, value)
+        if pretrained.adapter is not None:
+            return Loaded(_with_adapter(auto, pretrained, config, options), [])
+        built, info = auto.from_pretrained(
+            pretrained.path,
+            config=config,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=model.trust_remote_code,
+            **options,
+        )
+    new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+    loaded = Loaded(built, head_modules(built, new))
+    expected = [key for key in new if not key.startswith(tuple(name + "." for name in _outside(built)))]
+    share = len(expected) / max(1, sum(1 for _ in built.parameters()))
+    if share > 0.5:
+        raise ModelError(
+            f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
+            "transferred; the weights belong to another architecture."
+        )
+    if not new and dict(old or {}) != names["id2label"]:
+        loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
+    return loaded
+
+
+def _outside(model: PreTrainedModel) -> list[str]:
+    return [name for name, _ in model.named_children() if name != model.base_model_prefix] or ["classifier"]
+
+
+def _with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]) -> Any:
+    """Base plus adapter, merged into plain weights."""
+    from peft import PeftModel
+
+    base = auto.from_pretrained(
+        pretrained.path, config=config, ignore_mismatched_sizes=True, use_safetensors=True, **options
+    )
+    return PeftModel.from_pretrained(base, pretrained.adapter).merge_and_unload(safe_merge=True)
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """`num_labels` against the old `id2label` is no news: both are set together."""
+    logger = logging.getLogger("transformers.configuration_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _custom(
+    pretrained: Pretrained, task: Task, names: dict[str, Any], model: ModelConfig, scratch: bool, options: dict[str, Any]
+) -> Loaded:
+    from transformers import AutoModel
+
+    from hf_tl.models.custom import modeling_hf_tl as custom
+
+    cls = getattr(custom, task.auto_class.replace("AutoModel", "Transfer"), None)
+    if cls is None:
+        raise ConfigError(f"model.head and model.pooling are for classifiers; {task.name} keeps its stock head.")
+    if scratch:
+        backbone, new = AutoModel.from_config(pretrained.config, dtype=torch.float32), set()
+    else:
+        backbone, info = AutoModel.from_pretrained(
+            pretrained.path, config=pretrained.config, use_safetensors=True, output_loading_info=True, **options
+        )
+        new = set(info["missing_keys"])
+    pooling = model.pooling
+    if pooling is None:
+        pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
+        pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None
+        if pooling is None:
+            pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
+    if pooling != "pooler":  # the pooler is left out then
+        new = {key for key in new if not key.startswith("pooler.")}
+    inner = {k: v for k, v in pretrained.config.to_dict().items() if k not in ("id2label", "label2id", "architectures")}
+    config = custom.TransferConfig(
+        backbone=inner, pooling=pooling, head=model.head, head_hidden=model.head_hidden, **names
+    )
+    built = cls(config, backbone=backbone)
+    custom.TransferConfig.register_for_auto_class()
+    cls.register_for_auto_class(task.auto_class)
+    return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}))
+
+
+def _convolutional(backbone: torch.nn.Module) -> bool:
+    kinds = [type(module).__name__ for module in backbone.modules()]
+    return kinds.count("Conv2d") > kinds.count("Linear")
+
+
+def load_finished(id: str, revision: str | None = None, *, trust: bool = False) -> tuple[Any, Any, Task, Pretrained]:
+    """A model that was adapted (a run folder, a model folder, an adapter or a Hub id), for prediction.
+
+    Returns:
+        (model in evaluation mode and float32, processor, task, what was found).
+    """
+    # A run's own model may bring hf_tl's own modelling file, which is trusted.
+    found = find_pretrained(ModelConfig(id=id, revision=revision, trust_remote_code=trust or _own_code(id)))
+    labels_from = found.adapter if found.adapter and (found.adapter / "config.json").exists() else None
+    config = AutoConfig.from_pretrained(labels_from) if labels_from else found.config
+    task = task_of(config, id)
+    processor = load_processor(found, task, trust=trust)
+    auto = getattr(transformers, task.auto_class)
+    with quiet(), _no_warnings():
+        if found.adapter is not None:
+            model = _with_adapter(auto, found, config, {"dtype": torch.float32})
+        else:
+            model = auto.from_pretrained(
+                found.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=trust or _own_code(id)
+            )
+    return model.eval(), processor, task, found
+
+
+def _own_code(id: str) -> bool:
+    """Whether a local folder's modelling file is, byte for byte, hf_tl's own."""
+    from hf_tl.models.custom import modeling_hf_tl as custom
+
+    for folder in (Path(id), Path(id) / "model"):
+        file = folder / "modeling_hf_tl.py"
+        others = [code for code in folder.glob("*.py") if code.name != file.name]
+        if file.exists() and not others:
+            return file.read_bytes() == Path(str(custom.__file__)).read_bytes()
+    return False

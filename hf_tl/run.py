@@ -1,0 +1,162 @@
+"""The run folder: valid at every instant, because each file is written under another name, flushed and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.config import RunConfig, load_config, read_yaml
+from hf_tl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hf_tl.sharing.hub import Pushed
+
+STAGES = ("started", "trained", "saved", "measured", "reported", "pushed")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by `text` (UTF-8) at once or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder to fill; it takes the place of `path` when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class Run:
+    """A run and its folder. `metrics`, `predict` and `push` are what a person does with a finished one."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Opens an existing run folder.
+
+        Raises:
+            ConfigError: the folder holds no run.
+        """
+        self.folder = Path(folder)
+        if not (self.folder / "config.yaml").exists():
+            raise ConfigError(f"{folder}: not the folder of a run (there is no config.yaml in it).")
+        self.config = load_config(read_yaml(self.folder / "config.yaml"))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, stage={self.stage!r})"
+
+    @classmethod
+    def begin(cls, config: RunConfig) -> Run:
+        """Makes the run's folder, or opens it again when it holds this very run.
+
+        Raises:
+            ConfigError: the folder holds another run, or something that is no run.
+        """
+        folder = config.folder
+        if (folder / "config.yaml").exists():
+            run = cls(folder)
+            if _essence(run.config) != _essence(config):
+                changed = _differences(_essence(run.config), _essence(config))
+                raise ConfigError(
+                    f"output: {folder} holds another run ({', '.join(changed[:4])}); "
+                    "choose another folder with --output, or remove it."
+                )
+            return run
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"output: {folder} exists and is not the folder of a run; choose another with --output.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", config.model_copy(update={"output": str(folder)}).to_yaml())
+        run = cls(folder)
+        run.reach("started")
+        return run
+
+    @property
+    def stage(self) -> str:
+        file = self.folder / "state.json"
+        return str(json.loads(file.read_text(encoding="utf-8"))["stage"]) if file.exists() else "started"
+
+    def reached(self, stage: str) -> bool:
+        return STAGES.index(self.stage) >= STAGES.index(stage)
+
+    def reach(self, stage: str, **facts: Any) -> None:
+        file = self.folder / "state.json"
+        old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        write_json(file, {**old, **facts, "stage": stage})
+
+    @property
+    def state(self) -> dict[str, Any]:
+        file = self.folder / "state.json"
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+    @property
+    def model(self) -> Path:
+        """Folder of the adapted model, which plain Transformers loads."""
+        return self.folder / "model"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json`: values with 95 % intervals on the held-out split."""
+        file = self.folder / "metrics.json"
+        if not file.exists():
+            raise ConfigError(f"{self.folder}: this run is not measured yet (stage {self.stage}); run it again to go on.")
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+
+    def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
+        """`hf_tl.predict` with this run's model."""
+        from hf_tl.evaluation.verbs import predict
+
+        return predict(str(self.folder), inputs, **options)
+
+    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
+        """`hf_tl.evaluate` with this run's model, on its own data unless given other."""
+        from hf_tl.evaluation.verbs import evaluate
+
+        return evaluate(str(self.folder), data or self.config.data, **options)
+
+    def push(self, id: str, **options: Any) -> Pushed:
+        """`hf_tl.push`: shares this run on the Hub."""
+        from hf_tl.config import HubConfig
+        from hf_tl.sharing.push import push
+
+        return push(self, HubConfig(id=id, **options))
+
+
+def _essence(config: RunConfig) -> dict[str, Any]:
+    """What makes two runs the same: all but where the result goes."""
+    return config.model_dump(mode="json", exclude={"output", "hub"}, exclude_none=True)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    out = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            out += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            out.append(f"{prefix}{key}: {a!r} there, {b!r} here")
+    return out

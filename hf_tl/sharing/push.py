@@ -1,0 +1,85 @@
+"""Saving what is shared, and sharing it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hf_tl.config import HubConfig
+from hf_tl.errors import ConfigError
+from hf_tl.run import Run, replacing_folder, write_text
+from hf_tl.sharing.card import write_card
+from hf_tl.sharing.hub import Pushed, push_folder
+
+
+def save_model(run: Run, finish: Callable[[Any, Path], Any], trained: Any, processor: Any) -> None:
+    """Writes `model/`: plain weights as safetensors, configuration with labels, processor; for adapters `adapter/` too.
+
+    The folder appears whole or not at all.
+    """
+    with replacing_folder(run.model) as folder:
+        plain = finish(trained, folder)
+        plain.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        adapter = folder / "adapter"
+        if adapter.is_dir():
+            # PEFT saves neither: without them an adapter has no labels and no processor.
+            plain.config.save_pretrained(adapter)
+            processor.save_pretrained(adapter)
+
+
+def push(run: Run | str | Path, hub: HubConfig) -> Pushed:
+    """Pushes a finished run: model, processor, labels, card and its figures, in one commit.
+
+    Raises:
+        ConfigError: the run is not finished, or `hub.merge: false` without an adapter that strangers can load.
+        HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    if not run.reached("measured"):
+        raise ConfigError(f"{run.folder}: the run is not finished (stage {run.stage}); run it again to go on.")
+    _check_finite(run)
+    adapter = run.model / "adapter"
+    if hub.merge is False:
+        _check_adapter(run, adapter)
+    write_text(
+        run.folder / "config.yaml",
+        run.config.model_copy(update={"hub": hub, "output": str(run.folder)}).to_yaml(),
+    )
+    run = Run(run.folder)
+    write_card(run.folder)
+    source = adapter if hub.merge is False else run.model
+    files = {
+        file.relative_to(source).as_posix(): file
+        for file in sorted(source.rglob("*"))
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(source).parts)
+    }
+    files["README.md"] = run.folder / "README.md"
+    for figure in sorted((run.folder / "figures").glob("*.png")):
+        files[f"figures/{figure.name}"] = figure
+    pushed = push_folder(
+        run.folder, hub, files=files, message=hub.commit_message, resume_command=f"hf-tl push {run.folder} {hub.id}"
+    )
+    run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
+    return pushed
+
+
+def _check_finite(run: Run) -> None:
+    """A model whose loss is not a number is not worth a stranger's download."""
+    loss = run.metrics["metrics"].get("loss", {}).get("value", 0.0)
+    if loss is None or not math.isfinite(loss):
+        raise ConfigError(f"{run.folder}: the loss of this model is {loss}; training diverged, so it is not pushed.")
+
+
+def _check_adapter(run: Run, adapter: Path) -> None:
+    if not (adapter / "adapter_config.json").exists():
+        raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
+    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if base is None or Path(base).exists():
+        raise ConfigError(
+            f"hub.merge: false needs a base model that strangers can find; this adapter's base is the folder {base}. "
+            "Push the merged model (hub.merge: true)."
+        )

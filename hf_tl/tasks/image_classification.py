@@ -1,0 +1,71 @@
+"""Image classification, one label per image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Task
+from hf_tl.tasks import _classification as classification
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
+    """Images decoded when read. In evaluation the image processor does all, as in the stock pipeline; in training the
+    augmentation brings the image to the processor's size, and the processor only rescales and normalises."""
+    from hf_tl.data.augment import Augmented, augmentation, processor_size
+    from hf_tl.data.images import to_rgb
+
+    processor = setting.processor
+    name = setting.preprocessing.augment if training else "none"
+    change = None if name == "none" else augmentation(name, processor_size(processor))
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        image = to_rgb(row["image"])
+        if change is None:
+            pixels = processor(image, return_tensors="pt")["pixel_values"]
+        else:
+            pixels = processor(change(image), return_tensors="pt", do_resize=False, do_center_crop=False)["pixel_values"]
+        out = {"pixel_values": pixels[0]}  # float32 (channels, height, width)
+        if "label" in row:
+            out["labels"] = row["label"]
+        return out
+
+    return Augmented(rows, encode, setting.seed)
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    import torch
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
+        if "labels" in samples[0]:
+            batch["labels"] = torch.tensor([sample["labels"] for sample in samples])
+        return batch
+
+    return collate
+
+
+TASK = Task(
+    name="image-classification",
+    summary="one label for each image",
+    columns=(
+        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        Column("label", "label", classification.LABEL_NAMES),
+    ),
+    modality="image",
+    auto_class="AutoModelForImageClassification",
+    processor_class="AutoImageProcessor",
+    peft_task_type=None,
+    metrics=classification.METRICS,
+    best_metric="accuracy",
+    greater_is_better=True,
+    preprocess=preprocess,
+    collator=collator,
+    loss=classification.loss,
+    decode=classification.decode,
+    sample_losses=classification.sample_losses,
+    postprocess=classification.postprocess,
+    models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),
+)

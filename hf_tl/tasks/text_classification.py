@@ -1,0 +1,84 @@
+"""Text classification, one label per text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Task
+from hf_tl.tasks import _classification as classification
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_NAMES = (
+    "text", "sentence", "content", "review", "comment", "utterance", "question", "title", "body", "message", "tweet",
+    "description",
+)  # fmt: skip
+
+
+def text_limit(setting: Setting) -> int:
+    """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most 512 by
+    default, since attention's cost grows with the square."""
+    limits = [setting.processor.model_max_length, getattr(setting.model_config, "max_position_embeddings", None)]
+    possible = min([limit for limit in limits if limit and limit < 10**9], default=512)
+    if getattr(setting.model_config, "pad_token_id", None) and "roberta" in setting.model_config.model_type:
+        possible = min(possible, setting.model_config.max_position_embeddings - setting.model_config.pad_token_id - 1)
+    wanted = setting.preprocessing.max_length if setting.preprocessing else None
+    return min(wanted or 512, possible)
+
+
+def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:
+    """Texts as token ids, cut at `text_limit`; `length` is the number of tokens."""
+    limit = text_limit(setting)
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        # Tokenised whole first, so that what is cut can be counted.
+        whole = setting.processor(batch["text"], truncation=False, verbose=False)["input_ids"]
+        out = dict(setting.processor(batch["text"], truncation=True, max_length=limit))
+        out["length"] = [len(ids) for ids in out["input_ids"]]
+        out["cut"] = [len(ids) > limit for ids in whole]
+        if "label" in batch:
+            out["labels"] = batch["label"]
+        return out
+
+    encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
+    cut = sum(encoded["cut"])
+    if training and cut:
+        setting.notes.append(
+            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are cut there "
+            "(data.preprocessing.max_length)."
+        )
+    return encoded.remove_columns("cut")
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """Pads each batch to its longest text."""
+    names = {*setting.processor.model_input_names, "labels"}
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = [{name: sample[name] for name in sample if name in names} for sample in samples]
+        return dict(setting.processor.pad(batch, return_tensors="pt"))
+
+    return collate
+
+
+TASK = Task(
+    name="text-classification",
+    summary="one label for each text: sentiment, topic, intent",
+    columns=(Column("text", "text", TEXT_NAMES), Column("label", "label", classification.LABEL_NAMES)),
+    modality="text",
+    auto_class="AutoModelForSequenceClassification",
+    processor_class="AutoTokenizer",
+    peft_task_type="SEQ_CLS",
+    metrics=classification.METRICS,
+    best_metric="accuracy",
+    greater_is_better=True,
+    preprocess=preprocess,
+    collator=collator,
+    loss=classification.loss,
+    decode=classification.decode,
+    sample_losses=classification.sample_losses,
+    postprocess=classification.postprocess,
+    widget=({"text": "I have been waiting for a week. Where is my card?"},),
+    models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
+)

@@ -1,0 +1,5 @@
+"""Arguments and their defaults, the trainer, precision, checkpoints and resume."""
+
+from hf_tl.compat import declare_torchvision_operators
+
+declare_torchvision_operators()

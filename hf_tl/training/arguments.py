@@ -1,0 +1,189 @@
+"""`TrainingArguments` from the configuration, with defaults that adapt to data, model, method and hardware.
+
+Every default that hf_tl chooses itself is recorded with its reason, for the card, the report and `hf-tl plan`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import TrainingArguments
+
+from hf_tl.config import RunConfig, TrainingConfig
+from hf_tl.errors import ConfigError, did_you_mean
+from hf_tl.models.methods import Method
+from hf_tl.task import Task
+
+SECRET = {"hub_token", "push_to_hub_token"}
+OURS = {"output_dir", "push_to_hub", "hub_model_id", "do_train", "do_eval", "do_predict", "remove_unused_columns", "seed"}
+"""Fields that the run folder, `hub:` and `seed:` decide."""
+RENAMED = {
+    "evaluation_strategy": "eval_strategy",
+    "warmup_ratio": "warmup_steps, which takes a share such as 0.1",
+    "group_by_length": "train_sampling_strategy: group_by_length",
+    "no_cuda": "use_cpu",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "batch_size": "per_device_train_batch_size",
+    "epochs": "num_train_epochs",
+    "lr": "learning_rate",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A default that hf_tl chose."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the defaults depend on."""
+
+    samples: int
+    """Training samples."""
+    classes: int
+    convolutional: bool
+    hidden: int | None
+    """Hidden size, where the model has one."""
+    has_lengths: bool
+    processes: int
+    features: bool
+    """Whether the model trained is a head on cached features."""
+    precision: tuple[str, str] = ("fp32", "")
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Every key of `training` is a `TrainingArguments` field.
+
+    Raises:
+        ConfigError: names the key and the nearest or the new one.
+    """
+    fields = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+    own = {"early_stopping_patience", "early_stopping_threshold"}
+    for key in training.passed_through:
+        if key in SECRET:
+            raise ConfigError(f"training.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`.")
+        if key in OURS:
+            other = {"output_dir": "output", "seed": "seed", "push_to_hub": "hub.id", "hub_model_id": "hub.id"}.get(key)
+            raise ConfigError(f"training.{key}: decided by hf_tl" + (f"; use {other}." if other else "."))
+        if key not in fields:
+            if key in RENAMED:
+                raise ConfigError(f"training.{key}: not a field of TrainingArguments; use {RENAMED[key]}.")
+            raise ConfigError(f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}")
+
+
+def choose(facts: Facts, method: Method) -> list[Choice]:
+    """hf_tl's defaults."""
+    name = method.config.name
+    out: list[Choice] = []
+
+    def say(key: str, value: Any, reason: str) -> None:
+        out.append(Choice(key, value, reason))
+
+    total = 64 if facts.features else 32 if facts.convolutional else 16
+    per_device = max(1, total // facts.processes)
+    share = f", {total} over {facts.processes} processes" if facts.processes > 1 else ""
+    say("per_device_train_batch_size", per_device, f"what models of this kind are adapted with{share}")
+    say("per_device_eval_batch_size", 64, "evaluation keeps no gradients")
+
+    rate = method.learning_rates[1 if facts.convolutional else 0]
+    reason = f"usual for {name} on a {'convolutional network' if facts.convolutional else 'transformer'}"
+    if name == "full" and not facts.convolutional and facts.hidden and facts.hidden < 768:
+        rate = rate * 768 / facts.hidden
+        reason += f", raised for its width of {facts.hidden}"
+    if not facts.features or name != "frozen":
+        say("learning_rate", rate, reason)
+    else:
+        say("learning_rate", rate, "a linear head on fixed features")
+    steps = math.ceil(facts.samples / (per_device * facts.processes))
+    if facts.features:
+        least, wanted, most = 10, 3000, 100
+    else:
+        least, wanted, most = 3, 400 + 30 * facts.classes, 20
+    epochs = min(most, max(least, math.ceil(wanted / steps)))
+    say("num_train_epochs", epochs, f"{steps} steps an epoch, {facts.classes} classes: {epochs * steps} steps in all")
+    say("warmup_steps", 0.1, "a tenth of the steps, while the new head settles")
+    say("weight_decay", 0.01, "usual for AdamW")
+    if facts.has_lengths:
+        say("train_sampling_strategy", "group_by_length", "texts of like length share a batch, which saves padding")
+    choice, why = facts.precision
+    say("bf16", choice == "bf16", why)
+    return out
+
+
+def build_arguments(
+    config: RunConfig, facts: Facts, method: Method, task: Task, folder: Path
+) -> tuple[TrainingArguments, list[Choice]]:
+    """The arguments of a run and the defaults among them that hf_tl chose.
+
+    Raises:
+        ConfigError: a value that TrainingArguments refuses.
+    """
+    given = dict(config.training.passed_through)
+    # A choice yields to anything the user says about the same thing.
+    rivals = {"num_train_epochs": {"max_steps"}, "bf16": {"fp16", "bf16"}}
+    choices = [
+        choice
+        for choice in choose(facts, method)
+        if choice.key not in given and not (rivals.get(choice.key, set()) & set(given))
+    ]
+    values: dict[str, Any] = {choice.key: choice.value for choice in choices}
+    cycle = "steps" if _steps_only(given) else "epoch"
+    values |= {
+        "output_dir": str(folder),
+        "seed": config.seed,
+        "eval_strategy": cycle,
+        "save_strategy": given.get("eval_strategy", cycle),
+        "logging_strategy": "steps",
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": task.best_metric,
+        "greater_is_better": task.greater_is_better,
+        "remove_unused_columns": False,
+        "label_names": list(task.label_fields),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "disable_tqdm": True,
+        "report_to": "none",
+        "ddp_find_unused_parameters": bool(method.config.unfreeze),
+        "use_cpu": PartialState().device.type == "cpu",
+    }
+    if cycle == "steps":
+        values["eval_steps"] = values["save_steps"] = max(1, int(given["max_steps"]))
+    values.update(given)
+    if values["eval_strategy"] in ("no", False):
+        values["load_best_model_at_end"] = False
+    try:
+        return TrainingArguments(**values), choices
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"training: TrainingArguments refuses: {first}") from error
+
+
+def _steps_only(given: dict[str, Any]) -> bool:
+    """Whether the run is cut short by `max_steps` and says nothing about when to evaluate."""
+    return int(given.get("max_steps") or -1) > 0 and "eval_strategy" not in given
+
+
+def prediction_arguments(batch_size: int | None = None, *, bf16: bool = False) -> TrainingArguments:
+    """For prediction alone: float32 unless asked, nothing saved or reported."""
+    return TrainingArguments(
+        output_dir=os.devnull,
+        per_device_eval_batch_size=batch_size or 64,
+        bf16=bf16,
+        use_cpu=PartialState().device.type == "cpu",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,186 @@
+"""What happens around the steps: the log file, lines for a person, stages of unfreezing, a clean stop on a signal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_tl.models.methods import Stage, steps_of
+from hf_tl.training.sampler import EpochSampler
+
+
+class SetEpoch(TrainerCallback):
+    """Tells the sampler its epoch (Trainer does not reach a sampler that Accelerate has sharded)."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        sampler: EpochSampler | None = self.trainer.sampler
+        if sampler is not None:
+            sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
+class LogFile(TrainerCallback):
+    """Every logged value as a line of `log.jsonl`, written at once; a resumed run drops what it will say again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                if json.loads(line)["step"] <= state.global_step and state.global_step > 0:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        shown = {key: round(value, 6) if isinstance(value, float) else value for key, value in logs.items()}
+        if "learning_rate" in logs:
+            shown["learning_rate"] = logs["learning_rate"]
+        record = {"step": state.global_step, **shown}
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+
+class Lines(TrainerCallback):
+    """One line now and then on stderr: reads the same in a terminal, a log file and a notebook.
+
+    Args:
+        metric: the metric that picks the best checkpoint.
+        every: least seconds between two lines about training steps.
+    """
+
+    def __init__(self, metric: str, every: float = 15.0) -> None:
+        self.metric, self.every = metric, every
+        self.start = self.last = time.monotonic()
+        self.first_step, self.loss = 0, float("nan")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.start = self.last = time.monotonic()
+        self.first_step = state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        now = time.monotonic()
+        if now - self.last >= self.every and state.is_world_process_zero:
+            self.last = now
+            done = state.global_step - self.first_step
+            left = (now - self.start) / max(1, done) * (state.max_steps - state.global_step)
+            self._say(
+                f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.2f}  "
+                f"loss {self.loss:.3f}  {duration(left)} left"
+            )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not logs or not state.is_world_process_zero:
+            return
+        self.loss = logs.get("loss", self.loss)
+        value = logs.get(f"eval_{self.metric}")
+        if value is not None:
+            best = state.best_metric
+            mark = "  best so far" if best is None or value >= best else ""
+            self._say(
+                f"epoch {state.epoch or 0:.4g}  training loss {self.loss:.3f}  validation loss "
+                f"{logs.get('eval_loss', float('nan')):.3f}  {self.metric} {value:.3f}{mark}"
+            )
+
+    @staticmethod
+    def _say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min`, `2.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Unfreeze(TrainerCallback):
+    """Stages of `method.unfreeze`: which parameters train follows from the step alone, so it survives a resume."""
+
+    def __init__(self, model: nn.Module, stages: Sequence[Stage], steps_per_epoch: int) -> None:
+        self.parameters = dict(model.named_parameters())
+        self.stages, self.steps_per_epoch = stages, steps_per_epoch
+        self.apply(0)
+
+    def apply(self, step: int) -> None:
+        for stage in self.stages:
+            reached = step >= steps_of(stage, self.steps_per_epoch)
+            for name in stage.names:
+                self.parameters[name].requires_grad_(reached)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.apply(state.global_step)
+
+
+class StopOnSignal(TrainerCallback):
+    """SIGINT or SIGTERM: finish the step, save a checkpoint, stop. A second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._old: dict[int, Any] = {}
+
+    def install(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+
+    def remove(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old.clear()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        print(f"{signal.Signals(number).name}: saving a checkpoint, then stopping.", file=sys.stderr, flush=True)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.received is not None:
+            control.should_save = True
+            control.should_training_stop = True

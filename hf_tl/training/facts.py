@@ -1,0 +1,74 @@
+"""What is known about a run before and after training: class weights, and `environment.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_tl.config import LossConfig
+from hf_tl.data import Data
+from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.models.pretrained import Pretrained
+from hf_tl.run import Run, write_json
+from hf_tl.task import Setting
+from hf_tl.training.environment import environment
+from hf_tl.training.fit import Fitted
+
+
+def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
+    """float32 (labels,), scaled to mean 1 over the training samples, so that the loss keeps its size.
+
+    Raises:
+        ConfigError: `loss.class_weights` names an unknown label, leaves one out or is not positive.
+    """
+    if loss.class_weights is None:
+        return None
+    counts = np.bincount(np.asarray(data.splits["train"]["label"]), minlength=len(data.labels)).astype(np.float64)
+    if loss.class_weights == "auto":
+        weights = 1 / np.maximum(counts, 1)
+    else:
+        given = {str(key): value for key, value in loss.class_weights.items()}
+        for name in given:
+            if name not in data.labels:
+                hint = did_you_mean(name, data.labels) or f"; labels are {listing(data.labels)}."
+                raise ConfigError(f"loss.class_weights.{name}: no such label{hint}")
+        missing = [name for name in data.labels if name not in given]
+        if missing:
+            raise ConfigError(f"loss.class_weights: no weight for {listing(missing)}; give one for every label, or auto.")
+        weights = np.array([given[name] for name in data.labels], dtype=np.float64)
+        if (weights <= 0).any():
+            raise ConfigError("loss.class_weights: every weight must be above 0.")
+    mean = (weights * counts).sum() / counts.sum()
+    return torch.tensor(weights / mean, dtype=torch.float32)
+
+
+def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting, fitted: Fitted) -> None:
+    """Writes `environment.json`."""
+    facts: dict[str, Any] = {
+        **environment(),
+        "model": {
+            "id": pretrained.id,
+            "revision": pretrained.revision,
+            "sha256": pretrained.hashes,
+            "architecture": fitted.architecture,
+            "license": pretrained.license,
+        },
+        "task": data.task.name,
+        "data": {
+            **data.source,
+            "columns": data.columns,
+            "labels": list(data.labels),
+            "notes": list(data.notes),
+            "held_out": data.held_out,
+        },
+        "settings": [
+            {"key": f"training.{choice.key}", "value": choice.value, "reason": choice.reason}
+            for choice in fitted.choices
+        ],
+        "notes": [note for note in setting.notes if note not in data.notes],
+        "precision": {"choice": fitted.precision[0], "reason": fitted.precision[1]},
+        "processes": fitted.processes,
+    }
+    write_json(run.folder / "environment.json", facts)
