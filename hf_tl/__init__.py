@@ -18,11 +18,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hf_tl.config import DataConfig, HubConfig, MethodConfig, ModelConfig, RunConfig, load_config
-    from hf_tl.data.preview import preview
     from hf_tl.doctor import doctor
     from hf_tl.errors import ConfigError, DataError, HfTlError, HubError, InputError, ModelError, Stopped
     from hf_tl.evaluation.verbs import evaluate, predict
     from hf_tl.finetune import finetune
+    from hf_tl.preview import preview
     from hf_tl.quickstart import quickstart
     from hf_tl.run import Run
     from hf_tl.schema import schema
@@ -50,7 +50,7 @@ _PUBLIC = {
     "get_task": "hf_tl.task",
     "load_config": "hf_tl.config",
     "predict": "hf_tl.evaluation.verbs",
-    "preview": "hf_tl.data.preview",
+    "preview": "hf_tl.preview",
     "push": "hf_tl.sharing.push",
     "quickstart": "hf_tl.quickstart",
     "schema": "hf_tl.schema",

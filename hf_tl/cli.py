@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 a fault in hf_tl or below, 2 the user's input, 3 stopped o
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_tl import __version__
-from hf_tl.console import check_rows_file, is_main_process, plain, say, shorten, show, table, to_json, working, write_rows
-from hf_tl.errors import ConfigError, HfTlError, did_you_mean, listing
+from hf_tl.console import (
+    check_rows_file,
+    is_main_process,
+    plain,
+    say,
+    shorten,
+    show,
+    table,
+    to_json,
+    working,
+    write_rows,
+)
+from hf_tl.errors import ConfigError
+from hf_tl.failures import guarded
 
 if TYPE_CHECKING:
     from hf_tl.config import RunConfig
@@ -41,7 +52,9 @@ Words = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option(help="Hub id or folder of the pretrained model.")]
-DataPaths = Annotated[list[str] | None, typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")]
+DataPaths = Annotated[
+    list[str] | None, typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")
+]
 TaskName = Annotated[str | None, typer.Option(help="Task (hf-tl tasks); found from the data when not given.")]
 MethodName = Annotated[str | None, typer.Option(help="full, lora, frozen or scratch.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
@@ -147,9 +160,7 @@ def evaluate(
             trust_remote_code=trust,
             seed=config.seed,
         )
-    rows = [
-        (name, f"{m['value']:.4f}", f"{m['low']:.4f} to {m['high']:.4f}") for name, m in result["metrics"].items()
-    ]
+    rows = [(name, f"{m['value']:.4f}", f"{m['low']:.4f} to {m['high']:.4f}") for name, m in result["metrics"].items()]
     text = f"{result['split']}, {result['samples']} samples\n" + table(rows, ("", "value", "95 % interval"))
     show(result, text, as_json)
 
@@ -188,9 +199,7 @@ def predict(
             source = configure(None, base={"model": model, **chosen}, data=data).data
             rows = [{"row": index, **row} for index, row in enumerate(run_it(model, source, **options))]
         else:
-            rows = [
-                {"input": item, **row} for item, row in zip(given, run_it(model, given, **options), strict=True)
-            ]
+            rows = [{"input": item, **row} for item, row in zip(given, run_it(model, given, **options), strict=True)]
     if output:
         write_rows(rows, output)
         say(f"{len(rows)} predictions written to {output}")
@@ -243,7 +252,7 @@ def preview(
     model: Model = None,
     data: DataPaths = None,
     task: TaskName = None,
-    output: Annotated[str | None, typer.Option(help="Folder for the picture grid.")] = None,
+    output: Annotated[str | None, typer.Option(help="PNG file for the pictures.")] = None,
     seed: Seed = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -254,10 +263,11 @@ def preview(
     """
     config = configure(words, data=data, model=model, task=task, output=output, seed=seed)
     with working():
-        from hf_tl.data.preview import preview as run_it
+        from hf_tl.preview import as_text
+        from hf_tl.preview import preview as run_it
 
-        result = run_it(config)
-    show(result, result.get("text", to_json(result)), as_json)
+        result = run_it(config, output=config.output)
+    show(result, as_text(result), as_json)
 
 
 @app.command()
@@ -294,11 +304,15 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def schema(
-    output: Annotated[Path | None, typer.Option(help="File to write.")] = None, as_json: Json = False, debug: Debug = False
+    output: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Print the JSON schema of the configuration, for editors."""
     import json
 
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {output.parent}.")
     with working():
         from hf_tl.schema import schema as run_it
 
@@ -307,8 +321,6 @@ def schema(
     if output is None:
         show(result, text, as_json)
         return
-    if not output.parent.is_dir():
-        raise ConfigError(f"--output: there is no folder {output.parent}.")
     output.write_text(text + "\n", encoding="utf-8")
     show({"path": str(output)}, f"# yaml-language-server: $schema={plain(output)}", as_json)
 
@@ -403,58 +415,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.main(args=words or ["--help"], prog_name="hf-tl", standalone_mode=False, obj=words)
 
     return guarded(run, debug="--debug" in words)
-
-
-def guarded(run: Any, debug: bool) -> int:
-    """Calls `run` and turns what it raises into one sentence on stderr and an exit code."""
-    try:
-        code = run()
-        if code != 130:  # how typer passes on an interrupt
-            return code if isinstance(code, int) else 0
-        return _fail("stopped.", 3)
-    except KeyboardInterrupt:
-        return _fail("stopped.", 3)
-    except HfTlError as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(str(error) or type(error).__name__, error.exit_code)
-    except typer.TyperException as error:
-        return _fail(_usage(error), 2)
-    except Exception as error:
-        trace = traceback.format_exc()
-        if debug:
-            print(trace, file=sys.stderr)
-        first = next(iter(str(error).strip().splitlines()), "")
-        hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
-        return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
-
-
-def _fail(sentence: str, code: int, trace: str = "") -> int:
-    from hf_tl.launch import report_failure
-
-    if not report_failure(sentence, trace):
-        say(f"hf-tl: {sentence}")
-    return code
-
-
-def _usage(error: Any) -> str:
-    """typer's complaint as one sentence, with the nearest option or command."""
-    context = getattr(error, "ctx", None)
-    command = context.command if context else None
-    path = context.command_path.removeprefix("hf-tl").strip() if context else ""
-    place = f"{path}: " if path else ""
-    option = getattr(error, "option_name", None)
-    if type(error).__name__ == "NoSuchOption" and command is not None:
-        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
-        hint = did_you_mean(option, known)
-        if not hint and any(parameter.name == "words" for parameter in command.params):
-            key = str(option).lstrip("-").replace("-", "_")
-            hint = f"; a setting of the configuration is written key=value, such as training.{key}=VALUE."
-        return f"{place}there is no option {option}{hint or f'; see {context.command_path} --help.'}"
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if message.startswith("No such command") and command is not None:
-        word = message.split("'")[1] if "'" in message else ""
-        known = list(command.commands)
-        return f"{word!r} is not a command{did_you_mean(word, known) or '.'} There are {listing(known, most=30)}."
-    message = " ".join(message.split())
-    return f"{place}{message[:1].lower()}{message[1:]}"

@@ -85,6 +85,13 @@ class DataConfig(Section):
     """What an unreadable row does: stop the run, or be left out and counted."""
     preprocessing: Preprocessing = Field(default_factory=Preprocessing)
 
+    @field_validator("path")
+    @classmethod
+    def _some_path(cls, value: str | list[str]) -> str | list[str]:
+        if not value:
+            raise ValueError("expected a Hub id, a folder or a file")
+        return value
+
     @property
     def paths(self) -> list[str]:
         return [self.path] if isinstance(self.path, str) else list(self.path)
@@ -169,7 +176,7 @@ class RunConfig(Section):
 def slug(text: str) -> str:
     """The last part of a path or id without its extension, in characters that are safe in a file name."""
     name = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
-    name = re.sub(r"\.(csv|tsv|jsonl?|parquet|arrow|zip|tar|tgz|gz)+$", "", name, flags=re.I)
+    name = re.sub(r"(\.(csv|tsv|jsonl?|parquet|arrow|zip|tar|tgz|gz))+$", "", name, flags=re.I)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "x"
 
 

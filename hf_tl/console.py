@@ -68,7 +68,9 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
     """Columns aligned to the left, two spaces apart."""
     cells = [[plain(cell) for cell in row] for row in ([header] if header else []) + list(rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def shorten(text: object, width: int = 60) -> str:

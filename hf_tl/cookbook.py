@@ -29,7 +29,9 @@ def find_recipe(name: str) -> Path:
     files = recipe_files()
     key = name.removesuffix(".py").replace("-", "_")
     if key not in files:
-        raise ConfigError(f"{name!r} is not a recipe{did_you_mean(key, files) or '.'} There are {listing(files, most=30)}.")
+        raise ConfigError(
+            f"{name!r} is not a recipe{did_you_mean(key, files) or '.'} There are {listing(files, most=30)}."
+        )
     return files[key]
 
 

@@ -1,4 +1,4 @@
-"""`hf-tl doctor`: versions, hardware, Hub and cache, each checked by itself, so that a broken part does not hide others."""
+"""`hf-tl doctor`: versions, hardware, Hub and cache, each checked by itself: a broken part does not hide the others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def doctor() -> dict[str, Any]:
 
 
 def _python() -> Iterator[Finding]:
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.prefix}")
+    yield Finding(
+        "python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.prefix}"
+    )
 
 
 def tested_versions() -> dict[str, str]:
@@ -91,10 +93,14 @@ def _torchvision() -> Iterator[Finding]:
     declared = declare_torchvision_operators()
     version = importlib.metadata.version("torchvision")
     wanted = matching_torchvision(torch.__version__)
-    flavour = (torch.__version__.partition("+")[2] or "cpu") if torch.version.cuda is None else _cuda(torch.version.cuda)
+    flavour = (
+        (torch.__version__.partition("+")[2] or "cpu") if torch.version.cuda is None else _cuda(torch.version.cuda)
+    )
     install = f"pip install 'torchvision=={wanted}.*' --index-url https://download.pytorch.org/whl/{flavour}"
     if not version.startswith(f"{wanted}."):
-        yield Finding("torchvision", "note", f"{version} beside torch {torch.__version__}, whose own is {wanted}: {install}")
+        yield Finding(
+            "torchvision", "note", f"{version} beside torch {torch.__version__}, whose own is {wanted}: {install}"
+        )
     elif declared:
         yield Finding(
             "torchvision",
@@ -135,7 +141,9 @@ def _device() -> Iterator[Finding]:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     limit = os.environ.get("OMP_NUM_THREADS")
     said = f", OMP_NUM_THREADS={limit}" if limit else ""
-    yield Finding("cpu", "ok", f"{_cpu_name()}, {allowed} of {cores} cores usable, {torch.get_num_threads()} threads{said}")
+    yield Finding(
+        "cpu", "ok", f"{_cpu_name()}, {allowed} of {cores} cores usable, {torch.get_num_threads()} threads{said}"
+    )
 
 
 def _cpu_name() -> str:
@@ -199,10 +207,14 @@ def _hub() -> Iterator[Finding]:
         try:
             status = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5).status_code
             answered = status < 500
-            yield Finding("hub", "ok" if answered else "note", f"{endpoint} answers" + ("" if answered else f" with {status}"))
+            yield Finding(
+                "hub", "ok" if answered else "note", f"{endpoint} answers" + ("" if answered else f" with {status}")
+            )
         except Exception as error:
             yield Finding(
-                "hub", "note", f"{endpoint} cannot be reached ({type(error).__name__}); local models and data still work"
+                "hub",
+                "note",
+                f"{endpoint} cannot be reached ({type(error).__name__}); local models and data still work",
             )
     if huggingface_hub.get_token():
         yield Finding("token", "ok", "present")
@@ -223,7 +235,9 @@ def _cache() -> Iterator[Finding]:
         with tempfile.NamedTemporaryFile(dir=existing):
             pass
     except OSError as error:
-        yield Finding("cache", "fail", f"{folder} cannot be written ({error.strerror}); set HF_HOME to a folder that can")
+        yield Finding(
+            "cache", "fail", f"{folder} cannot be written ({error.strerror}); set HF_HOME to a folder that can"
+        )
         return
     free = shutil.disk_usage(existing).free
     yield Finding("cache", "ok" if free >= LOW_DISK else "note", f"{folder}, {free / 2**30:.0f} GiB free")

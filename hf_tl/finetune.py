@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
-from hf_tl.evaluation.held_out import measure_saved
+from hf_tl.evaluation.held_out import measure_saved, scorer
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
 from hf_tl.run import Run
@@ -76,7 +76,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         loaded = load_model(pretrained, task, data.labels, config.model, scratch=not method.pretrained)
         setting.notes += loaded.notes
         setting.model_config = loaded.model.config
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
+        score = scorer(task, setting)
+        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, score)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor)
             run.reach("saved", train=fitted.facts)

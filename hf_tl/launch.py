@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
-import sys
-import time
 from collections.abc import Sequence
 
 from hf_tl.console import say
 from hf_tl.errors import ConfigError, HfTlError, Stopped
-
-STARTED = "HF_TL_STARTED"
-"""Set in the environment of processes that hf_tl started: their parent prints the error, once."""
+from hf_tl.failures import STARTED
 
 
 class WorkerError(HfTlError):
@@ -48,8 +44,6 @@ def launch(arguments: Sequence[str], processes: int) -> None:
     options = ["--standalone", "--nproc-per-node", str(processes), "-m", "hf_tl", *arguments]
     where = f"{processes} of {gpus} GPUs" if gpus else f"the CPU, {os.environ['OMP_NUM_THREADS']} threads each"
     say(f"hf-tl: starting {processes} processes on {where}: python -m torch.distributed.run {' '.join(options)}")
-    import logging
-
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the sentence is enough
     try:
         torchrun(options)
@@ -60,24 +54,6 @@ def launch(arguments: Sequence[str], processes: int) -> None:
         raise WorkerError(sentence, code) from None
     except SignalException:
         raise Stopped("stopped; the same command goes on from the last checkpoint.") from None
-
-
-def report_failure(sentence: str, trace: str = "") -> bool:
-    """In a process started by `torchrun`: leaves the error for the parent.
-
-    Returns:
-        Whether the parent is hf_tl, which prints it.
-    """
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if file:
-        extra = {"py_callstack": trace, "timestamp": str(int(time.time()))}
-        try:
-            with open(file, "w", encoding="utf-8") as stream:
-                json.dump({"message": {"message": sentence, "extraInfo": extra}}, stream)
-        except OSError as error:
-            print(f"hf-tl: cannot write {file} ({error})", file=sys.stderr)
-            return False
-    return bool(file) and os.environ.get(STARTED) == "1"
 
 
 def without_option(arguments: Sequence[str], name: str) -> list[str]:

@@ -27,7 +27,9 @@ def schema() -> Schema:
     out: Schema = RunConfig.model_json_schema()
     out = {"$schema": "https://json-schema.org/draft/2020-12/schema", **out, "title": "hf_tl run configuration"}
     sections: dict[str, Schema] = out["$defs"]
-    for section in Section.__subclasses__() + [cls for base in Section.__subclasses__() for cls in base.__subclasses__()]:
+    for section in Section.__subclasses__() + [
+        cls for base in Section.__subclasses__() for cls in base.__subclasses__()
+    ]:
         properties = (out if section is RunConfig else sections.get(section.__name__, {})).get("properties", {})
         for name, text in field_docs(section).items():
             if name in properties:

@@ -11,7 +11,15 @@ import pytest
 # Before any Hugging Face library is imported: the tests neither read nor fill the cache and login of whoever runs them.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf_tl-tests-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "RANK", "WORLD_SIZE"):
+for name in (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "RANK",
+    "WORLD_SIZE",
+):
     os.environ.pop(name, None)
 
 try:

@@ -64,7 +64,11 @@ def test_a_file_says_what_python_says(tmp_path: Path) -> None:
 
 def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
     config = load_config(
-        {**LEAST, "method": {"name": "full", "unfreeze": {0: "head", 1.5: 2}}, "data": {"path": "é: #x", "validation": 0.2}}
+        {
+            **LEAST,
+            "method": {"name": "full", "unfreeze": {0: "head", 1.5: 2}},
+            "data": {"path": "é: #x", "validation": 0.2},
+        }
     )
     file = tmp_path / "config.yaml"
     file.write_text(config.to_yaml(), encoding="utf-8")
@@ -77,7 +81,10 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ({**LEAST, "metod": "lora"}, "metod: unknown key; did you mean 'method'?"),
         ({**LEAST, "data": {"path": "x", "colums": {}}}, "data.colums: unknown key; did you mean 'columns'?"),
         ({**LEAST, "data": {"path": "x", "preprocessing": {"max_len": 3}}}, "did you mean 'max_length'?"),
-        ({**LEAST, "method": "lorra"}, "method.name: found \"lorra\", expected one of 'full', 'lora', 'frozen', 'scratch'"),
+        (
+            {**LEAST, "method": "lorra"},
+            "method.name: found \"lorra\", expected one of 'full', 'lora', 'frozen', 'scratch'",
+        ),
         ({**LEAST, "seed": "x"}, 'seed: found "x"'),
         ({**LEAST, "seed": -1}, "seed: found -1"),
         ({**LEAST, "task": "text-clasification"}, "did you mean 'text-classification'?"),
@@ -117,7 +124,7 @@ def test_wrong_overrides(word: str) -> None:
 def test_wrong_files(tmp_path: Path, content: bytes, sentence: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match="run.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"run\.yaml") as caught:
         read_yaml(file)
     assert sentence in str(caught.value)
 
@@ -135,7 +142,13 @@ def test_a_configuration_is_checked_when_changed() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("me/my model", "my-model"), ("data/reviews.csv.gz", "reviews"), ("../", "x"), ("C:\\x\\y.parquet", "y"), ("a/b/", "b")],
+    [
+        ("me/my model", "my-model"),
+        ("data/reviews.csv.gz", "reviews"),
+        ("../", "x"),
+        ("C:\\x\\y.parquet", "y"),
+        ("a/b/", "b"),
+    ],
 )
 def test_run_folders_have_safe_names(text: str, expected: str) -> None:
     assert slug(text) == expected

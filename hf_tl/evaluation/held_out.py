@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from datasets import Dataset
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
-from hf_tl.evaluation.measure import measure
+from hf_tl.evaluation.measure import measure, scores
 from hf_tl.models.pretrained import load_finished
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Task
@@ -54,6 +55,16 @@ def finished(
         model_config=model.config,
     )
     return model, task, setting
+
+
+def scorer(task: Task, setting: Setting) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    """(logits, references) -> the task's metrics by name, each sample counted once; what picks the best checkpoint."""
+
+    def score(logits: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        losses = task.sample_losses(logits, references)
+        return scores(task.metrics, task.decode(logits, setting), references, sample_losses=losses)
+
+    return score
 
 
 def results(task: Task, setting: Setting, logits: np.ndarray, rows: Dataset, split: str, seed: int) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Frozen(Method):
 
     caches_features = True
     learning_rates = (1e-3, 1e-3)
+    """Where the features cannot be cached; otherwise their spread decides."""
 
     def select(self, model: PreTrainedModel) -> None:
         names = [name for name, _ in model.named_parameters() if in_modules(name, self.heads)]

@@ -365,7 +365,8 @@ def _custom(
             pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
     if pooling != "pooler":  # the pooler is left out then
         new = {key for key in new if not key.startswith("pooler.")}
-    inner = {k: v for k, v in pretrained.config.to_dict().items() if k not in ("id2label", "label2id", "architectures")}
+    left_out = {"id2label", "label2id", "architectures", "dtype", "torch_dtype"}
+    inner = {key: value for key, value in pretrained.config.to_dict().items() if key not in left_out}
     config = custom.TransferConfig(
         backbone=inner, pooling=pooling, head=model.head, head_hidden=model.head_hidden, **names
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ class Facts:
     """Hidden size, where the model has one."""
     has_lengths: bool
     processes: int
-    features: bool
-    """Whether the model trained is a head on cached features."""
+    features: float | None = None
+    """Mean standard deviation of the features, when the model trained is a head on cached ones."""
     precision: tuple[str, str] = ("fp32", "")
 
 
@@ -100,10 +100,11 @@ def choose(facts: Facts, method: Method) -> list[Choice]:
     if name == "full" and not facts.convolutional and facts.hidden and facts.hidden < 768:
         rate = rate * 768 / facts.hidden
         reason += f", raised for its width of {facts.hidden}"
-    if not facts.features or name != "frozen":
-        say("learning_rate", rate, reason)
-    else:
-        say("learning_rate", rate, "a linear head on fixed features")
+    if facts.features:
+        # Adam moves every weight by about the rate, so what a step does to the logits grows with the features' spread.
+        rate = float(f"{min(0.1, max(1e-4, 1e-3 / facts.features)):.1e}")
+        reason = f"a head on fixed features whose standard deviation is {facts.features:.2g}"
+    say("learning_rate", rate, reason)
     steps = math.ceil(facts.samples / (per_device * facts.processes))
     if facts.features:
         least, wanted, most = 10, 3000, 100
@@ -137,7 +138,8 @@ def build_arguments(
         if choice.key not in given and not (rivals.get(choice.key, set()) & set(given))
     ]
     values: dict[str, Any] = {choice.key: choice.value for choice in choices}
-    cycle = "steps" if _steps_only(given) else "epoch"
+    few = _few_evaluations(given, facts, {**values, **given})
+    cycle = "steps" if few else "epoch"
     values |= {
         "output_dir": str(folder),
         "seed": config.seed,
@@ -158,8 +160,8 @@ def build_arguments(
         "ddp_find_unused_parameters": bool(method.config.unfreeze),
         "use_cpu": PartialState().device.type == "cpu",
     }
-    if cycle == "steps":
-        values["eval_steps"] = values["save_steps"] = max(1, int(given["max_steps"]))
+    if few:
+        values["eval_steps"] = values["save_steps"] = few
     values.update(given)
     if values["eval_strategy"] in ("no", False):
         values["load_best_model_at_end"] = False
@@ -170,15 +172,22 @@ def build_arguments(
         raise ConfigError(f"training: TrainingArguments refuses: {first}") from error
 
 
-def _steps_only(given: dict[str, Any]) -> bool:
-    """Whether the run is cut short by `max_steps` and says nothing about when to evaluate."""
-    return int(given.get("max_steps") or -1) > 0 and "eval_strategy" not in given
+def _few_evaluations(given: dict[str, Any], facts: Facts, values: dict[str, Any]) -> int | None:
+    """Steps between evaluations where once an epoch is not fit: a run cut short by `max_steps` is evaluated at its end,
+    a head on cached features, whose epochs take a moment, twenty times. None: once an epoch."""
+    if "eval_strategy" in given:
+        return None
+    if int(given.get("max_steps") or -1) > 0:
+        return int(given["max_steps"])
+    steps = math.ceil(facts.samples / (values["per_device_train_batch_size"] * facts.processes))
+    total = math.ceil(steps * float(values["num_train_epochs"]))
+    return max(1, total // 20) if facts.features and total > 20 else None
 
 
 def prediction_arguments(batch_size: int | None = None, *, bf16: bool = False) -> TrainingArguments:
     """For prediction alone: float32 unless asked, nothing saved or reported."""
     return TrainingArguments(
-        output_dir=os.devnull,
+        output_dir=tempfile.gettempdir(),
         per_device_eval_batch_size=batch_size or 64,
         bf16=bf16,
         use_cpu=PartialState().device.type == "cpu",

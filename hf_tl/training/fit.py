@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.features import HeadModel, better_pooling, cached_features, content_key, feature_model
 from hf_tl.models.layers import adapter_targets, count_parameters
 from hf_tl.models.methods import Method
-from hf_tl.models.pretrained import Loaded, Pretrained
+from hf_tl.models.pretrained import Loaded, Pretrained, quiet
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import Choice, Facts, build_arguments, prediction_arguments
@@ -31,6 +32,9 @@ from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, predict_outputs
+
+
+Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 
 
 @dataclasses.dataclass
@@ -66,8 +70,11 @@ def fit(
     method: Method,
     loaded: Loaded,
     pretrained: Pretrained,
+    score: Score,
 ) -> Fitted:
     """Trains and returns the model at its best checkpoint.
+
+    `score` maps (logits, references) to metrics by name, for the evaluations on the validation split.
 
     Raises:
         Stopped: on SIGINT or SIGTERM, after a checkpoint was saved.
@@ -97,7 +104,6 @@ def fit(
         hidden=getattr(loaded.model.config, "hidden_size", None),
         has_lengths="length" in getattr(rows.train, "column_names", ()),
         processes=state.num_processes,
-        features=False,
         precision=precision,
     )
     trainable, total = count_parameters(model)
@@ -111,15 +117,20 @@ def fit(
             _say("The head of this model is more than one module, so its backbone runs at every step.")
         else:
             trained, rows = cached
-            facts = dataclasses.replace(facts, features=True, has_lengths=False, precision=("fp32", "only a head trains"))
+            facts = dataclasses.replace(
+                facts,
+                features=max(1e-6, float(rows.train.features.std(0).mean())),
+                has_lengths=False,
+                precision=("fp32", "only a head trains"),
+            )
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
-    trainer = _trainer(run, config, data, task, setting, method, trained, rows, args)
+    trainer = _trainer(run, config, data, task, setting, method, trained, rows, args, score)
     _say(
         f"{method.config.name}: {trainable:,} of {total:,} parameters train ({trainable / total:.1%}), "
         f"{len(rows.train)} samples, {args.num_train_epochs:g} epochs, learning rate {args.learning_rate:g}, "
         f"{'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'} ({precision[1]})."
     )
-    with attention:
+    with attention, quiet():
         resumed = _train(run, trainer)
     if state.is_main_process and trainer.state.best_model_checkpoint:
         _say(f"Best checkpoint: step {Path(trainer.state.best_model_checkpoint).name.split('-')[-1]}.")
@@ -242,9 +253,8 @@ def _trainer(
     model: nn.Module,
     rows: Rows,
     args: TrainingArguments,
+    score: Score,
 ) -> TransferTrainer:
-    from hf_tl.training.score import quick_metrics
-
     classes = np.asarray(data.splits["train"]["label"]) if config.data.sampling == "balanced" else None
     callbacks: list[Any] = [LogFile(run.folder / "log.jsonl"), Lines(task.best_metric)]
     if config.training.early_stopping_patience:
@@ -264,7 +274,7 @@ def _trainer(
         collators=rows.collators,
         lengths=rows.lengths,
         classes=classes,
-        measure=lambda logits, references: quick_metrics(task, setting, logits, references),
+        measure=score,
         callbacks=callbacks,
     )
     trainer.add_callback(SetEpoch(trainer))

@@ -1,0 +1,130 @@
+"""`hf-tl preview`: what the model will really see, before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hf_tl.config import RunConfig
+from hf_tl.data import load_data
+from hf_tl.models.pretrained import check_task, find_pretrained, load_processor
+from hf_tl.task import Setting
+
+
+def preview(config: RunConfig, *, samples: int = 8, output: str | Path | None = None) -> dict[str, Any]:
+    """The first training batch as the model gets it, the label map, and what was dropped, cut or split and why.
+
+    Args:
+        samples: size of the batch.
+        output: PNG file for the grid of augmented pictures; default `preview.png`. Texts need none.
+
+    Returns:
+        `task`, `columns`, `labels` (id -> name), `rows` and `class_counts` by split, `notes`, and `samples`: for texts
+        the `tokens` with the number that is padding and whether the text was cut; for pictures the `picture` file.
+    """
+    data = load_data(config.data, config.task, seed=config.seed)
+    task = data.task
+    pretrained = find_pretrained(config.model)
+    check_task(pretrained, task)
+    preprocessing = config.data.preprocessing
+    processor = load_processor(
+        pretrained, task, image_size=preprocessing.image_size, trust=config.model.trust_remote_code
+    )
+    setting = Setting(
+        labels=data.labels,
+        processor=processor,
+        preprocessing=preprocessing,
+        model_config=pretrained.config,
+        seed=config.seed,
+        notes=list(data.notes),
+    )
+    train = data.splits["train"]
+    rows = train.shuffle(seed=config.seed).select(range(min(samples, len(train))))
+    ready = task.preprocess(rows, setting, True)
+    items = [ready[index] for index in range(len(rows))]
+    batch = task.collator(setting, True)(items)
+    names = [data.labels[index] for index in rows[task.label_role]] if task.label_role else [""] * len(rows)
+    out: dict[str, Any] = {
+        "task": task.name,
+        "columns": data.columns,
+        "labels": dict(enumerate(data.labels)),
+        "rows": {split: len(part) for split, part in data.splits.items()},
+        "class_counts": data.source.get("class_counts", {}),
+        "notes": setting.notes,
+        "batch": {key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" for key, value in batch.items()},
+    }
+    if "input_ids" in batch:
+        out["samples"] = [_tokens(batch, index, names[index], processor, items[index]) for index in range(len(rows))]
+    elif "pixel_values" in batch:
+        path = Path(output or "preview.png")
+        _grid(batch["pixel_values"].numpy(), names, processor, path)
+        out["picture"] = str(path)
+        out["samples"] = [{"label": name} for name in names]
+    return out
+
+
+def _tokens(batch: Any, index: int, label: str, processor: Any, item: Any) -> dict[str, Any]:
+    ids = batch["input_ids"][index].tolist()
+    mask = batch["attention_mask"][index].tolist() if "attention_mask" in batch else [1] * len(ids)
+    tokens = processor.convert_ids_to_tokens(ids)
+    unknown = processor.unk_token
+    return {
+        "label": label,
+        "tokens": [token for token, real in zip(tokens, mask, strict=True) if real],
+        "padding": mask.count(0),
+        "unknown": sum(token == unknown for token, real in zip(tokens, mask, strict=True) if real),
+        "read": processor.decode([i for i, real in zip(ids, mask, strict=True) if real], skip_special_tokens=True),
+    }
+
+
+def _grid(pixels: Any, names: list[str], processor: Any, path: Path) -> None:
+    """Writes the pictures (count, channels, height, width) with normalisation undone, four in a row, labels above."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    mean = np.asarray(getattr(processor, "image_mean", None) or [0.0] * 3).reshape(-1, 1, 1)
+    std = np.asarray(getattr(processor, "image_std", None) or [1.0] * 3).reshape(-1, 1, 1)
+    if getattr(processor, "do_normalize", True):
+        pixels = pixels * std + mean
+    columns = min(4, len(pixels))
+    lines = -(-len(pixels) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * lines), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, picture, name in zip(axes, pixels, names, strict=False):
+        axis.imshow(np.clip(picture, 0, 1).transpose(1, 2, 0))
+        axis.set_title(name.replace("$", r"\$")[:30], fontsize=9)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
+    figure.savefig(temporary, dpi=110)
+    os.replace(temporary, path)
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The preview as lines for a terminal."""
+    from hf_tl.console import plain, shorten, table
+
+    lines = [f"Task {found['task']}; columns: " + ", ".join(f"{k} from {v!r}" for k, v in found["columns"].items())]
+    lines += [f"  {plain(note)}" for note in found["notes"]]
+    lines += ["", "Rows and labels:"]
+    splits = list(found["rows"])
+    counts = found["class_counts"]
+    head = [f"({index}) {name}" for index, name in list(found["labels"].items())[:30]]
+    body = [
+        [label, *(counts.get(split, {}).get(found["labels"][index], "") for split in splits)]
+        for index, label in enumerate(head)
+    ]
+    more = len(found["labels"]) - len(body)
+    lines.append(table([*body, ["all", *found["rows"].values()]], ["", *splits]))
+    lines += [f"... and {more} more labels"] if more > 0 else []
+    lines += ["", "A training batch: " + ", ".join(f"{key} {shape}" for key, shape in found["batch"].items())]
+    for sample in found["samples"]:
+        if "tokens" in sample:
+            lines.append(f"  [{plain(sample['label'])}] {shorten(' '.join(sample['tokens']), 100)}")
+            lines.append(
+                f"      {len(sample['tokens'])} tokens, {sample['padding']} padding, {sample['unknown']} unknown"
+            )
+    if "picture" in found:
+        lines.append(f"  as pictures: {found['picture']}")
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""Classify texts with LoRA: under two percent of the weights are trained.
+
+    accelerate launch recipes/text_classification_lora.py
+    accelerate launch recipes/text_classification_lora.py data=reviews.csv method.r=8
+
+Hardware: any; MINUTES_TEXT_LORA
+Measured: SCORE_TEXT_LORA
+"""
+
+from hf_tl.cli import recipe
+
+CONFIG = {
+    "model": "sentence-transformers/all-MiniLM-L6-v2",
+    "data": "mteb/banking77",
+    "method": "lora",
+}
+
+if __name__ == "__main__":
+    recipe(CONFIG)

@@ -1,0 +1,317 @@
+"""The command line: what reaches the functions below it, what comes out, and how each kind of error ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_tl import console, errors
+from hf_tl.cli import main
+from hf_tl.cookbook import recipe_files
+from hf_tl.launch import without_option
+
+METRICS = {"split": "test", "samples": 4, "metrics": {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}}
+
+
+class FakeRun:
+    folder = Path("runs/x")
+    metrics = METRICS
+
+
+@pytest.fixture
+def corridor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], list[Any]]]:
+    """Puts a function in the corridor's place and gives the list of configurations that reach it."""
+
+    def install(function: Callable[..., Any]) -> list[Any]:
+        seen: list[Any] = []
+
+        def finetune(config: Any) -> Any:
+            seen.append(config)
+            return function(config)
+
+        monkeypatch.setitem(sys.modules, "hf_tl.finetune", types.SimpleNamespace(finetune=finetune))
+        return seen
+
+    yield install
+
+
+def trained(config: Any) -> FakeRun:
+    print("a library prints to stdout")
+    return FakeRun()
+
+
+LEAST = ["--model", "bert", "--data", "reviews.csv"]
+
+
+def test_flags_and_settings_become_one_configuration(corridor: Any, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model: bert\ndata: {path: old.csv, validation: 0.2}\nmethod: {name: lora, r: 4}\n", encoding="utf-8"
+    )
+    seen = corridor(trained)
+    words = [
+        str(file),
+        "--data",
+        "a.csv",
+        "--data",
+        "b.csv",
+        "training.learning_rate=3e-4",
+        "method.r=16",
+        "--push",
+        "me/x",
+    ]
+    assert main(["train", *words, "--seed", "7", "--output", "out"]) == 0
+    (config,) = seen
+    assert config.data.path == ["a.csv", "b.csv"] and config.data.validation == 0.2
+    assert config.method.passed_through == {"r": 16}
+    assert config.training.passed_through == {"learning_rate": 3e-4}
+    assert (config.seed, config.output, config.hub.id) == (7, "out", "me/x")
+
+
+def test_json_alone_on_stdout(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    corridor(trained)
+    assert main(["train", *LEAST, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"run": "runs/x", **METRICS}
+    assert "a library prints" in err
+
+
+def test_text_says_what_to_type_next(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    corridor(trained)
+    assert main(["train", *LEAST]) == 0
+    assert "hf-tl predict runs/x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("a: wrong."), 2),
+        (errors.DataError("a: wrong."), 2),
+        (errors.ModelError("a: wrong."), 2),
+        (errors.Stopped("a: wrong."), 3),
+        (errors.HubError("a: wrong."), 4),
+        (errors.HfTlError("a: wrong."), 1),
+    ],
+)
+def test_an_error_is_one_sentence_and_its_exit_code(
+    corridor: Any, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def fail(config: Any) -> None:
+        raise error
+
+    corridor(fail)
+    assert main(["train", *LEAST, "--json"]) == code
+    assert capsys.readouterr() == ("", "hf-tl: a: wrong.\n")
+
+
+def test_a_fault_names_debug_and_debug_shows_the_traceback(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(config: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    corridor(fail)
+    assert main(["train", *LEAST]) == 1
+    assert capsys.readouterr().err.startswith("hf-tl: ZeroDivisionError: division by zero. Run it again with --debug")
+    assert main(["train", *LEAST, "--debug"]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_interrupt_ends_with_3(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(config: Any) -> None:
+        raise KeyboardInterrupt
+
+    corridor(fail)
+    assert main(["train", *LEAST]) == 3
+    assert capsys.readouterr().err == "hf-tl: stopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trian"], "'trian' is not a command; did you mean 'train'?"),
+        (["train", "--mdoel", "x"], "there is no option --mdoel; did you mean '--model'?"),
+        (["train", "--learning-rate", "3"], "such as training.learning_rate=VALUE"),
+        (["train", "--model"], "option '--model' requires an argument"),
+        (["train", *LEAST, "--seed", "x"], "train: invalid value for '--seed'"),
+        (["train"], "model: missing"),
+        (["train", "--model", "x"], "data: missing"),
+        (["train", *LEAST, "metod=lora"], "metod: unknown key; did you mean 'method'?"),
+        (["train", *LEAST, "--method", "lorra"], "did you mean 'lora'?"),
+        (["train", "a.yaml", "b.yaml"], "'b.yaml': expected key=value"),
+        (["train", "nowhere.yaml"], "nowhere.yaml: there is no such configuration file"),
+        (["evaluate", "m"], "--data"),
+        (["predict", "m"], "give either inputs"),
+        (["predict", "m", "text", "--data", "d"], "give either inputs"),
+        (["predict", "m", "text", "--output", "x.txt"], "ends in none of '.jsonl', '.csv', '.parquet'"),
+        (["predict", "m", "text", "--output", "nowhere/x.csv"], "there is no folder nowhere"),
+        (["push", "run"], "push: missing argument"),
+        (["recipes", "run", "nothing"], "'nothing' is not a recipe"),
+        (["recipes", "cpoy", "x"], "did you mean 'copy'?"),
+        (["schema", "--output", "nowhere/x.json"], "there is no folder nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_commands_are_answered_in_one_line(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert sentence in err and out == ""
+    assert err.startswith("hf-tl: ") and err.count("\n") == 1
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "push", "preview", "tasks", "doctor", "schema", "quickstart"]
+)
+def test_every_command_has_json_and_debug(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--json" in out and "--debug" in out
+
+
+def test_tasks_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "--json"]) == 0
+    found = {task["name"]: task for task in json.loads(capsys.readouterr().out)}
+    assert "label" in found["text-classification"]["columns"]
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A `predict` that says `good` to everything; the list of what it was asked."""
+    asked: list[Any] = []
+
+    def predict(model: str, inputs: Any, **options: Any) -> list[dict[str, Any]]:
+        asked.append((model, inputs, options))
+        count = len(inputs) if isinstance(inputs, list) else 2
+        return [{"label": "good", "score": 0.75, "scores": {"good": 0.75, "b\x1b[31mad": 0.25}} for _ in range(count)]
+
+    monkeypatch.setitem(sys.modules, "hf_tl.evaluation.verbs", types.SimpleNamespace(predict=predict))
+    return asked
+
+
+def test_predict_gives_one_json_object_per_line(predictor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/x", "what a film", "a=b", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["input"] for row in rows] == ["what a film", "a=b"]
+    assert rows[0]["label"] == "good" and rows[0]["score"] == 0.75
+
+
+def test_predict_reads_lines(
+    predictor: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", ["one\n", "two"])
+    assert main(["predict", "runs/x", "-"]) == 0
+    assert predictor[0][1] == ["one", "two"]
+    assert capsys.readouterr().out == "good  0.750  one\ngood  0.750  two\n"
+
+
+def test_predict_on_a_data_set(predictor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/x", "--data", "d.csv", "--split", "validation", "--json"]) == 0
+    data = predictor[0][1]
+    assert data.path == "d.csv" and data.splits == {"test": "validation"}
+    assert [json.loads(line)["row"] for line in capsys.readouterr().out.splitlines()] == [0, 1]
+
+
+def test_predict_writes_files(predictor: Any, tmp_path: Path) -> None:
+    import pandas
+
+    for name in ("out.jsonl", "out.csv", "out.parquet"):
+        assert main(["predict", "runs/x", "a", "b", "--output", str(tmp_path / name)]) == 0
+    assert [json.loads(line)["input"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["a", "b"]
+    table = pandas.read_csv(tmp_path / "out.csv")
+    assert list(table.columns)[:4] == ["input", "label", "score", "score: good"]
+    assert pandas.read_parquet(tmp_path / "out.parquet")["scores"][0]["good"] == 0.75
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.csv", "out.jsonl", "out.parquet"]
+
+
+def test_terminal_escapes_stay_inert(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.plain("a\x1b[31mb\nc\u202e") == "a\\x1b[31mb\\x0ac\\x202e"
+    assert main(["train", *LEAST, "\x1b[31m=3"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_json_is_strict() -> None:
+    assert console.to_json({"a": [float("nan"), 1.5], 2: Path("x")}) == '{"a": [null, 1.5], "2": "x"}'
+
+
+def test_doctor_checks_this_machine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://user:pass@127.0.0.1:9")
+    assert main(["doctor", "--json"]) == 0
+    out = capsys.readouterr().out
+    result = json.loads(out)
+    found = {finding["about"]: finding for finding in result["findings"]}
+    assert found["torch"]["status"] == "ok" and found["token"] == {"about": "token", "status": "ok", "found": "present"}
+    assert "cannot be reached" in found["hub"]["found"]
+    assert "hf_very_secret" not in out and "pass@" not in out
+    assert all(line for line in result["lines"])
+
+
+@pytest.mark.parametrize(("torch", "expected"), [("2.13.0+cpu", "0.28"), ("2.10.1", "0.25"), ("2.0.0+cu118", "0.15")])
+def test_doctor_knows_the_matching_torchvision(torch: str, expected: str) -> None:
+    from hf_tl.doctor import matching_torchvision
+
+    assert matching_torchvision(torch) == expected
+
+
+def test_schema_knows_what_passes_through(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    sections = schema["$defs"]
+    assert sections["TrainingConfig"]["properties"]["learning_rate"]["type"] == "number"
+    assert "cosine" in json.dumps(sections["TrainingConfig"]["properties"]["lr_scheduler_type"])
+    assert "hub_token" not in sections["TrainingConfig"]["properties"]
+    assert sections["MethodConfig"]["properties"]["r"]["type"] == "integer"
+    assert "attn_implementation" in sections["ModelConfig"]["properties"]
+    assert {"enum": ["full", "lora", "frozen", "scratch"], "type": "string"} in schema["properties"]["method"]["anyOf"]
+
+
+@pytest.mark.parametrize("name", recipe_files())
+def test_recipes_are_described_and_copied(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "list", "--json"]) == 0
+    listed = {recipe["name"]: recipe["summary"] for recipe in json.loads(capsys.readouterr().out)}
+    assert listed[name]
+    assert main(["recipes", "copy", name, "--to", str(tmp_path)]) == 0
+    assert (tmp_path / f"{name}.py").read_text() == recipe_files()[name].read_text()
+    assert main(["recipes", "copy", name, "--to", str(tmp_path)]) == 2
+
+
+def test_options_are_taken_out_for_the_processes_started() -> None:
+    words = ["train", "--processes", "2", "a=1", "--processes=3", "--seed", "2"]
+    assert without_option(words, "--processes") == ["train", "a=1", "--seed", "2"]
+
+
+def test_only_the_main_process_speaks(
+    corridor: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corridor(trained)
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", *LEAST, "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_script_is_installed_and_help_is_quick() -> None:
+    script = Path(sys.executable).with_name("hf-tl")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "quickstart" in done.stdout
+
+
+def test_a_closed_pipe_is_no_fault() -> None:
+    code = "from hf_tl.cli import main; import sys; sys.exit(main(['tasks', '--json']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()

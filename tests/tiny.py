@@ -1,0 +1,107 @@
+"""Tiny real models with their processors, made on the spot, and tiny data that can be learned."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from hf_tl.compat import declare_torchvision_operators
+
+declare_torchvision_operators()
+
+WORDS = "good bad fine poor great awful film book song meal the a was is very quite not so never always".split()
+
+
+def tiny_tokenizer(folder: Path, words: list[str] | None = None) -> None:
+    """A word-level BERT tokenizer."""
+    from transformers import BertTokenizer
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(words or WORDS)]
+    tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}, model_max_length=64)
+    tokenizer.save_pretrained(folder)
+
+
+def tiny_bert(folder: Path, dropout: float = 0.0, seed: int = 0) -> Path:
+    """A BERT encoder without head: 2 layers, hidden 32."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS) + 5,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    BertModel(config).save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return folder
+
+
+def tiny_vit(folder: Path, labels: int = 10, seed: int = 0) -> Path:
+    """A ViT classifier of 32 x 32 images with its own 10 classes."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(seed)
+    config = ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        num_labels=labels,
+    )
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def tiny_mobilenet(folder: Path, labels: int = 10, seed: int = 0) -> Path:
+    """A MobileNetV2 classifier (convolutions, batch normalisation, dropout)."""
+    import torch
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification, MobileNetV2ImageProcessor
+
+    torch.manual_seed(seed)
+    config = MobileNetV2Config(depth_multiplier=0.35, image_size=32, num_labels=labels)
+    MobileNetV2ForImageClassification(config).save_pretrained(folder)
+    MobileNetV2ImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def sentiment_csv(
+    path: Path, rows: int = 60, seed: int = 0, classes: tuple[str, ...] = ("negative", "positive")
+) -> Path:
+    """`text,label` rows in which one word decides the label."""
+    drawn = random.Random(seed)
+    keys = {"negative": ["bad", "poor", "awful"], "positive": ["good", "fine", "great"], "neutral": ["so", "quite"]}
+    lines = ["text,label"]
+    for index in range(rows):
+        label = classes[index % len(classes)]
+        words = drawn.choices(["the", "film", "book", "song", "meal", "was", "is", "very"], k=drawn.randint(2, 9))
+        words.insert(drawn.randrange(len(words)), drawn.choice(keys[label]))
+        lines.append(f"{' '.join(words)},{label}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def colour_folder(folder: Path, each: int = 10, size: int = 40, seed: int = 0) -> Path:
+    """An image folder of `red/` and `blue/` noisy squares, in `train/` and `test/`."""
+    import numpy as np
+    from PIL import Image
+
+    drawn = np.random.default_rng(seed)
+    for split, count in (("train", each), ("test", max(4, each // 2))):
+        for channel, name in ((0, "red"), (2, "blue")):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                pixels = drawn.integers(0, 90, (size, size, 3), dtype=np.uint8)
+                pixels[..., channel] += 130
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return folder
