@@ -201,7 +201,7 @@ def write_run(
     where = f"PolyAI/{data}" if hub_data else f"data/{data}"
     full = {
         "task": task_name,
-        "model": "sentence-transformers/all-MiniLM-L6-v2",
+        "model": task.models[0],
         "data": where,
         "method": "full",
         "training": {"num_train_epochs": epochs},
@@ -215,7 +215,8 @@ def write_run(
         name: {label: int((split.labels == index).sum()) for index, label in enumerate(names)}
         for name, split in rows.items()
     }
-    facts = {
+    architecture = task.auto_class.replace("AutoModel", "Bert" if task.modality == "text" else "MobileNetV2")
+    facts: dict[str, Any] = {
         "hf_tl": "0.1.0",
         "python": "3.11.7",
         "platform": "linux",
@@ -227,7 +228,7 @@ def write_run(
             "id": run.model.id,
             "revision": COMMIT,
             "sha256": {"model.safetensors": "5" * 64},
-            "architecture": task.auto_class.replace("AutoModel", "Bert"),
+            "architecture": architecture,
             "license": "apache-2.0",
         },
         "task": task_name,
@@ -240,20 +241,26 @@ def write_run(
             "class_counts": counts,
             "columns": {column.role: column.names[0] for column in task.columns},
             "labels": names,
-            "notes": ["The data have no validation split: 10 % of train, stratified by label, was set aside with seed 42."],
+            "notes": [
+                "The data have no validation split: 10 % of train, stratified by label, was set aside with seed 42."
+            ],
             "held_out": "test",
         },
         "settings": [
             {"key": "training.per_device_train_batch_size", "value": 32, "reason": "what models of this kind take"},
             {"key": "training.learning_rate", "value": 5e-3, "reason": "usual for full on a transformer"},
-            {"key": "training.warmup_steps", "value": 0.1, "reason": "a tenth of the steps, while the new head settles"},
+            {
+                "key": "training.warmup_steps",
+                "value": 0.1,
+                "reason": "a tenth of the steps, while the new head settles",
+            },
         ],
         "notes": [],
         "precision": {"choice": "bf16", "reason": "2.4 times as fast as fp32 here"},
         "processes": 1,
     }
     for key, value in (environment or {}).items():
-        facts[key] = {**facts[key], **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
+        facts[key] = {**facts[key], **value} if isinstance(value, dict) else value
     _json(folder / "environment.json", facts)
     _write(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in fit.log))
     _json(
@@ -281,7 +288,7 @@ def write_run(
     }
     pq.write_table(pa.table(table), folder / "predictions.parquet")
     (folder / "model").mkdir(exist_ok=True)
-    _json(folder / "model" / "config.json", {"architectures": [facts["model"]["architecture"]], "model_type": "bert"})  # type: ignore[index]
+    _json(folder / "model" / "config.json", {"architectures": [architecture]})
     _json(folder / "state.json", {"stage": "measured", "train": fit.facts})
     return folder
 

@@ -1,0 +1,159 @@
+"""From a configuration to checked, labelled splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import DatasetDict
+
+from hf_tl.config import DataConfig
+from hf_tl.data.columns import infer_task, match
+from hf_tl.data.rows import Splits, check_inputs, decoded, encode_labels, to_roles
+from hf_tl.data.sources import read_source
+from hf_tl.data.splits import at_most, content_hashes, cut_validation
+from hf_tl.errors import DataError, listing
+from hf_tl.task import Task, get_task
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data ready for a task."""
+
+    task: Task
+    splits: DatasetDict
+    """`train`, `validation` and, where there is one, `test`. Columns carry the names of their roles; labels are int64
+    ids; pictures are decoded when read; `file` says where a row is from."""
+    columns: dict[str, str]
+    """Role -> original column name."""
+    labels: tuple[str, ...]
+    held_out: str
+    """`test`, or `validation` where there is no test split: what is measured at the end."""
+    notes: tuple[str, ...]
+    """What was inferred, dropped and split, and why."""
+    source: dict[str, Any]
+    """JSON-ready: path, revision, content hash, rows and classes of each split."""
+
+
+def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) -> Data:
+    """Data for training: found, its task and columns settled, every row checked, validation cut where there is none.
+
+    Raises:
+        ConfigError, DataError: one sentence with file, row, column or key.
+        HubError: the Hub cannot be reached.
+    """
+    source = read_source(config)
+    notes = list(source.notes)
+    if "train" not in source.splits:
+        raise DataError(f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it.")
+    first = source.splits["train"]
+    if task is None:
+        chosen, columns, why = infer_task(first, config.columns)
+        notes.append(why)
+    else:
+        chosen = get_task(task)
+        columns = match(chosen, first, config.columns)
+    splits = _with_roles(source.splits, columns, chosen)
+    splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
+    role, labels = chosen.label_role, ()
+    if role is not None:
+        splits, labels = encode_labels(splits, role, config, None, notes)
+    if "validation" not in splits:
+        ids = np.asarray(splits["train"][role]) if role else None
+        splits["train"], splits["validation"] = cut_validation(splits["train"], ids, config.validation, seed)
+        notes.append(
+            f"There is no validation split: {len(splits['validation'])} of the training rows "
+            f"({config.validation:.0%}{', each class in proportion' if role else ''}) are held out as one."
+        )
+    for split, rows in splits.items():
+        ids = np.asarray(rows[role]) if role else None
+        splits[split] = at_most(rows, ids, config.max_samples, seed)
+    if config.max_samples:
+        notes.append(f"At most {config.max_samples} rows of each split are used (data.max_samples).")
+    held_out = "test" if "test" in splits else "validation"
+    if held_out == "validation":
+        notes.append("There is no test split: the final figures are of the validation split, which picked the checkpoint.")
+    _say_leaks(splits, chosen, held_out, notes)
+    ordered = {split: decoded(splits[split]) for split in ("train", "validation", "test") if split in splits}
+    return Data(
+        chosen,
+        DatasetDict(ordered),
+        columns,
+        labels,
+        held_out,
+        tuple(notes),
+        {**source.facts, **_counts(ordered, role, labels)},
+    )
+
+
+def load_rows(
+    config: DataConfig,
+    task: Task,
+    labels: Sequence[str] | None,
+    *,
+    split: str | None = None,
+    need_labels: bool,
+    seed: int = 42,
+) -> Data:
+    """One split for `evaluate` or `predict` with a model's own labels: `split`, else test, else validation, else the
+    only one.
+
+    Raises:
+        ConfigError, DataError, HubError: as `load_data`.
+    """
+    source = read_source(config)
+    notes = list(source.notes)
+    name = split or next((known for known in ("test", "validation", "train") if known in source.splits), "train")
+    if name not in source.splits:
+        raise DataError(f"split: the data have no {name!r} split; they have {listing(source.splits)}.")
+    columns = match(task, source.splits[name], config.columns, need_labels)
+    if not need_labels and task.label_role:
+        columns.pop(task.label_role, None)
+    splits = _with_roles({name: source.splits[name]}, columns, task)
+    splits = {name: check_inputs(splits[name], task, config, notes)}
+    if need_labels and task.label_role:
+        splits, _ = encode_labels(splits, task.label_role, config, labels, notes)
+    rows = splits[name]
+    role = task.label_role if need_labels else None
+    rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
+    if len(rows) == 0:
+        raise DataError(f"data.path: the {name} split has no rows left.")
+    ordered = {name: decoded(rows)}
+    facts = {**source.facts, **_counts(ordered, role, tuple(labels or ()))}
+    return Data(task, DatasetDict(ordered), columns, tuple(labels or ()), name, tuple(notes), facts)
+
+
+def _with_roles(splits: Splits, columns: dict[str, str], task: Task) -> Splits:
+    out = {}
+    for split, rows in splits.items():
+        missing = [name for name in columns.values() if name not in rows.column_names]
+        label = columns.get(task.label_role or "")
+        if missing == [label] and split != "train":
+            continue  # a split without labels is of no use here
+        if missing:
+            raise DataError(f"data.path: the {split} split has no column {listing(missing)}, which train has.")
+        out[split] = to_roles(rows, columns)
+    return out
+
+
+def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> None:
+    """Counts held-out rows that stand in train as well: they are kept, but they flatter the figures."""
+    roles = task.input_roles
+    trained = set(content_hashes(splits["train"], roles))
+    for split in dict.fromkeys(("validation", held_out)):
+        same = sum(each in trained for each in content_hashes(splits[split], roles))
+        if same:
+            notes.append(f"{same} of {len(splits[split])} {split} rows stand in train as well, which flatters the figures.")
+
+
+def _counts(splits: dict[str, Any], role: str | None, labels: tuple[str, ...]) -> dict[str, Any]:
+    out: dict[str, Any] = {"rows": {split: len(rows) for split, rows in splits.items()}}
+    if role:
+        out["class_counts"] = {}
+        for split, rows in splits.items():
+            counts = Counter(rows[role])
+            out["class_counts"][split] = {name: counts.get(index, 0) for index, name in enumerate(labels)}
+    return out

@@ -1,0 +1,313 @@
+"""Where rows come from: Hub ids, folders of images or tables, files, archives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Image, concatenate_datasets
+
+from hf_tl.config import DataConfig
+from hf_tl.data.archives import extract, is_archive
+from hf_tl.data.images import EXTENSIONS
+from hf_tl.data.tables import is_table, read_table
+from hf_tl.errors import DataError, did_you_mean, listing
+from hf_tl.hubclient import explain
+
+SPLITS = {
+    "train": ("train", "training", "trn"),
+    "validation": ("validation", "valid", "val", "dev", "devel"),
+    "test": ("test", "testing", "tst", "heldout", "held_out"),
+}
+"""Our split -> the names that people give it."""
+JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".git", ".ipynb_checkpoints"}
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+FILE = "__file__"
+"""Column with the place of a row (file, and for tables the line) while data is read."""
+
+
+@dataclass
+class Source:
+    """Rows as found: original column names, pictures not decoded, and FILE."""
+
+    splits: dict[str, Dataset]
+    facts: dict[str, Any]
+    """`path`, `name`, `revision`, `sha256`."""
+    notes: list[str] = field(default_factory=list)
+
+
+def cache_folder() -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(os.environ.get("HF_TL_CACHE") or Path(HF_HOME) / "hf_tl") / "data"
+
+
+def read_source(config: DataConfig) -> Source:
+    """Reads `data.path`, split by split.
+
+    Raises:
+        DataError: missing, empty or unreadable; in one sentence.
+        HubError: the Hub cannot be reached.
+    """
+    paths = [Path(path).expanduser() for path in config.paths]
+    if len(paths) == 1 and not paths[0].exists():
+        if _like_hub_id(config.paths[0]):
+            return _from_hub(config)
+        raise DataError(f"data.path: {config.paths[0]}: there is no such file or folder{_neighbour(paths[0])}")
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"data.path: {path}: there is no such file or folder{_neighbour(path)}")
+    digest = hashlib.sha256()
+    found: dict[str, list[Dataset]] = {}
+    for path in paths:
+        for split, rows in _local(path, config, digest).items():
+            found.setdefault(split, []).append(rows)
+    splits = {split: _joined(split, parts) for split, parts in found.items()}
+    return Source(splits, {"path": config.path, "sha256": digest.hexdigest()})
+
+
+def _joined(split: str, parts: Sequence[Dataset]) -> Dataset:
+    if len(parts) == 1:
+        return parts[0]
+    names = [set(part.column_names) for part in parts]
+    if any(other != names[0] for other in names):
+        odd = next(part for part, other in zip(parts, names, strict=True) if other != names[0])
+        raise DataError(
+            f"data.path: the files of {split} have different columns: {odd[0][FILE].partition(', line')[0]} has "
+            f"{listing(sorted(set(odd.column_names) - {FILE}))}, others {listing(sorted(names[0] - {FILE}))}."
+        )
+    try:
+        return concatenate_datasets(list(parts))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"data.path: the files of {split} do not fit together ({error}).") from error
+
+
+def _like_hub_id(text: str) -> bool:
+    looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) is not None
+    return looks and not is_table(Path(text)) and not is_archive(Path(text)) and Path(text).suffix not in EXTENSIONS
+
+
+def _neighbour(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"; there is no folder {parent} either."
+    return did_you_mean(path.name, [entry.name for entry in parent.iterdir()]) or "."
+
+
+def split_of(name: str, config: DataConfig, own_name: str | None = None) -> str | None:
+    """The split that a folder or file name says: by `data.splits`, else by usual names as a whole word of it."""
+    for split, given in config.splits.items():
+        if given in (name, own_name):
+            return split
+    if config.splits:
+        return None
+    words = re.split(r"[^a-z]+", name.lower())
+    for split, names in SPLITS.items():
+        if any(word in names for word in words):
+            return split
+    return None
+
+
+def _local(path: Path, config: DataConfig, digest: Any) -> dict[str, Dataset]:
+    if path.is_dir():
+        return _folder(path, config, digest)
+    if is_archive(path):
+        folder = extract(path, cache_folder())
+        inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
+        while len(inside) == 1 and inside[0].is_dir() and split_of(inside[0].name, config) is None:
+            folder = inside[0]
+            inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
+        return _folder(folder, config, digest, shown=path)
+    if not is_table(path):
+        raise DataError(
+            f"data.path: {path}: not a kind of file that hf_tl reads; it reads csv, tsv, jsonl, json, parquet, arrow, "
+            "zip and tar, and folders of these or of images."
+        )
+    split = split_of(path.stem, config, path.name) or "train"
+    return {split: _table(path, path.name, path.parent, digest)}
+
+
+def _files(folder: Path) -> list[Path]:
+    out = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name.lower() not in JUNK and not name.startswith("."))
+        out += [Path(root) / name for name in sorted(names) if name.lower() not in JUNK and not name.startswith(".")]
+    return out
+
+
+def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = None) -> dict[str, Dataset]:
+    files = _files(folder)
+    shown = shown or folder
+    if not files:
+        raise DataError(f"data.path: {shown}: the folder is empty.")
+    metadata = [file for file in files if file.name in METADATA]
+    images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    tables = [file for file in files if is_table(file) and file not in metadata]
+    out: dict[str, list[Dataset]] = {}
+    if metadata:
+        for file in metadata:
+            split = _split_of_path(file.relative_to(folder), config) or "train"
+            rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
+            out.setdefault(split, []).append(rows)
+    elif images:
+        return _image_folder(folder, images, config, digest, shown)
+    elif tables:
+        named = {file: _split_of_path(file.relative_to(folder), config) for file in tables}
+        if config.splits:
+            named = {file: split for file, split in named.items() if split}
+        if len(named) > 1 and not all(named.values()):
+            unknown = [file.name for file, split in named.items() if not split]
+            raise DataError(
+                f"data.path: {shown} holds {listing(sorted(file.name for file in named))}; which split is "
+                f"{listing(unknown)}? Name it with data.splits.train={unknown[0]}, or give the files one by one."
+            )
+        for file, found in named.items():
+            rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
+            out.setdefault(found or "train", []).append(rows)
+    else:
+        kinds = sorted({file.suffix or file.name for file in files})
+        raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.")
+    _check_splits(config, out, shown)
+    return {split: _joined(split, parts) for split, parts in out.items()}
+
+
+def _split_of_path(path: Path, config: DataConfig) -> str | None:
+    """The split said by the file's name, else by its nearest folder that says one."""
+    for name, own in ((path.stem, path.name), *((parent.name, parent.as_posix()) for parent in path.parents)):
+        split = split_of(name, config, own)
+        if split:
+            return split
+    return None
+
+
+def _check_splits(config: DataConfig, found: Any, shown: Path) -> None:
+    for split, name in config.splits.items():
+        if split not in found:
+            raise DataError(f"data.splits.{split}: {shown} has no {name!r}.")
+
+
+def _table(file: Path, shown: str, beside: Path, digest: Any) -> Dataset:
+    _hash(file, digest)
+    rows = read_table(file)
+    offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
+    rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
+    return _with_pictures(rows, beside, shown)
+
+
+def _with_pictures(rows: Dataset, beside: Path, shown: str) -> Dataset:
+    """Columns of picture file names become pictures, looked up beside the table."""
+    for name in list(rows.column_names):
+        values = rows[:50][name]
+        texts = [value for value in values if isinstance(value, str)]
+        if name == FILE or len(texts) < len(values) or not texts:
+            continue
+        if all(Path(value).suffix.lower() in EXTENSIONS for value in texts):
+            paths = [beside / value for value in rows[name]]
+            for index, path in enumerate(paths):
+                if not path.is_file():
+                    place = rows[index][FILE]
+                    raise DataError(f"{place}: column {name!r} names {str(rows[index][name])!r}, which is not there.")
+            features = rows.features.copy()
+            column = [str(path) for path in paths]
+            rows = rows.remove_columns(name).add_column(name, column)
+            features[name] = Image(decode=False)
+            rows = rows.cast_column(name, Image(decode=False))
+    return rows
+
+
+def _image_folder(
+    folder: Path, images: list[Path], config: DataConfig, digest: Any, shown: Path
+) -> dict[str, Dataset]:
+    """`[split/]class/picture`: the class is the folder that a picture lies in."""
+    out: dict[str, dict[str, list[Any]]] = {}
+    for file in images:
+        _hash(file, digest)
+        digest.update(file.relative_to(folder).as_posix().encode())
+        parts = file.relative_to(folder).parts[:-1]
+        split = split_of(parts[0], config) if parts else None
+        rest = parts[1:] if split else parts
+        if config.splits and not split:
+            continue
+        if not rest:
+            raise DataError(
+                f"{file}: lies in no class folder; expected {shown}/CLASS/picture or {shown}/train/CLASS/picture, "
+                "or a metadata.jsonl beside the pictures."
+            )
+        rows = out.setdefault(split or "train", {"image": [], "label": [], FILE: []})
+        rows["image"].append(str(file))
+        rows["label"].append("/".join(rest))
+        rows[FILE].append(str(file))
+    named = {split_of(path.name, config) for path in folder.iterdir() if path.is_dir()}
+    if None in named and named - {None}:
+        odd = [path.name for path in folder.iterdir() if path.is_dir() and split_of(path.name, config) is None]
+        if not config.splits and any(not name.startswith(".") and name.lower() not in JUNK for name in odd):
+            raise DataError(
+                f"data.path: {shown} mixes split folders with {listing(sorted(odd))}; name the splits with data.splits."
+            )
+    _check_splits(config, out, shown)
+    return {split: Dataset.from_dict(rows).cast_column("image", Image(decode=False)) for split, rows in out.items()}
+
+
+def _hash(file: Path, digest: Any) -> None:
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+
+
+def _from_hub(config: DataConfig) -> Source:
+    """A data set of the Hub."""
+    import datasets
+    from huggingface_hub import HfApi
+
+    id = config.paths[0]
+    notes: list[str] = []
+    try:
+        loaded = datasets.load_dataset(id, config.name, revision=config.revision)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise explain(error, f"data.path: data set {id}") from error
+    except ValueError as error:
+        text = str(error)
+        if "Config name is missing" in text or "BuilderConfig" in text:
+            names = re.findall(r"'([^']+)'", text.partition("[")[2].partition("]")[0])
+            hint = did_you_mean(config.name, names) if config.name else ""
+            raise DataError(f"data.name: {id} has the configurations {listing(names)}; choose one{hint or '.'}") from None
+        raise DataError(f"data.path: {id} cannot be loaded ({text.splitlines()[0]}).") from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" in str(error):
+            raise DataError(f"data.path: {id} is a loading script, which is code; look for a copy as Parquet.") from None
+        raise
+    except Exception as error:
+        raise explain(error, f"data.path: data set {id}") from error
+    revision = None
+    try:
+        revision = HfApi().dataset_info(id, revision=config.revision).sha
+    except Exception:  # offline, from the cache: the fingerprint below still says which rows
+        notes.append(f"The revision of {id} could not be asked for.")
+    splits: dict[str, Dataset] = {}
+    for own, rows in loaded.items():
+        split = split_of(str(own), config)
+        if split and split not in splits:
+            splits[split] = _undecoded(rows).add_column(FILE, [f"{id} {own}, row {i}" for i in range(len(rows))])
+        elif config.splits or len(loaded) > 1:
+            notes.append(f"Split {own!r} of {id} is left aside.")
+        else:
+            splits["train"] = _undecoded(rows).add_column(FILE, [f"{id} {own}, row {i}" for i in range(len(rows))])
+    for split, name in config.splits.items():
+        if split not in splits:
+            hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
+            raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
+    facts = {"path": id, "name": config.name, "revision": revision}
+    facts["fingerprint"] = {str(own): rows._fingerprint for own, rows in loaded.items()}
+    return Source(splits, facts, notes)
+
+
+def _undecoded(rows: Dataset) -> Dataset:
+    for name, feature in rows.features.items():
+        if isinstance(feature, Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return rows

@@ -1,0 +1,91 @@
+"""`report.html`: a finished run on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hf_tl.run import write_text
+from hf_tl.sharing import plots, sections
+from hf_tl.sharing.record import Record, read_record
+from hf_tl.sharing.wording import last_part, metric_title, number, visible
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.html` and the PNGs under `figures/`, from the files of the run folder alone.
+
+    Raises:
+        ConfigError: the folder holds no measured run.
+    """
+    record = read_record(Path(folder))
+    write_figures(record)
+    path = record.folder / "report.html"
+    write_text(path, render(record))
+    return path
+
+
+def render(record: Record) -> str:
+    """The page. Whatever the data, labels and names hold stays text: escaped for HTML, control characters shown."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.filters |= {"number": number, "share": share, "label": label}
+    return environment.get_template("report.html.j2").render(
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        title=f"{last_part(record.model_name)} on {last_part(record.data_name)}",
+        summary=record.task.summary,
+        split=record.metrics["split"],
+        samples=record.metrics["samples"],
+        modality=record.task.modality,
+        result=sections.result(record),
+        facts=sections.facts(record),
+        training=sections.training(record),
+        confusion=sections.confusion(record),
+        classes=sections.classes(record),
+        confidence=sections.confidence(record),
+        mistakes=sections.mistakes(record),
+        data=sections.data(record),
+        settings=sections.settings(record),
+        notes=[str(note) for note in record.environment.get("notes", [])],
+        configuration=record.config.to_yaml(),
+        environment=sections.environment(record),
+        files=sections.files(record),
+        command=sections.command(record),
+    )
+
+
+def share(value: float) -> str:
+    """`0.914` as `91.4 %`."""
+    return f"{100 * value:.1f}\u202f%"
+
+
+def label(name: object) -> Markup:
+    """A class name, set off, that may break after its underscores and dashes."""
+    text = re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(visible(name))))
+    return Markup(f'<span class="label">{text}</span>')
+
+
+def write_figures(record: Record) -> None:
+    """`figures/curves.png` and `figures/confusion_matrix.png`, where the run has something to draw."""
+    folder = record.folder / "figures"
+    lines: list[dict[str, Any]] = [line for line in record.log if "epoch" in line]
+    best, metric = record.train.get("best_step"), record.headline
+    if lines:
+        draws = [plots.loss_curve(lines, best)]
+        if any(f"eval_{metric}" in line for line in lines):
+            draws.append(plots.metric_curve(lines, metric, metric_title(metric), best))
+        plots.png(folder / "curves.png", draws, 4.6 * len(draws), 3.1)
+    if record.metrics.get("confusion_matrix"):
+        side = min(9.0, 3.2 + 0.35 * len(record.labels))
+        plots.png(folder / "confusion_matrix.png", [sections.confusion_map(record)], side, side)

@@ -1,0 +1,119 @@
+"""How report and card say things: numbers, names, the command that makes a run again. Nothing in them hides."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import unicodedata
+from typing import Any
+
+import yaml
+
+from hf_tl.config import RunConfig
+from hf_tl.evaluation.metrics import split_name
+
+
+def last_part(path: str) -> str:
+    """`reviews.csv` of `/home/someone/secret/reviews.csv`: a path on somebody's machine is not for others."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+
+
+def metric_title(name: str) -> str:
+    """`f1_macro` as a person writes it: F1, macro."""
+    module, arguments = split_name(name)
+    title = module.rpartition("/")[2].replace("_", " ")
+    return ", ".join([title[:1].upper() + title[1:], *map(str, arguments.values())])
+
+
+def visible(text: object) -> str:
+    """Text in which nothing hides: control characters, and those that turn the direction of writing, as `\\x1b`.
+
+    Tabs and line ends stay.
+    """
+    return "".join(
+        character
+        if character in "\n\t"
+        or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        or character in "\u200c\u200d"  # joiners: part of how words and emoji are written
+        else repr(character)[1:-1]
+        for character in str(text)
+    )
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A measured value for people: `0.914`, `1 234`, `not a number`."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "not a number"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")  # narrow no-break space
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def setting_value(value: Any) -> str:
+    """A configured value, short: `5e-05`, `true`, `group_by_length`."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = elsewhere(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def duration(seconds: float) -> str:
+    """`0.2 s`, `45 s`, `3 min`, `2.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes for people: `1.2 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def remake_command(config: RunConfig, revisions: dict[str, str | None]) -> str:
+    """The command that makes a run again, for a shell; folders of this machine are written `path/to/...`.
+
+    Args:
+        revisions: `model` and `data` -> commit sha, where they came from the Hub.
+    """
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"output", "hub"})
+    values = json.loads(json.dumps(values))
+    model, data = values["model"], values["data"]
+    words = ["hf-tl", "train", "--model", elsewhere(model.pop("id"))]
+    paths = [elsewhere(path) for path in config.data.paths]
+    data.pop("path")
+    if len(paths) == 1:
+        words += ["--data", paths[0]]
+    else:
+        data["path"] = paths
+    words += ["--method", values.get("method", {}).pop("name", config.method.name)]
+    for section, revision in revisions.items():
+        if revision:
+            values[section]["revision"] = revision
+    for key, value in values.items():
+        # One level of keys: those below may be labels, and a label may have dots.
+        for name, item in value.items() if isinstance(value, dict) else [(None, value)]:
+            words.append(f"{key}{'' if name is None else f'.{name}'}={_yaml(elsewhere(item))}")
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def elsewhere(value: Any) -> Any:
+    """`path/to/reviews.csv` for a path that is of use on one machine only; anything else as it is."""
+    outside = isinstance(value, str) and (value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:[\\/]", value))
+    return f"path/to/{last_part(value)}" if outside else value
+
+
+def _yaml(value: Any) -> str:
+    """A value in one line that YAML reads back."""
+    if isinstance(value, str) and value.isascii() and value.isprintable():
+        try:
+            if yaml.safe_load(value) == value:
+                return value
+        except yaml.YAMLError:
+            pass
+    return json.dumps(value)
