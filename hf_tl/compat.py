@@ -51,7 +51,7 @@ def declare_torchvision_operators() -> bool:
         return False
     import torch
 
-    for library in Path(list(spec.submodule_search_locations)[0]).glob("_C*.so"):
+    for library in Path(next(iter(spec.submodule_search_locations))).glob("_C*.so"):
         try:
             torch.ops.load_library(str(library))
             return False

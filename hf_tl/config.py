@@ -198,7 +198,9 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=deep)
             if isinstance(key, (str, int, float)):
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key!r} stands twice", key_node.start_mark
+                    )
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -271,7 +273,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def load_config(source: RunConfig | Mapping[str, Any] | str | Path | None = None, *layers: Mapping[str, Any]) -> RunConfig:
+def load_config(
+    source: RunConfig | Mapping[str, Any] | str | Path | None = None, *layers: Mapping[str, Any]
+) -> RunConfig:
     """A `RunConfig` from a YAML path, a mapping or a config, with `layers` of overrides laid upon it in order.
 
     Raises:
@@ -310,13 +314,16 @@ def _sentence(error: ValidationError) -> str:
         return f"{place}: missing{f'; give it in the configuration or as {example}' if example else ''}."
     if kind == "literal_error":
         expected = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-        return f"{place}: found {shown}, expected one of {listing(expected, most=20)}{did_you_mean(found, expected) or '.'}"
+        hint = did_you_mean(found, expected) or "."
+        return f"{place}: found {shown}, expected one of {listing(expected, most=20)}{hint}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{place}: found {shown}; {message[0].lower()}{message[1:]}."
 
 
 def _is_union_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part in {"str", "list[str]", "int", "[key]"} or part.startswith(("literal[", "dict[")))
+    return isinstance(part, str) and (
+        part in {"str", "list[str]", "int", "[key]"} or part.startswith(("literal[", "dict["))
+    )
 
 
 def _section(location: list[Any]) -> type[BaseModel]:

@@ -57,9 +57,7 @@ def retried(call: Callable[[], T]) -> T:
     """`call()`, tried again on 408, 429, 5xx and network faults, with back-off and the server's `Retry-After`."""
     from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-    again = Retrying(
-        stop=stop_after_attempt(ATTEMPTS), wait=_wait, retry=retry_if_exception(_transient), reraise=True
-    )
+    again = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=_wait, retry=retry_if_exception(_transient), reraise=True)
     return again(call)
 
 
@@ -107,13 +105,17 @@ def explain(error: BaseException, what: str) -> HfTlError:
         return fault(f"{what}: the Hub has disabled this repository.")
     if "RevisionNotFoundError" in names:
         return fault(f"{what}: there is no such revision.")
-    if "RepositoryNotFoundError" in names or "DatasetNotFoundError" in names and status is None and not _transient(error):
+    if "RepositoryNotFoundError" in names or (
+        "DatasetNotFoundError" in names and status is None and not _transient(error)
+    ):
         return fault(
             f"{what}: not on the Hub, or private; check the spelling, or log in with `hf auth login` or HF_TOKEN. "
             "(It is no local path either.)"
         )
     if status == 401:
-        return HubError(f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or mend HF_TOKEN.")
+        return HubError(
+            f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or mend HF_TOKEN."
+        )
     if status == 403:
         return HubError(f"{what}: the token may not do this; it needs the right to write there.")
     if any("xet" in str(each).lower() for each in causes(error)):

@@ -52,7 +52,9 @@ def preview(config: RunConfig, *, samples: int = 8, output: str | Path | None = 
         "rows": {split: len(part) for split, part in data.splits.items()},
         "class_counts": data.source.get("class_counts", {}),
         "notes": setting.notes,
-        "batch": {key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" for key, value in batch.items()},
+        "batch": {
+            key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" for key, value in batch.items()
+        },
     }
     if "input_ids" in batch:
         out["samples"] = [_tokens(batch, index, names[index], processor, items[index]) for index in range(len(rows))]

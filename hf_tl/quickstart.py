@@ -1,8 +1,8 @@
 """Transfer learning in two minutes, without network: scikit-learn's handwritten digits.
 
 A small vision transformer learns the digits 0 to 4, turned and mirrored (40 classes), from random weights. What it has
-learned is then adapted to 5 to 9, of which it gets ten pictures each, by every method and with several seeds; `scratch` is
-the control. Each of these is an ordinary run of `hf_tl.finetune` with a folder of its own.
+learned is then adapted to 5 to 9, of which it gets ten pictures each, by every method and with several seeds;
+`scratch` is the control. Each of these is an ordinary run of `hf_tl.finetune` with a folder of its own.
 """
 
 from __future__ import annotations
@@ -209,7 +209,11 @@ def _finetune(
 
 @contextlib.contextmanager
 def _quietly(log: Path) -> Iterator[None]:
-    with log.open("a", encoding="utf-8") as stream, contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
+    with (
+        log.open("a", encoding="utf-8") as stream,
+        contextlib.redirect_stderr(stream),
+        contextlib.redirect_stdout(stream),
+    ):
         yield
 
 
@@ -221,7 +225,10 @@ def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outc
     """Accuracy of every method with its interval, and what it has over scratch on the same pictures."""
     from hf_tl.evaluation.compare import paired_bootstrap
 
-    right = {method: np.stack([_right(folder / f"{method}-{seed}") for seed in range(len(found))]) for method, found in runs.items()}
+    right = {
+        method: np.stack([_right(folder / f"{method}-{seed}") for seed in range(len(found))])
+        for method, found in runs.items()
+    }
     nothing = np.zeros(right["scratch"].shape[1])
     out = []
     for method, found in runs.items():

@@ -123,7 +123,9 @@ class Run:
         """`metrics.json`: values with 95 % intervals on the held-out split."""
         file = self.folder / "metrics.json"
         if not file.exists():
-            raise ConfigError(f"{self.folder}: this run is not measured yet (stage {self.stage}); run it again to go on.")
+            raise ConfigError(
+                f"{self.folder}: this run is not measured yet (stage {self.stage}); run it again to go on."
+            )
         return dict(json.loads(file.read_text(encoding="utf-8")))
 
     def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ class Task:
     sample_losses: Callable[..., Any] = field(repr=False)
     """`(logits: array, references: array) -> float64 array (samples,)`: plain loss of every sample."""
     postprocess: Callable[..., Any] = field(repr=False)
-    """`(logits: array, setting) -> list[dict]`: one JSON-ready prediction per sample, as the stock pipeline gives it."""
+    """`(logits: array, setting) -> list[dict]`: one JSON-ready prediction a sample, as the stock pipeline gives it."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
     models: tuple[str, ...] = ()
@@ -107,9 +107,7 @@ class Task:
 
 def task_names() -> list[str]:
     """Names of all tasks, sorted."""
-    import hf_tl.tasks
-
-    modules = pkgutil.iter_modules(hf_tl.tasks.__path__)
+    modules = pkgutil.iter_modules(importlib.import_module("hf_tl.tasks").__path__)
     return sorted(module.name.replace("_", "-") for module in modules if not module.name.startswith("_"))
 
 

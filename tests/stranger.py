@@ -1,6 +1,6 @@
 """What a stranger does with a model: `pipeline(task, model=...)` in a process that cannot import hf_tl.
 
-    python -m tests.stranger TASK MODEL INPUTS.json [MODEL_KWARGS.json]   ->  one JSON list of [{label: score}, ...]
+python -m tests.stranger TASK MODEL INPUTS.json [MODEL_KWARGS.json]   ->  one JSON list of [{label: score}, ...]
 """
 
 from __future__ import annotations

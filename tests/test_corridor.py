@@ -117,9 +117,10 @@ def test_metrics_are_those_of_the_saved_best_checkpoint(tmp_path: Path) -> None:
     assert run.metrics["metrics"]["loss"]["value"] == pytest.approx(evaluations[best]["eval_loss"], rel=1e-3)
     rows = pq.read_table(run.folder / "predictions.parquet").to_pandas()
     assert (rows["label"] == rows["prediction"]).mean() == pytest.approx(value)
-    assert f"{value:.3f}" in (run.folder / "README.md").read_text() or f"{value:.4f}" in (
-        run.folder / "README.md"
-    ).read_text()
+    assert (
+        f"{value:.3f}" in (run.folder / "README.md").read_text()
+        or f"{value:.4f}" in (run.folder / "README.md").read_text()
+    )
 
 
 def test_frozen_features_are_what_the_head_gets_and_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

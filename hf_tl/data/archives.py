@@ -41,8 +41,8 @@ def extract(archive: Path, cache: Path) -> Path:
         DataError: not a readable archive, a member that leaves the folder, a link or a device, or far too large.
     """
     digest = hashlib.sha256()
-    with archive.open("rb") as stream:
-        while block := stream.read(1 << 20):
+    with archive.open("rb") as packed:
+        while block := packed.read(1 << 20):
             digest.update(block)
     target = cache / digest.hexdigest()[:32]
     if target.is_dir():
@@ -56,11 +56,15 @@ def extract(archive: Path, cache: Path) -> Path:
         for name, size, stream in _members(archive):
             parts = safe_parts(name)
             if parts is None:
-                raise DataError(f"{archive}: member {name!r} would be written outside the folder; nothing is extracted.")
+                raise DataError(
+                    f"{archive}: member {name!r} would be written outside the folder; nothing is extracted."
+                )
             files += 1
             written += size
             if files > MOST_FILES or written > min(MOST_BYTES, allowed):
-                raise DataError(f"{archive}: unpacks to more than {min(MOST_BYTES, allowed):,} bytes; extract it by hand.")
+                raise DataError(
+                    f"{archive}: unpacks to more than {min(MOST_BYTES, allowed):,} bytes; extract it by hand."
+                )
             path = temporary.joinpath(*parts)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as out:
@@ -92,7 +96,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
         for member in tar:
             if member.isdir():
                 continue
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is None:
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None:
                 raise DataError(f"{archive}: member {member.name!r} is a link or a device, which is not extracted.")
-            yield member.name, member.size, stream
+            yield member.name, member.size, content

@@ -31,8 +31,8 @@ def processor_size(processor: Any) -> tuple[int, int]:
     if not size and hasattr(processor, "data_config"):  # timm: (channels, height, width)
         _, height, width = processor.data_config["input_size"]
         return int(height), int(width)
-    edge = size.get("shortest_edge") or size.get("longest_edge") or 224
-    return int(size.get("height", edge)), int(size.get("width", edge))
+    edge: Any = size.get("shortest_edge") or size.get("longest_edge") or 224
+    return int(size.get("height") or edge), int(size.get("width") or edge)
 
 
 def augmentation(name: str, size: tuple[int, int]) -> Change:

@@ -37,7 +37,7 @@ def _is_label(rows: Dataset, name: str) -> bool:
     distinct = values.nunique()
     if feature.dtype.startswith("float") and not (values == values.round()).all():
         return False
-    return 0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2))
+    return bool(0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2)))
 
 
 KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {"text": _is_text, "image": _is_image, "label": _is_label}
@@ -123,7 +123,11 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         return
     feature = rows.features[name]
     what = getattr(feature, "dtype", None) or type(feature).__name__
-    wanted = {"text": "texts", "image": "pictures", "label": f"classes (at most {MOST_CLASSES}, each with several rows)"}
+    wanted = {
+        "text": "texts",
+        "image": "pictures",
+        "label": f"classes (at most {MOST_CLASSES}, each with several rows)",
+    }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(
         f"data.columns.{column.role}: column {name!r} is {what} such as {listing(values)}, "

@@ -48,7 +48,9 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     source = read_source(config)
     notes = list(source.notes)
     if "train" not in source.splits:
-        raise DataError(f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it.")
+        raise DataError(
+            f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it."
+        )
     first = source.splits["train"]
     if task is None:
         chosen, columns, why = infer_task(first, config.columns)
@@ -58,7 +60,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         columns = match(chosen, first, config.columns)
     splits = _with_roles(source.splits, columns, chosen)
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
-    role, labels = chosen.label_role, ()
+    role, labels = chosen.label_role, tuple[str, ...]()
     if role is not None:
         splits, labels = encode_labels(splits, role, config, None, notes)
     if "validation" not in splits:
@@ -75,9 +77,12 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         notes.append(f"At most {config.max_samples} rows of each split are used (data.max_samples).")
     held_out = "test" if "test" in splits else "validation"
     if held_out == "validation":
-        notes.append("There is no test split: the final figures are of the validation split, which picked the checkpoint.")
+        notes.append(
+            "There is no test split: the final figures are of the validation split, which picked the checkpoint."
+        )
     _say_leaks(splits, chosen, held_out, notes)
-    ordered = {split: decoded(splits[split]) for split in ("train", "validation", "test") if split in splits}
+    order: tuple[str, ...] = ("train", "validation", "test")
+    ordered = {split: decoded(splits[split]) for split in order if split in splits}
     return Data(
         chosen,
         DatasetDict(ordered),
@@ -146,7 +151,9 @@ def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> N
     for split in dict.fromkeys(("validation", held_out)):
         same = sum(each in trained for each in content_hashes(splits[split], roles))
         if same:
-            notes.append(f"{same} of {len(splits[split])} {split} rows stand in train as well, which flatters the figures.")
+            notes.append(
+                f"{same} of {len(splits[split])} {split} rows stand in train as well, which flatters the figures."
+            )
 
 
 def _counts(splits: dict[str, Any], role: str | None, labels: tuple[str, ...]) -> dict[str, Any]:

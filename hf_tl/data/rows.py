@@ -79,7 +79,9 @@ def label_name(value: Any) -> str | None:
 
 def _natural(name: str) -> tuple[Any, ...]:
     """Sorts numbers by value and words by letters: 2 before 10, `a2` before `a10`."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part)
+    return tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
+    )
 
 
 def _sort_key(name: str) -> tuple[Any, ...]:
@@ -145,9 +147,9 @@ def encode_labels(
                 hint = did_you_mean(name, labels) or "."
                 raise DataError(f"{where}: label {name!r} is in the {split} split but not in train{hint}")
     encoded = {
-        split: rows.remove_columns(role).add_column(role, [ids[str(name)] for name in names[split]]).cast_column(
-            role, Value("int64")
-        )
+        split: rows.remove_columns(role)
+        .add_column(role, [ids[str(name)] for name in names[split]])
+        .cast_column(role, Value("int64"))
         for split, rows in splits.items()
     }
     if known is None:
@@ -159,13 +161,11 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
     counts = Counter(found)
     present = [name for name in labels if counts[name]]
     if len(present) < 2:
-        raise DataError(
-            f"data.path: train has one class only ({listing(present)}); a classifier needs at least two."
-        )
+        raise DataError(f"data.path: train has one class only ({listing(present)}); a classifier needs at least two.")
     few = [name for name in present if counts[name] < config.min_per_class]
     if few:
         raise DataError(
-            f"data.path: {listing(few)} {'has' if len(few) == 1 else 'have'} fewer than {config.min_per_class} examples "
+            f"data.path: {listing(few)}: fewer than {config.min_per_class} examples "
             "in train; add some, remove the class, or allow it with data.min_per_class=1."
         )
     empty = [name for name in labels if not counts[name]]
@@ -176,7 +176,9 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
         alike.setdefault(re.sub(r"[\s_-]+", " ", name.lower()), []).append(name)
     for group in alike.values():
         if len(group) > 1:
-            notes.append(f"Labels {listing(group)} differ only in case or punctuation and are kept as different classes.")
+            notes.append(
+                f"Labels {listing(group)} differ only in case or punctuation and are kept as different classes."
+            )
 
 
 def decoded(rows: Dataset) -> Dataset:

@@ -101,9 +101,9 @@ def _neighbour(path: Path) -> str:
 
 def split_of(name: str, config: DataConfig, own_name: str | None = None) -> str | None:
     """The split that a folder or file name says: by `data.splits`, else by usual names as a whole word of it."""
-    for split, given in config.splits.items():
+    for ours, given in config.splits.items():
         if given in (name, own_name):
-            return split
+            return ours
     if config.splits:
         return None
     words = re.split(r"[^a-z]+", name.lower())
@@ -220,9 +220,7 @@ def _with_pictures(rows: Dataset, beside: Path, shown: str) -> Dataset:
     return rows
 
 
-def _image_folder(
-    folder: Path, images: list[Path], config: DataConfig, digest: Any, shown: Path
-) -> dict[str, Dataset]:
+def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: Any, shown: Path) -> dict[str, Dataset]:
     """`[split/]class/picture`: the class is the folder that a picture lies in."""
     out: dict[str, dict[str, list[Any]]] = {}
     for file in images:
@@ -275,11 +273,15 @@ def _from_hub(config: DataConfig) -> Source:
         if "Config name is missing" in text or "BuilderConfig" in text:
             names = re.findall(r"'([^']+)'", text.partition("[")[2].partition("]")[0])
             hint = did_you_mean(config.name, names) if config.name else ""
-            raise DataError(f"data.name: {id} has the configurations {listing(names)}; choose one{hint or '.'}") from None
+            raise DataError(
+                f"data.name: {id} has the configurations {listing(names)}; choose one{hint or '.'}"
+            ) from None
         raise DataError(f"data.path: {id} cannot be loaded ({text.splitlines()[0]}).") from error
     except RuntimeError as error:
         if "scripts are no longer supported" in str(error):
-            raise DataError(f"data.path: {id} is a loading script, which is code; look for a copy as Parquet.") from None
+            raise DataError(
+                f"data.path: {id} is a loading script, which is code; look for a copy as Parquet."
+            ) from None
         raise
     except Exception as error:
         raise explain(error, f"data.path: data set {id}") from error

@@ -51,9 +51,7 @@ def read_table(path: Path) -> Dataset:
     names = [name.strip() for name in rows.column_names]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name ({', '.join(names)}).")
-    return rows.rename_columns(
-        {old: new for old, new in zip(rows.column_names, names, strict=True) if old != new}
-    )
+    return rows.rename_columns({old: new for old, new in zip(rows.column_names, names, strict=True) if old != new})
 
 
 def _read_csv(path: Path) -> Dataset:

@@ -28,9 +28,7 @@ THUMBNAIL = 160
 """Longest side in pixels of the pictures kept beside predictions."""
 
 
-def predict_rows(
-    model: Any, task: Task, setting: Setting, rows: Dataset, batch_size: int | None = None
-) -> np.ndarray:
+def predict_rows(model: Any, task: Task, setting: Setting, rows: Dataset, batch_size: int | None = None) -> np.ndarray:
     """Logits, float32 (rows, ...), in the rows' order, on every process."""
     ready = task.preprocess(rows, setting, False)
     lengths = np.asarray(ready["length"]) if "length" in getattr(ready, "column_names", ()) else None
@@ -115,7 +113,9 @@ def write_predictions(path: Path, task: Task, setting: Setting, logits: np.ndarr
     pictures = task.modality == "image"
     columns: dict[str, Any] = {
         "row": list(range(len(rows))),
-        "input": list(rows["file"]) if pictures and "file" in rows.column_names else [str(v) for v in rows[first]]
+        "input": list(rows["file"])
+        if pictures and "file" in rows.column_names
+        else [str(v) for v in rows[first]]
         if not pictures
         else [f"row {index}" for index in range(len(rows))],
         "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),

@@ -96,9 +96,7 @@ def measure(
     return Measurement(metrics, *_by_class(predictions, references, labels))
 
 
-def scores(
-    names: Sequence[str], predictions: Any, references: Any, *, sample_losses: Any = None
-) -> dict[str, float]:
+def scores(names: Sequence[str], predictions: Any, references: Any, *, sample_losses: Any = None) -> dict[str, float]:
     """The values alone, for evaluations during training; arguments as in `measure`."""
     out: dict[str, float] = {}
     for name in names:

@@ -34,9 +34,7 @@ def evaluate(
     Raises:
         DataError, ModelError, HubError: in one sentence.
     """
-    loaded, task, setting = finished(
-        model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code
-    )
+    loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
     rows = load_rows(_data(data), task, setting.labels, split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
     logits = predict_rows(loaded, task, setting, chosen, batch_size)
@@ -61,9 +59,7 @@ def predict(
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
-    loaded, task, setting = finished(
-        model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code
-    )
+    loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
     if isinstance(inputs, (DataConfig, dict)):
         found = load_rows(_data(inputs), task, setting.labels, need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()

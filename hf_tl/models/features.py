@@ -114,7 +114,9 @@ def content_key(facts: Mapping[str, Any], model: nn.Module, heads: list[str], ro
     for name, tensor in sorted(model.state_dict().items()):
         if not in_modules(name, heads):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else b"")
+            digest.update(
+                tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else b""
+            )
     plain = rows.with_format(None)
     table = plain.data.table if plain._indices is None else plain.flatten_indices().data.table
     for column in table.columns:
@@ -126,7 +128,9 @@ def content_key(facts: Mapping[str, Any], model: nn.Module, heads: list[str], ro
     return digest.hexdigest()
 
 
-def cached_features(key: str, compute: Callable[[], dict[str, np.ndarray]], write: bool = True) -> dict[str, np.ndarray]:
+def cached_features(
+    key: str, compute: Callable[[], dict[str, np.ndarray]], write: bool = True
+) -> dict[str, np.ndarray]:
     """Arrays from the cache, or computed and kept; a file that cannot be read is computed anew."""
     file = cache_folder() / f"{key}.safetensors"
     if file.exists():

@@ -61,7 +61,8 @@ class Method:
         if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
             hold_batch_norm(loaded.model)
         self.select(loaded.model)
-        return loaded.model
+        model: nn.Module = loaded.model
+        return model
 
     def select(self, model: PreTrainedModel) -> None:
         set_trainable(model, [name for name, _ in model.named_parameters()])
@@ -112,7 +113,7 @@ class Full(Method):
                 )
             if rate is not None and not (isinstance(rate, (int, float)) and rate > 0):
                 raise ConfigError(f"{where}.learning_rate: found {rate!r}, expected a number above 0.")
-            lowest = {"head": top, "all": 0}.get(layers, top - layers if number else 0)
+            lowest = {"head": top, "all": 0}[layers] if isinstance(layers, str) else top - int(layers or 0)
             names = [name for name, level in depth.items() if level >= lowest and name not in done]
             done.update(names)
             out.append(Stage(float(epoch), tuple(names), rate))
@@ -187,7 +188,8 @@ class Lora(Method):
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
         try:
-            return get_peft_model(loaded.model, cls(**options))
+            wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
+            return wrapped
         except (ValueError, TypeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error

@@ -6,8 +6,8 @@ import hashlib
 import inspect
 import json
 import logging
-from contextlib import contextmanager
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from hf_tl.models.layers import head_modules
 from hf_tl.task import Task, all_tasks
 
 PASSED = {
-    "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only", "low_cpu_mem_usage",
-    "max_memory", "offload_folder", "quantization_config", "subfolder", "tp_plan", "variant",
+    "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only",
+    "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config", "subfolder", "tp_plan", "variant",
 }  # fmt: skip
 """`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
 SECRET = {"token", "use_auth_token"}
@@ -87,8 +87,10 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         HubError: the Hub cannot be reached.
     """
     run = Path(model.id) / "model"
-    path, revision = (run, None) if (Path(model.id) / "config.yaml").exists() and run.is_dir() else fetch_model(
-        model.id, model.revision
+    path, revision = (
+        (run, None)
+        if (Path(model.id) / "config.yaml").exists() and run.is_dir()
+        else fetch_model(model.id, model.revision)
     )
     adapter = None
     if (path / "adapter_config.json").exists():
@@ -100,9 +102,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(
-                path, trust_remote_code=model.trust_remote_code, subfolder=subfolder
-            )
+            config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code, subfolder=subfolder)
     except Exception as error:  # transformers raises ValueError, OSError, KeyError, ... with long advice
         first = str(error).strip().splitlines()[0]
         if "trust_remote_code" in str(error):
@@ -131,7 +131,9 @@ def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
     fields = set(config.to_dict())
     for key in model.passed_through:
         if key in SECRET:
-            raise ConfigError(f"model.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`.")
+            raise ConfigError(
+                f"model.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
+            )
         if key not in known and key not in fields:
             hint = did_you_mean(key, known | fields | own) or "."
             raise ConfigError(f"model.{key}: neither an argument of from_pretrained nor a field of its config{hint}")
@@ -218,8 +220,8 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
     timm = pretrained.config.model_type == "timm_wrapper"
     if not timm and not any((path / name).exists() for name in files):
         raise ModelError(
-            f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is there); "
-            "save the one it was pretrained with beside it."
+            f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is "
+            "there); save the one it was pretrained with beside it."
         )
     backend = {} if text or timm else {"backend": "pil"}
     try:
@@ -341,7 +343,12 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _custom(
-    pretrained: Pretrained, task: Task, names: dict[str, Any], model: ModelConfig, scratch: bool, options: dict[str, Any]
+    pretrained: Pretrained,
+    task: Task,
+    names: dict[str, Any],
+    model: ModelConfig,
+    scratch: bool,
+    options: dict[str, Any],
 ) -> Loaded:
     from transformers import AutoModel
 
@@ -357,7 +364,7 @@ def _custom(
             pretrained.path, config=pretrained.config, use_safetensors=True, output_loading_info=True, **options
         )
         new = set(info["missing_keys"])
-    pooling = model.pooling
+    pooling: str | None = model.pooling
     if pooling is None:
         pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
         pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None

@@ -32,7 +32,9 @@ def _client() -> tuple[Any, str]:
 
     token = get_token()
     if not token:
-        raise HubError("hub.id: pushing needs a login; run `hf auth login`, or set HF_TOKEN to a token with write access.")
+        raise HubError(
+            "hub.id: pushing needs a login; run `hf auth login`, or set HF_TOKEN to a token with write access."
+        )
     return HfApi(token=token), token
 
 
@@ -51,7 +53,9 @@ def check_access(hub: HubConfig) -> str:
     owner, _, name = hub.id.rpartition("/")
     mine = [str(me["name"]), *(str(each["name"]) for each in me.get("orgs", []))]
     if owner and owner not in mine:
-        raise ConfigError(f"hub.id: {hub.id}: the login is {mine[0]}, which cannot write to {owner!r}; it can to {mine}.")
+        raise ConfigError(
+            f"hub.id: {hub.id}: the login is {mine[0]}, which cannot write to {owner!r}; it can to {mine}."
+        )
     return f"{owner or mine[0]}/{name}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError
+from hf_tl.models.pretrained import quiet
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import Pushed, push_folder
@@ -22,7 +23,8 @@ def save_model(run: Run, finish: Callable[[Any, Path], Any], trained: Any, proce
     """
     with replacing_folder(run.model) as folder:
         plain = finish(trained, folder)
-        plain.save_pretrained(folder)
+        with quiet():
+            plain.save_pretrained(folder)
         processor.save_pretrained(folder)
         adapter = folder / "adapter"
         if adapter.is_dir():

@@ -26,7 +26,9 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
         if change is None:
             pixels = processor(image, return_tensors="pt")["pixel_values"]
         else:
-            pixels = processor(change(image), return_tensors="pt", do_resize=False, do_center_crop=False)["pixel_values"]
+            pixels = processor(change(image), return_tensors="pt", do_resize=False, do_center_crop=False)[
+                "pixel_values"
+            ]
         out = {"pixel_values": pixels[0]}  # float32 (channels, height, width)
         if "label" in row:
             out["labels"] = row["label"]

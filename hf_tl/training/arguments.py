@@ -21,7 +21,16 @@ from hf_tl.models.methods import Method
 from hf_tl.task import Task
 
 SECRET = {"hub_token", "push_to_hub_token"}
-OURS = {"output_dir", "push_to_hub", "hub_model_id", "do_train", "do_eval", "do_predict", "remove_unused_columns", "seed"}
+OURS = {
+    "output_dir",
+    "push_to_hub",
+    "hub_model_id",
+    "do_train",
+    "do_eval",
+    "do_predict",
+    "remove_unused_columns",
+    "seed",
+}
 """Fields that the run folder, `hub:` and `seed:` decide."""
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -71,14 +80,18 @@ def check_training(training: TrainingConfig) -> None:
     own = {"early_stopping_patience", "early_stopping_threshold"}
     for key in training.passed_through:
         if key in SECRET:
-            raise ConfigError(f"training.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`.")
+            raise ConfigError(
+                f"training.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
+            )
         if key in OURS:
             other = {"output_dir": "output", "seed": "seed", "push_to_hub": "hub.id", "hub_model_id": "hub.id"}.get(key)
             raise ConfigError(f"training.{key}: decided by hf_tl" + (f"; use {other}." if other else "."))
         if key not in fields:
             if key in RENAMED:
                 raise ConfigError(f"training.{key}: not a field of TrainingArguments; use {RENAMED[key]}.")
-            raise ConfigError(f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}")
+            raise ConfigError(
+                f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}"
+            )
 
 
 def choose(facts: Facts, method: Method) -> list[Choice]:

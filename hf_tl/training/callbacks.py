@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import threading
@@ -90,17 +91,15 @@ class Lines(TrainerCallback):
         self.start = self.last = time.monotonic()
         self.first_step = state.global_step
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         now = time.monotonic()
         if now - self.last >= self.every and state.is_world_process_zero:
             self.last = now
             done = state.global_step - self.first_step
             left = (now - self.start) / max(1, done) * (state.max_steps - state.global_step)
+            loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}  "
             self._say(
-                f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.2f}  "
-                f"loss {self.loss:.3f}  {duration(left)} left"
+                f"step {state.global_step}/{state.max_steps}  epoch {state.epoch or 0:.2f}  {loss}{duration(left)} left"
             )
 
     def on_log(
@@ -113,13 +112,15 @@ class Lines(TrainerCallback):
     ) -> None:
         if not logs or not state.is_world_process_zero:
             return
-        self.loss = logs.get("loss", self.loss)
+        if "loss" in logs and state.global_step:
+            self.loss = logs["loss"]
         value = logs.get(f"eval_{self.metric}")
         if value is not None:
             best = state.best_metric
             mark = "  best so far" if best is None or value >= best else ""
+            trained = "" if math.isnan(self.loss) else f"training loss {self.loss:.3f}  "
             self._say(
-                f"epoch {state.epoch or 0:.4g}  training loss {self.loss:.3f}  validation loss "
+                f"epoch {state.epoch or 0:.4g}  {trained}validation loss "
                 f"{logs.get('eval_loss', float('nan')):.3f}  {self.metric} {value:.3f}{mark}"
             )
 
@@ -178,9 +179,7 @@ class StopOnSignal(TrainerCallback):
         self.received = number
         print(f"{signal.Signals(number).name}: saving a checkpoint, then stopping.", file=sys.stderr, flush=True)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.received is not None:
             control.should_save = True
             control.should_training_stop = True

@@ -38,7 +38,7 @@ def fault(checkpoint: Path) -> str | None:
 def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """(the newest checkpoint that is whole, sentences about newer ones that are not)."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
-    notes = []
+    notes: list[str] = []
     for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]), reverse=True):
         wrong = fault(path)
         if wrong is None:

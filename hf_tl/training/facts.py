@@ -36,7 +36,9 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
                 raise ConfigError(f"loss.class_weights.{name}: no such label{hint}")
         missing = [name for name in data.labels if name not in given]
         if missing:
-            raise ConfigError(f"loss.class_weights: no weight for {listing(missing)}; give one for every label, or auto.")
+            raise ConfigError(
+                f"loss.class_weights: no weight for {listing(missing)}; give one for every label, or auto."
+            )
         weights = np.array([given[name] for name in data.labels], dtype=np.float64)
         if (weights <= 0).any():
             raise ConfigError("loss.class_weights: every weight must be above 0.")

@@ -33,7 +33,6 @@ from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, predict_outputs
 
-
 Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
 
 
@@ -95,7 +94,11 @@ def fit(
     batch = rows.collators[0]([rows.train[index] for index in range(min(16, len(rows.train)))])
     precision = _precision(run, config, loaded.model, batch, task, setting)
     attention = contextlib.ExitStack()
-    if precision[0] == "bf16" and state.device.type == "cpu" and "attn_implementation" not in config.model.passed_through:
+    if (
+        precision[0] == "bf16"
+        and state.device.type == "cpu"
+        and "attn_implementation" not in config.model.passed_through
+    ):
         attention.enter_context(eager_attention(loaded.model))
     facts = Facts(
         samples=len(data.splits["train"]),
@@ -259,9 +262,7 @@ def _trainer(
     callbacks: list[Any] = [LogFile(run.folder / "log.jsonl"), Lines(task.best_metric)]
     if config.training.early_stopping_patience:
         callbacks.append(
-            EarlyStoppingCallback(
-                config.training.early_stopping_patience, config.training.early_stopping_threshold
-            )
+            EarlyStoppingCallback(config.training.early_stopping_patience, config.training.early_stopping_threshold)
         )
     trainer = TransferTrainer(
         task=task,

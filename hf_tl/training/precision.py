@@ -26,7 +26,9 @@ def multiply_seconds(dtype: torch.dtype, size: int = 512, repeats: int = 3) -> f
     return min(times)
 
 
-def choose_precision(model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor]) -> tuple[str, str]:
+def choose_precision(
+    model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor]
+) -> tuple[str, str]:
     """(`bf16` or `fp32`, the reason), leaving weights, gradients, statistics and random state as they were.
 
     On a GPU that has bf16, bf16. On a CPU, matrix products first; where bf16 wins there, one step of the model itself
@@ -55,23 +57,26 @@ def choose_precision(model: nn.Module, batch: Mapping[str, Any], loss: Callable[
 def eager_attention(model: nn.Module) -> Iterator[None]:
     """Plain matrix products for attention inside the block: on CPUs the backward of torch's fused bf16 attention takes
     nine times as long as in fp32, which would eat all that bf16 gains."""
+    change: Any = getattr(model, "set_attn_implementation", None)
     config = getattr(model, "config", None)
     old = getattr(config, "_attn_implementation", None)
-    if old not in ("sdpa", None) or not hasattr(model, "set_attn_implementation"):
+    if old not in ("sdpa", None) or change is None:
         yield
         return
     try:
-        model.set_attn_implementation("eager")
+        change("eager")
     except ValueError:  # the architecture has one implementation only
         yield
         return
     try:
         yield
     finally:
-        model.set_attn_implementation(old)
+        change(old)
 
 
-def _step_seconds(model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor], bf16: bool) -> float:
+def _step_seconds(
+    model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor], bf16: bool
+) -> float:
     """Best of two forward and backward passes, after one to warm up."""
     inputs = {key: value for key, value in batch.items() if key != "labels"}
     training = model.training

@@ -67,7 +67,8 @@ class EpochSampler(Sampler[int]):
             batches += [mega[at : at + self.group] for at in range(0, len(mega), self.group)]
         # The short last batch stays last; the longest comes first; the others are shuffled.
         tail = [batches.pop()] if len(batches[-1]) < self.group and len(batches) > 1 else []
-        longest = max(range(len(batches)), key=lambda index: int(self.lengths[batches[index]].max()))
+        lengths = self.lengths
+        longest = max(range(len(batches)), key=lambda index: int(lengths[batches[index]].max()))
         rest = [batch for index, batch in enumerate(batches) if index != longest]
         shuffled = [rest[index] for index in random.permutation(len(rest))]
         return np.concatenate([batches[longest], *shuffled, *tail])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
 from hf_tl.models.methods import Method, optimizer_groups
@@ -68,10 +68,10 @@ class TransferTrainer(Trainer):
         self.sampler = EpochSampler(dataset, group, args.data_seed or args.seed, lengths, self.classes)
         return self.sampler
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         return self._with_collator(1, super().get_eval_dataloader, eval_dataset)
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
         return self._with_collator(1, super().get_test_dataloader, test_dataset)
 
     def _with_collator(self, which: int, get: Callable[[Any], Any], dataset: Any) -> Any:
@@ -81,8 +81,9 @@ class TransferTrainer(Trainer):
         finally:
             self.data_collator = self.collators[0]
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        if self.optimizer is None and self.method is not None:
+    def create_optimizer(self, model: Any = None) -> Any:
+        made: Any = getattr(self, "optimizer", None)
+        if made is None and self.method is not None:
             of = self.model if model is None else model
             cls, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, of)
             if isinstance(cls, type) and not {"params", "model", "optimizer_dict"} & set(options):
@@ -138,9 +139,7 @@ def predict_outputs(
     order = None if lengths is None else np.argsort(-np.asarray(lengths), kind="stable")
     if order is not None:
         dataset = dataset.select(order)
-    trainer = TransferTrainer(
-        task=task, setting=setting, collators=(inputs_only, inputs_only), model=model, args=args
-    )
+    trainer = TransferTrainer(task=task, setting=setting, collators=(inputs_only, inputs_only), model=model, args=args)
     trainer.label_names, trainer.can_return_loss = [], False
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)

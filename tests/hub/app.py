@@ -145,10 +145,13 @@ class Hub:
         if verb in ("branch", "tag"):
             return await self.reference(request, repo, verb, revision)
         if verb == "refs":
+
             def shown(refs: dict[str, str], prefix: str) -> list[dict[str, str]]:
                 return [{"name": n, "ref": f"refs/{prefix}/{n}", "targetCommit": c} for n, c in refs.items()]
 
-            return JSONResponse({"branches": shown(repo.refs, "heads"), "tags": shown(repo.tags, "tags"), "converts": []})
+            return JSONResponse(
+                {"branches": shown(repo.refs, "heads"), "tags": shown(repo.tags, "tags"), "converts": []}
+            )
         if verb == "settings":
             body = await request.json()
             repo.private = body.get("private", body.get("visibility") == "private")
@@ -188,7 +191,9 @@ class Hub:
             if recursive or len(parts) == 1:
                 out.append(entry.as_json(path))
         wanted = folders if recursive else {name for name in folders if "/" not in name.removeprefix(prefix)}
-        return JSONResponse([*({"type": "directory", "path": n, "oid": "0" * 40, "size": 0} for n in sorted(wanted)), *out])
+        return JSONResponse(
+            [*({"type": "directory", "path": n, "oid": "0" * 40, "size": 0} for n in sorted(wanted)), *out]
+        )
 
     async def paths_info(self, request: Request, repo: Repo, revision: str) -> Response:
         body = (await request.body()).decode()
@@ -256,7 +261,9 @@ class Hub:
         out, at = [], commit
         while at:
             facts = repo.commits[at]
-            out.append({"id": at, "title": facts["title"], "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"})
+            out.append(
+                {"id": at, "title": facts["title"], "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+            )
             at = facts["parent"]
         return out
 

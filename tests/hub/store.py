@@ -115,6 +115,7 @@ class Store:
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 content = file.read_bytes()
-                lfs = file.suffix == ".safetensors" or len(content) >= LFS_FROM and file.suffix not in (".json", ".md")
+                plain = file.suffix in (".json", ".md")
+                lfs = file.suffix == ".safetensors" or (len(content) >= LFS_FROM and not plain)
                 changes[file.relative_to(folder).as_posix()] = self.add_blob(content, lfs)
         return self.commit(repo, "main", changes, "seed")

@@ -14,7 +14,9 @@ from hf_tl.task import Setting, get_task
 from tests.tiny import tiny_bert, tiny_mobilenet
 
 
-def one_step(model, task, setting, samples, batch: int, accumulation: int, out: Path) -> tuple[float, float, torch.Tensor]:
+def one_step(
+    model, task, setting, samples, batch: int, accumulation: int, out: Path
+) -> tuple[float, float, torch.Tensor]:
     """(logged loss, gradient norm, a weight) after one SGD step over 8 samples."""
     from transformers import TrainerCallback, TrainingArguments
 
@@ -121,6 +123,6 @@ def test_losses_against_torch() -> None:
     # focal loss by hand: the mean of (1 - p)^2 * -log p over the true classes
     p = logits.softmax(-1)[[0, 1], labels]
     focal = task.loss(outputs, labels, Setting(loss=LossConfig(focal_gamma=2.0)), None)
-    assert focal.item() == pytest.approx((-(1 - p) ** 2 * p.log()).mean().item(), rel=1e-5)
+    assert focal.item() == pytest.approx((-((1 - p) ** 2) * p.log()).mean().item(), rel=1e-5)
     halves = task.loss(outputs, labels, Setting(loss=LossConfig()), 4)
     assert halves.item() == pytest.approx(plain.item() / 2)

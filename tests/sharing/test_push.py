@@ -1,0 +1,126 @@
+"""From a run to the Hub and back: what a stranger loads by id, with an empty cache."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hf_tl
+from tests.hub.server import RunningHub
+from tests.stranger import assert_same_scores, stranger_scores
+from tests.tiny import sentiment_csv, tiny_bert
+
+TEXTS = ["the film was very good", "a bad meal"]
+TOKEN = "hf_test_alice"
+
+
+def command(env: dict[str, str], *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hf_tl", *map(str, words)], capture_output=True, text=True, env=env, timeout=300
+    )
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
+    assert TOKEN not in done.stdout + done.stderr
+    return done
+
+
+def train(hub: RunningHub, folder: Path, method: str, *extra: object, model: object = None) -> Path:
+    data = sentiment_csv(folder / "reviews.csv")
+    command(
+        hub.env(TOKEN), "train", "--model", model or tiny_bert(folder / "bert"), "--data", data, "--method", method,
+        "--output", folder / "run", "training.max_steps=6", *extra,
+    )  # fmt: skip
+    return folder / "run"
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
+def test_round_trip(method: str, hub: RunningHub, tmp_path: Path) -> None:
+    run = train(hub, tmp_path, method)
+    pushed = json.loads(command(hub.env(TOKEN), "push", run, "alice/reviews", "--private", "--json").stdout)
+    assert pushed["id"] == "alice/reviews" and pushed["commit"] in hub.store.repos["model", "alice/reviews"].commits
+    files = hub.files("alice/reviews")
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= set(files)
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl"))]
+    assert not [name for name, content in files.items() if TOKEN.encode() in content]
+    assert hub.store.repos["model", "alice/reviews"].private
+    assert ("adapter/adapter_model.safetensors" in files) == (method == "lora")
+    stranger = {**hub.env(TOKEN, home="stranger"), "HF_HUB_OFFLINE": "0"}
+    theirs = stranger_scores("text-classification", "alice/reviews", TEXTS, env=stranger)
+    assert_same_scores(hf_tl.predict(str(run), TEXTS), theirs)
+    # and by id with hf_tl, from another empty cache
+    fresh = {**hub.env(TOKEN, home="third"), "HF_HUB_OFFLINE": "0"}
+    ours = json.loads(command(fresh, "predict", "alice/reviews", TEXTS[0], "--json").stdout.splitlines()[0])
+    assert ours["label"] == max(theirs[0], key=theirs[0].__getitem__)
+
+
+def test_adapter_alone(hub: RunningHub, tmp_path: Path) -> None:
+    hub.seed_model("bob/tiny", tiny_bert(tmp_path / "bert"))
+    run = train(hub, tmp_path, "lora", model="bob/tiny")
+    command(hub.env(TOKEN), "push", run, "alice/adapter", "--no-merge")
+    files = hub.files("alice/adapter")
+    assert "adapter_model.safetensors" in files and "model.safetensors" not in files
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "bob/tiny"
+    fresh = {**hub.env(TOKEN, home="third"), "HF_HUB_OFFLINE": "0"}
+    ours = json.loads(command(fresh, "predict", "alice/adapter", TEXTS[0], "--json").stdout.splitlines()[0])
+    expected = hf_tl.predict(str(run), TEXTS[:1])[0]["scores"]
+    assert ours["scores"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_adapter_of_a_local_base_is_not_pushed_alone(hub: RunningHub, tmp_path: Path) -> None:
+    run = train(hub, tmp_path, "lora")
+    done = command(hub.env(TOKEN), "push", run, "alice/adapter", "--no-merge", code=2)
+    assert "needs a base model that strangers can find" in done.stderr
+    assert ("model", "alice/adapter") not in hub.store.repos
+
+
+def test_branch_tag_and_message(hub: RunningHub, tmp_path: Path) -> None:
+    run = train(hub, tmp_path, "frozen")
+    command(hub.env(TOKEN), "push", run, "acme/x", "--revision", "feat/y", "--tag", "v1", "--message", "First")
+    repo = hub.store.repos["model", "acme/x"]
+    assert repo.commits[repo.refs["feat/y"]]["title"] == "First"
+    assert repo.tags["v1"] == repo.refs["feat/y"]
+    assert "model.safetensors" not in hub.files("acme/x")
+
+
+def test_refusals_name_the_way_on(hub: RunningHub, tmp_path: Path) -> None:
+    run = train(hub, tmp_path, "frozen")
+    assert "hf auth login" in command(hub.env(), "push", run, "alice/x", code=4).stderr
+    assert "does not accept the token" in command(hub.env("hf_wrong"), "push", run, "alice/x", code=4).stderr
+    assert "cannot write to 'bob'" in command(hub.env(TOKEN), "push", run, "bob/x", code=2).stderr
+    hub.faults.plan("POST .*/commit/", 403)
+    done = command(hub.env(TOKEN), "push", run, "alice/x", code=4)
+    assert "may not do this" in done.stderr and f"hf-tl push {run} alice/x" in done.stderr
+
+
+@pytest.mark.parametrize("route", ["whoami-v2", "repos/create", "preupload", "objects/batch", "/commit/", "paths-info"])
+def test_passing_faults_are_retried(route: str, hub: RunningHub, tmp_path: Path) -> None:
+    from hf_tl.config import HubConfig
+
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"\0" * 3000)
+    hub.faults.plan(f"(GET|POST) .*{route}", 503)
+    code = (
+        "import sys, pathlib; from hf_tl.sharing.hub import push_folder; from hf_tl.config import HubConfig\n"
+        "f = pathlib.Path(sys.argv[1]); file = f / 'model.safetensors'\n"
+        "print(push_folder(f, HubConfig(id='alice/x'), files={'model.safetensors': file}).commit)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=hub.env(TOKEN), timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert hub.files("alice/x")["model.safetensors"] == b"\0" * 3000
+    assert HubConfig(id="alice/x").merge is None
+
+
+def test_a_gated_private_or_unknown_model_is_one_sentence(hub: RunningHub, tmp_path: Path) -> None:
+    data = sentiment_csv(tmp_path / "reviews.csv")
+    hub.seed_model("bob/gated", tiny_bert(tmp_path / "bert"))
+    hub.store.repos["model", "bob/gated"].gated = True
+    for id, words in (("bob/gated", "ask for access at"), ("bob/none", "not on the Hub, or private")):
+        done = command(hub.env(TOKEN), "train", "--model", id, "--data", data, "--output", tmp_path / "r", code=2)
+        assert words in done.stderr and len(done.stderr.strip().splitlines()) <= 2
+        assert not (tmp_path / "r").exists()
