@@ -293,12 +293,13 @@ def load_config(
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from None
+        raise ConfigError(" ".join(_sentence(error).splitlines())) from None  # keys may hold anything
 
 
 def _sentence(error: ValidationError) -> str:
     """The first thing wrong, as one sentence."""
-    first = error.errors()[0]
+    # A misspelt key says more than the missing one that it was meant to be.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     location = [part for part in first["loc"] if not _is_union_branch(part)]
     place = ".".join(str(part) for part in location)
     found = first.get("input")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
@@ -22,6 +22,7 @@ from hf_tl.sharing.push import push, save_model
 from hf_tl.sharing.report import write_report
 from hf_tl.task import Setting, get_task
 from hf_tl.training.arguments import check_training
+from hf_tl.training.environment import process_state
 from hf_tl.training.facts import describe_run, label_weights
 from hf_tl.training.fit import fit
 
@@ -68,11 +69,12 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     )
 
     # 3. The run folder; a finished part of the same run is not done again.
-    main = PartialState()
+    main = process_state()
     with main.main_process_first():
         run = Run.begin(config)
     if not run.reached("saved"):
-        # 4. Adapt and train; the best checkpoint is what comes back.
+        # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
+        set_seed(config.seed)
         loaded = load_model(pretrained, task, data.labels, config.model, scratch=not method.pretrained)
         setting.notes += loaded.notes
         setting.model_config = loaded.model.config

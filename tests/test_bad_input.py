@@ -1,6 +1,5 @@
 """Bad input gets one sentence that names the place, exit code 2, and nothing half-written."""
 
-
 from __future__ import annotations
 
 import io
@@ -20,7 +19,9 @@ from hf_tl.cli import main
 from hf_tl.errors import InputError
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_vit
 
-GOOD = "text,label\n" + "".join(f"the film was {w},{l}\n" for w, l in [("good", "pos"), ("bad", "neg")] * 6)
+GOOD = "text,label\n" + "".join(
+    f"the film was {word},{label}\n" for word, label in [("good", "pos"), ("bad", "neg")] * 6
+)
 
 
 def csv(folder: Path, text: str, name: str = "d.csv") -> str:
@@ -83,7 +84,9 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "unknown kind of file": (data_is(lambda f: csv(f, "x", "a.docx")), r"not a kind of file that hf_tl reads"),
     "two unnamed files": (
         data_is(
-            lambda f: (f / "d").mkdir() or (csv(f / "d", GOOD, "a.csv") and csv(f / "d", GOOD, "b.csv") and str(f / "d"))
+            lambda f: (
+                (f / "d").mkdir() or (csv(f / "d", GOOD, "a.csv") and csv(f / "d", GOOD, "b.csv") and str(f / "d"))
+            )
         ),
         r"which split is 'a\.csv', 'b\.csv'",
     ),
@@ -161,7 +164,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
                 (f / "m").mkdir(),
                 csv(f / "m", json.dumps({"file_name": "a.png", "label": "x"}) + "\n", "metadata.jsonl"),
                 str(f / "m"),
-            )[2]  # fmt: skip
+            )[2]
         ),
         r"names 'a\.png', which is not there",
     ),

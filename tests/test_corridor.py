@@ -13,7 +13,7 @@ from tests.stranger import assert_same_scores, stranger_scores
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_mobilenet, tiny_vit
 
 TEXTS = ["the film was very good", "a bad meal", "so was the book"]
-QUICK = {"num_train_epochs": 4, "learning_rate": 5e-3, "bf16": False}
+QUICK = {"num_train_epochs": 10, "learning_rate": 2e-3, "bf16": False}
 
 
 def text_run(folder: Path, method: object, **options: object) -> hf_tl.Run:
@@ -21,7 +21,7 @@ def text_run(folder: Path, method: object, **options: object) -> hf_tl.Run:
     model = {"id": str(tiny_bert(folder / "bert")), **options.pop("model", {})}  # type: ignore[dict-item]
     return hf_tl.finetune(
         model=model,
-        data=str(sentiment_csv(folder / "reviews.csv")),
+        data=str(sentiment_csv(folder / "reviews.csv", rows=200)),
         method=method,
         output=str(folder / "run"),
         training=training,

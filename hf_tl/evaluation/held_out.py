@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from accelerate import PartialState
 from datasets import Dataset
 
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
 from hf_tl.evaluation.measure import measure, scores
-from hf_tl.models.pretrained import load_finished
+from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import prediction_arguments
+from hf_tl.training.environment import process_state
 from hf_tl.training.trainer import predict_outputs
 
 THUMBNAIL = 160
@@ -97,7 +97,7 @@ def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     logits = predict_rows(model, task, fresh, rows, size)
-    if not PartialState().is_main_process:
+    if not process_state().is_main_process:
         return
     found = results(task, fresh, logits, rows, data.held_out, run.config.seed)
     write_predictions(run.folder / "predictions.parquet", task, fresh, logits, rows)

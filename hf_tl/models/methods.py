@@ -185,14 +185,23 @@ class Lora(Method):
             options["target_modules"] = adapter_targets(loaded.model, self.heads)
         if "modules_to_save" in fields and self.heads:
             options["modules_to_save"] = [*self.heads, *(options.get("modules_to_save") or [])]
+        if "revision" in fields and loaded.revision is not None:
+            options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
         try:
             wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
-            return wrapped
         except (ValueError, TypeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
+        # Some networks (MobileNet's padding) read a convolution's geometry, which PEFT's wrapper does not show.
+        for module in wrapped.modules():
+            base = getattr(module, "base_layer", None)
+            if isinstance(base, nn.Conv2d):
+                for name in ("stride", "kernel_size", "dilation", "padding", "groups"):
+                    if not hasattr(module, name):
+                        setattr(module, name, getattr(base, name))
+        return wrapped
 
     def finish(self, model: nn.Module, folder: Path) -> PreTrainedModel:
         model.save_pretrained(folder / "adapter")  # type: ignore[operator]

@@ -60,6 +60,8 @@ class Loaded:
     model: PreTrainedModel
     heads: list[str]
     """Names of the modules that are new and must be trained and saved."""
+    revision: str | None = None
+    """Commit of the base model on the Hub, where it is from there."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -277,7 +279,7 @@ def load_model(
         "label2id": {label: index for index, label in enumerate(labels)},
     }
     auto = getattr(transformers, task.auto_class)
-    with quiet(), _no_warnings():
+    with quiet(), no_warnings():
         if model.pooling or model.head != "linear":
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
@@ -292,7 +294,7 @@ def load_model(
         for key, value in names.items():
             setattr(config, key, value)
         if pretrained.adapter is not None:
-            return Loaded(_with_adapter(auto, pretrained, config, options), [])
+            return Loaded(with_adapter(auto, pretrained, config, options), [])
         built, info = auto.from_pretrained(
             pretrained.path,
             config=config,
@@ -303,7 +305,9 @@ def load_model(
             **options,
         )
     new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
-    loaded = Loaded(built, head_modules(built, new))
+    if pretrained.revision is not None:
+        built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
+    loaded = Loaded(built, head_modules(built, new), pretrained.revision)
     expected = [key for key in new if not key.startswith(tuple(name + "." for name in _outside(built)))]
     share = len(expected) / max(1, sum(1 for _ in built.parameters()))
     if share > 0.5:
@@ -320,7 +324,7 @@ def _outside(model: PreTrainedModel) -> list[str]:
     return [name for name, _ in model.named_children() if name != model.base_model_prefix] or ["classifier"]
 
 
-def _with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]) -> Any:
+def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]) -> Any:
     """Base plus adapter, merged into plain weights."""
     from peft import PeftModel
 
@@ -331,7 +335,7 @@ def _with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, o
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
+def no_warnings() -> Iterator[None]:
     """`num_labels` against the old `id2label` is no news: both are set together."""
     logger = logging.getLogger("transformers.configuration_utils")
     level = logger.level
@@ -386,38 +390,3 @@ def _custom(
 def _convolutional(backbone: torch.nn.Module) -> bool:
     kinds = [type(module).__name__ for module in backbone.modules()]
     return kinds.count("Conv2d") > kinds.count("Linear")
-
-
-def load_finished(id: str, revision: str | None = None, *, trust: bool = False) -> tuple[Any, Any, Task, Pretrained]:
-    """A model that was adapted (a run folder, a model folder, an adapter or a Hub id), for prediction.
-
-    Returns:
-        (model in evaluation mode and float32, processor, task, what was found).
-    """
-    # A run's own model may bring hf_tl's own modelling file, which is trusted.
-    found = find_pretrained(ModelConfig(id=id, revision=revision, trust_remote_code=trust or _own_code(id)))
-    labels_from = found.adapter if found.adapter and (found.adapter / "config.json").exists() else None
-    config = AutoConfig.from_pretrained(labels_from) if labels_from else found.config
-    task = task_of(config, id)
-    processor = load_processor(found, task, trust=trust)
-    auto = getattr(transformers, task.auto_class)
-    with quiet(), _no_warnings():
-        if found.adapter is not None:
-            model = _with_adapter(auto, found, config, {"dtype": torch.float32})
-        else:
-            model = auto.from_pretrained(
-                found.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=trust or _own_code(id)
-            )
-    return model.eval(), processor, task, found
-
-
-def _own_code(id: str) -> bool:
-    """Whether a local folder's modelling file is, byte for byte, hf_tl's own."""
-    from hf_tl.models.custom import modeling_hf_tl as custom
-
-    for folder in (Path(id), Path(id) / "model"):
-        file = folder / "modeling_hf_tl.py"
-        others = [code for code in folder.glob("*.py") if code.name != file.name]
-        if file.exists() and not others:
-            return file.read_bytes() == Path(str(custom.__file__)).read_bytes()
-    return False

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import TrainingArguments
 
 from hf_tl.config import RunConfig, TrainingConfig
 from hf_tl.errors import ConfigError, did_you_mean
 from hf_tl.models.methods import Method
 from hf_tl.task import Task
+from hf_tl.training.environment import process_state
 
 SECRET = {"hub_token", "push_to_hub_token"}
 OURS = {
@@ -171,7 +171,7 @@ def build_arguments(
         "disable_tqdm": True,
         "report_to": "none",
         "ddp_find_unused_parameters": bool(method.config.unfreeze),
-        "use_cpu": PartialState().device.type == "cpu",
+        "use_cpu": process_state().device.type == "cpu",
     }
     if few:
         values["eval_steps"] = values["save_steps"] = few
@@ -203,7 +203,7 @@ def prediction_arguments(batch_size: int | None = None, *, bf16: bool = False) -
         output_dir=tempfile.gettempdir(),
         per_device_eval_batch_size=batch_size or 64,
         bf16=bf16,
-        use_cpu=PartialState().device.type == "cpu",
+        use_cpu=process_state().device.type == "cpu",
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,

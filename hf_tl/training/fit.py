@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
@@ -29,7 +28,7 @@ from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import Choice, Facts, build_arguments, prediction_arguments
 from hf_tl.training.callbacks import Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
-from hf_tl.training.environment import peak_memory_bytes
+from hf_tl.training.environment import peak_memory_bytes, process_state
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, predict_outputs
 
@@ -79,7 +78,7 @@ def fit(
         Stopped: on SIGINT or SIGTERM, after a checkpoint was saved.
         ConfigError: arguments that do not go together.
     """
-    state = PartialState()
+    state = process_state()
     set_seed(config.seed)
     start = time.monotonic()
     rows = Rows(
@@ -160,7 +159,7 @@ def fit(
 
 
 def _say(text: str) -> None:
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         print(text, file=sys.stderr, flush=True)
 
 
@@ -178,7 +177,7 @@ def _precision(
     if "bf16" in given or "fp16" in given:
         return ("bf16" if given.get("bf16") else "fp16" if given.get("fp16") else "fp32"), "as configured"
     answer: list[Any] = [run.state.get("precision")]
-    state = PartialState()
+    state = process_state()
     if answer[0] is None and state.is_main_process:
         device = state.device
         moved = {key: value.to(device) for key, value in batch.items()}
@@ -208,7 +207,7 @@ def _cache_features(
         return None
     size = config.training.passed_through.get("per_device_eval_batch_size")
     args = prediction_arguments(size, bf16=facts.precision[0] == "bf16")
-    state = PartialState()
+    state = process_state()
     arrays = {}
     for split in ("train", "validation"):
         rows = task.preprocess(data.splits[split], setting, False)
@@ -322,7 +321,7 @@ def _train(run: Run, trainer: TransferTrainer) -> int:
             f"Stopped at step {trainer.state.global_step} of {trainer.state.max_steps} with a checkpoint; "
             f"the same command resumes {run.folder}."
         )
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         run.reach("trained")
     return done
 
