@@ -338,9 +338,10 @@ def quickstart(
     """
     with working():
         from hf_tl.quickstart import quickstart as run_it
+        from hf_tl.sharing.comparison import comparison_text
 
         result = run_it(output, seeds=seeds)
-    show(result, "", as_json) if as_json else None
+    show(result, comparison_text(result), as_json)
 
 
 @recipes_app.callback(invoke_without_command=True)

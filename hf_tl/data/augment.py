@@ -20,6 +20,8 @@ Change = Callable[[Image.Image], Image.Image]
 SCALE = (0.35, 1.0)
 """Share of the image's area that a crop keeps: milder than ImageNet's (0.08, 1), as small data sets want."""
 RATIO = (3 / 4, 4 / 3)
+KEEP, KEEP_BYTES = 20_000, 16_384
+"""Small pictures that are not augmented are decoded once: at most so many, of at most so many bytes each (0.3 GB)."""
 
 
 def processor_size(processor: Any) -> tuple[int, int]:
@@ -85,8 +87,11 @@ class Augmented(torch.utils.data.Dataset[dict[str, Any]]):
     of an epoch sees the very pictures that it would have seen.
     """
 
-    def __init__(self, rows: Any, encode: Callable[[dict[str, Any]], dict[str, Any]], seed: int) -> None:
+    def __init__(
+        self, rows: Any, encode: Callable[[dict[str, Any]], dict[str, Any]], seed: int, fixed: bool = False
+    ) -> None:
         self.rows, self.encode, self.seed, self.epoch = rows, encode, seed, 0
+        self.kept: dict[int, dict[str, Any]] | None = {} if fixed and len(rows) <= KEEP else None
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -95,7 +100,12 @@ class Augmented(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if self.kept is not None and index in self.kept:
+            return dict(self.kept[index])
         row = self.rows[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash((self.seed, self.epoch, index)) & 0x7FFFFFFFFFFFFFFF)
-            return self.encode(row)
+            sample = self.encode(row)
+        if self.kept is not None and sum(v.nbytes for v in sample.values() if torch.is_tensor(v)) <= KEEP_BYTES:
+            self.kept[index] = dict(sample)
+        return sample

@@ -193,7 +193,7 @@ def _check_splits(config: DataConfig, found: Any, shown: Path) -> None:
 
 def _table(file: Path, shown: str, beside: Path, digest: Any) -> Dataset:
     _hash(file, digest)
-    rows = read_table(file)
+    rows = _undecoded(read_table(file))
     offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
     rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
     return _with_pictures(rows, beside, shown)

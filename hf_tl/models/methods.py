@@ -38,7 +38,7 @@ class Method:
 
     caches_features = False
     pretrained = True
-    learning_rates = (5e-5, 5e-4)
+    learning_rates = (5e-5, 2e-4)
     """Default for transformers and for convolutional networks (`hf_tl.training.arguments` adapts them)."""
 
     def __init__(self, config: MethodConfig) -> None:

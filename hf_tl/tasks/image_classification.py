@@ -34,7 +34,7 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
             out["labels"] = row["label"]
         return out
 
-    return Augmented(rows, encode, setting.seed)
+    return Augmented(rows, encode, setting.seed, fixed=change is None)
 
 
 def collator(setting: Setting, training: bool) -> Any:
