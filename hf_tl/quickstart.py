@@ -47,7 +47,7 @@ PRETRAINING = {
 ADAPTING: dict[str, dict[str, Any]] = {
     "scratch": {"max_steps": 200, "learning_rate": 5e-4},  # the best of 3e-4, 5e-4, 1e-3 and 2e-3
     "frozen": {"max_steps": 300, "learning_rate": 1e-2},
-    "lora": {"max_steps": 200, "learning_rate": 5e-3},
+    "lora": {"max_steps": 200, "learning_rate": 3e-3},
     "full": {"max_steps": 200, "learning_rate": 1e-3},
 }
 
