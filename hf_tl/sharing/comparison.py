@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +32,23 @@ WORDS = {
 }
 
 
+def program() -> str:
+    """How the command line is called from here: `hf-tl`, or its path where the environment is not activated."""
+    script = Path(sys.executable).with_name("hf-tl")
+    if shutil.which("hf-tl") or not script.exists():
+        return "hf-tl"
+    inside = script.is_relative_to(Path.cwd())
+    return str(script.relative_to(Path.cwd()) if inside else script)
+
+
 def next_commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what for, the command): what to type after this."""
     out = []
     for task in all_tasks():
         own = OWN_DATA.get(task.modality)
         if own and task.models:
-            out.append((task.summary, f"hf-tl train --model {task.models[0]} --data {own}"))
-    return [*out, ("every option", "hf-tl train --help"), ("what a run writes", f"ls {result['output']}/full-0")]
+            out.append((task.summary, f"{program()} train --model {task.models[0]} --data {own}"))
+    return [*out, ("every option", f"{program()} train --help"), ("what a run writes", f"ls {result['output']}/full-0")]
 
 
 def rows_of(result: Mapping[str, Any]) -> list[list[str]]:
