@@ -35,7 +35,7 @@ def image_run(folder: Path, method: object, make=tiny_mobilenet, **options: obje
         data=str(colour_folder(folder / "colours")),
         method=method,
         output=str(folder / "run"),
-        training=QUICK,
+        training={**QUICK, **options.pop("training", {})},  # type: ignore[dict-item]
         **options,
     )
 
@@ -70,7 +70,8 @@ def test_text(method: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
 def test_image(method: str, tmp_path: Path) -> None:
-    run = image_run(tmp_path, method)
+    # At a high rate a network from random weights becomes so sharp that rounding alone moves its scores by 1e-5.
+    run = image_run(tmp_path, method, training={"learning_rate": 1e-4} if method == "scratch" else {})
     check_folder(run)
     assert run.metrics["split"] == "test" and run.metrics["samples"] == 10
     pictures = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:4]]
@@ -111,7 +112,10 @@ def test_metrics_are_those_of_the_saved_best_checkpoint(tmp_path: Path) -> None:
     log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     evaluations = {entry["step"]: entry for entry in log if "eval_accuracy" in entry}
     best = run.metrics["train"]["best_step"]
-    assert evaluations[best]["eval_accuracy"] == max(entry["eval_accuracy"] for entry in evaluations.values())
+    top = max(entry["eval_accuracy"] for entry in evaluations.values())
+    assert evaluations[best]["eval_accuracy"] == top
+    ties = [entry["eval_loss"] for entry in evaluations.values() if entry["eval_accuracy"] == top]
+    assert len(ties) > 1 and evaluations[best]["eval_loss"] == min(ties), "of equal accuracies the lowest loss is best"
     value = run.metrics["metrics"]["accuracy"]["value"]
     assert value == pytest.approx(evaluations[best]["eval_accuracy"])
     assert run.metrics["metrics"]["loss"]["value"] == pytest.approx(evaluations[best]["eval_loss"], rel=1e-3)

@@ -114,9 +114,7 @@ def content_key(facts: Mapping[str, Any], model: nn.Module, heads: list[str], ro
     for name, tensor in sorted(model.state_dict().items()):
         if not in_modules(name, heads):
             digest.update(name.encode())
-            digest.update(
-                tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else b""
-            )
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     plain = rows.with_format(None)
     table = plain.data.table if plain._indices is None else plain.flatten_indices().data.table
     for column in table.columns:

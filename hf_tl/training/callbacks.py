@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_tl.models.methods import Stage, steps_of
 from hf_tl.training.sampler import EpochSampler
+from hf_tl.training.trainer import loss_at
 
 
 class SetEpoch(TrainerCallback):
@@ -116,13 +117,20 @@ class Lines(TrainerCallback):
             self.loss = logs["loss"]
         value = logs.get(f"eval_{self.metric}")
         if value is not None:
-            best = state.best_metric
-            mark = "  best so far" if best is None or value >= best else ""
+            mark = "  best so far" if self._best(args, state, value, logs) else ""
             trained = "" if math.isnan(self.loss) else f"training loss {self.loss:.3f}  "
             self._say(
                 f"epoch {state.epoch or 0:.4g}  {trained}validation loss "
                 f"{logs.get('eval_loss', float('nan')):.3f}  {self.metric} {value:.3f}{mark}"
             )
+
+    @staticmethod
+    def _best(args: TrainingArguments, state: TrainerState, value: float, logs: dict[str, Any]) -> bool:
+        """As `TransferTrainer` decides, right after this line."""
+        best = state.best_metric
+        if best is None or value == best:
+            return best is None or logs.get("eval_loss", math.inf) < loss_at(state, state.best_global_step)
+        return (value > best) == bool(args.greater_is_better)
 
     @staticmethod
     def _say(text: str) -> None:

@@ -90,6 +90,8 @@ def fit(
         _say(note)
     convolutional = _convolutional(loaded)
     model = method.prepare(loaded, task)
+    if convolutional and state.device.type in ("cpu", "cuda"):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
     batch = rows.collators[0]([rows.train[index] for index in range(min(16, len(rows.train)))])
     precision = _precision(run, config, loaded.model, batch, task, setting)
     attention = contextlib.ExitStack()

@@ -3,6 +3,7 @@ method, an order of samples that resumes exactly, and evaluation by the task's m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Sampler
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from hf_tl.models.methods import Method, optimizer_groups
 from hf_tl.task import Setting, Task
@@ -91,6 +92,28 @@ class TransferTrainer(Trainer):
                 self.optimizer = cls(optimizer_groups(of, self.method, decayed, self.args), **options)
                 return self.optimizer
         return super().create_optimizer(model)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Trainer keeps the first of equal metrics; small validation splits tie often, and the loss tells more."""
+        before = self.state.best_global_step, self.state.best_metric
+        better = super()._determine_best_metric(metrics, trial)
+        if not better and metrics[metric_key(self.args)] == before[1]:
+            better = metrics.get("eval_loss", math.inf) < loss_at(self.state, before[0])
+            if better:
+                self.state.best_global_step = self.state.global_step
+        return better
+
+
+def metric_key(args: TrainingArguments) -> str:
+    """The logged name of the metric that picks the best checkpoint."""
+    return f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+
+
+def loss_at(state: TrainerState, step: int | None) -> float:
+    """Validation loss that was logged at `step`; minus infinity where there is none, which nothing is below."""
+    return next(
+        (log["eval_loss"] for log in state.log_history if log["step"] == step and "eval_loss" in log), -math.inf
+    )
 
 
 def collate_features(samples: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
