@@ -129,8 +129,8 @@ class Lines(TrainerCallback):
         """As `TransferTrainer` decides, right after this line."""
         best = state.best_metric
         if best is None or value == best:
-            return best is None or logs.get("eval_loss", math.inf) < loss_at(state, state.best_global_step)
-        return (value > best) == bool(args.greater_is_better)
+            return best is None or bool(logs.get("eval_loss", math.inf) < loss_at(state, state.best_global_step))
+        return bool(value > best) == bool(args.greater_is_better)
 
     @staticmethod
     def _say(text: str) -> None:

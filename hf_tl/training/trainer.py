@@ -96,7 +96,7 @@ class TransferTrainer(Trainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Trainer keeps the first of equal metrics; small validation splits tie often, and the loss tells more."""
         before = self.state.best_global_step, self.state.best_metric
-        better = super()._determine_best_metric(metrics, trial)
+        better = bool(super()._determine_best_metric(metrics, trial))
         if not better and metrics[metric_key(self.args)] == before[1]:
             better = metrics.get("eval_loss", math.inf) < loss_at(self.state, before[0])
             if better:
