@@ -253,6 +253,7 @@ def preview(
     data: DataPaths = None,
     task: TaskName = None,
     output: Annotated[str | None, typer.Option(help="PNG file for the pictures.")] = None,
+    samples: Annotated[int, typer.Option(min=1, max=64, help="How many rows to show.")] = 8,
     seed: Seed = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -266,7 +267,7 @@ def preview(
         from hf_tl.preview import as_text
         from hf_tl.preview import preview as run_it
 
-        result = run_it(config, output=config.output)
+        result = run_it(config, samples=samples, output=config.output)
     show(result, as_text(result), as_json)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_tl.config import RunConfig
+from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
 from hf_tl.models.pretrained import check_task, find_pretrained, load_processor
 from hf_tl.task import Setting
 
 
-def preview(config: RunConfig, *, samples: int = 8, output: str | Path | None = None) -> dict[str, Any]:
+def preview(
+    config: RunConfig | Mapping[str, Any] | str | Path, *, samples: int = 8, output: str | Path | None = None
+) -> dict[str, Any]:
     """The first training batch as the model gets it, the label map, and what was dropped, cut or split and why.
 
     Args:
@@ -23,6 +26,7 @@ def preview(config: RunConfig, *, samples: int = 8, output: str | Path | None = 
         `task`, `columns`, `labels` (id -> name), `rows` and `class_counts` by split, `notes`, and `samples`: for texts
         the `tokens` with the number that is padding and whether the text was cut; for pictures the `picture` file.
     """
+    config = load_config(config)
     data = load_data(config.data, config.task, seed=config.seed)
     task = data.task
     pretrained = find_pretrained(config.model)

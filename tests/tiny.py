@@ -105,3 +105,15 @@ def colour_folder(folder: Path, each: int = 10, size: int = 40, seed: int = 0) -
                 pixels[..., channel] += 130
                 Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
     return folder
+
+
+def tiny_resnet(folder: Path, labels: int = 10, seed: int = 0) -> Path:
+    """A ResNet classifier of 32 x 32 images."""
+    import torch
+    from transformers import ConvNextImageProcessor, ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(seed)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=labels)
+    ResNetForImageClassification(config).save_pretrained(folder)
+    ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0).save_pretrained(folder)
+    return folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,9 @@ class Lora(Method):
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
         try:
-            wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # between PEFT and Transformers
+                wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
         except (ValueError, TypeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hf_tl.task import Setting
 
 LABEL_NAMES = (
-    "label", "labels", "class", "category", "intent", "sentiment", "target", "coarse_label", "fine_label", "y",
+    "label_text", "label_name", "label", "labels", "class", "category", "intent", "sentiment", "target", "coarse_label", "fine_label", "y",
 )  # fmt: skip
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
 

@@ -1,0 +1,125 @@
+"""Every recipe, unmodified, from download to push: the test Hub holds small stand-ins under the recipes' own ids."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PillowImage
+
+from hf_tl.cookbook import recipe_files
+from tests.hub.server import RunningHub
+from tests.stranger import stranger_scores
+from tests.tiny import tiny_bert, tiny_mobilenet, tiny_resnet, tiny_vit
+
+TOKEN = "hf_test_alice"
+WORDS = [["bad", "poor", "awful"], ["good", "fine", "great"]]
+
+
+def texts(label: Any, rows: int, extra: bool = False) -> Dataset:
+    found: dict[str, list[Any]] = {"text": [], "label": []}
+    for index in range(rows):
+        found["text"].append(f"the {['film', 'book', 'meal'][index % 3]} was {WORDS[index % 2][index // 2 % 3]}")
+        found["label"].append(index % 2)
+    features = {"text": Value("string"), "label": label}
+    if extra:
+        found["label_text"] = [["card_lost", "top_up"][index] for index in found["label"]]
+        features["label_text"] = Value("string")
+    return Dataset.from_dict(found, features=Features(features))
+
+
+def pictures(columns: dict[str, Any], image: str, classes: int, rows: int) -> Dataset:
+    drawn = np.random.default_rng(0)
+    found: dict[str, list[Any]] = {name: [] for name in columns}
+    for index in range(rows):
+        pixels = drawn.integers(0, 90, (32, 32, 3), dtype=np.uint8)
+        pixels[..., index % classes] += 130
+        for name in columns:
+            if name == image:
+                found[name].append(PillowImage.fromarray(pixels))
+            else:
+                found[name].append(f"{index}.jpg" if name.endswith("path") else index % classes)
+    return Dataset.from_dict(found, features=Features(columns))
+
+
+def share(hub: RunningHub, id: str, folder: Path, splits: dict[str, Dataset]) -> None:
+    """As `push_to_hub` lays a data set out: Parquet with the features inside."""
+    (folder / "data").mkdir(parents=True)
+    for split, rows in splits.items():
+        rows.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    hub.seed_dataset(id, folder)
+
+
+def stock(hub: RunningHub, folder: Path) -> None:
+    """The models and data sets that the recipes name: other weights, the same columns and classes of model."""
+    hub.seed_model("sentence-transformers/all-MiniLM-L6-v2", tiny_bert(folder / "bert"))
+    hub.seed_model("google/mobilenet_v2_1.0_224", tiny_mobilenet(folder / "mobilenet"))
+    hub.seed_model("google/vit-base-patch16-224-in21k", tiny_vit(folder / "vit"))
+    hub.seed_model("microsoft/resnet-18", tiny_resnet(folder / "resnet"))
+    sentiment = ClassLabel(names=["neg", "pos"])
+    three = {split: texts(sentiment, rows) for split, rows in (("train", 60), ("validation", 20), ("test", 20))}
+    share(hub, "cornell-movie-review-data/rotten_tomatoes", folder / "rotten", three)
+    two = {split: texts(Value("int64"), rows, extra=True) for split, rows in (("train", 60), ("test", 20))}
+    share(hub, "mteb/banking77", folder / "banking", two)
+    leaves = {
+        "image_file_path": Value("string"),
+        "image": Image(),
+        "labels": ClassLabel(names=["angular_leaf_spot", "bean_rust", "healthy"]),
+    }
+    beans = {
+        split: pictures(leaves, "image", 3, rows) for split, rows in (("train", 30), ("validation", 9), ("test", 9))
+    }
+    share(hub, "AI-Lab-Makerere/beans", folder / "beans", beans)
+    cifar = {
+        "img": Image(),
+        "fine_label": ClassLabel(names=["apple", "bear", "clock"]),
+        "coarse_label": ClassLabel(names=["fruit", "animal", "thing"]),
+    }
+    share(
+        hub,
+        "uoft-cs/cifar100",
+        folder / "cifar",
+        {split: pictures(cifar, "img", 3, rows) for split, rows in (("train", 30), ("test", 9))},
+    )
+
+
+LABELS = {
+    "text_classification_full": {"neg", "pos"},
+    "text_classification_lora": {"card_lost", "top_up"},
+    "image_classification_full": {"angular_leaf_spot", "bean_rust", "healthy"},
+    "image_classification_lora": {"angular_leaf_spot", "bean_rust", "healthy"},
+    "pretrain_then_transfer": {"angular_leaf_spot", "bean_rust", "healthy"},
+}
+
+
+@pytest.mark.parametrize("name", recipe_files())
+def test_recipe_from_download_to_push(name: str, hub: RunningHub, tmp_path: Path) -> None:
+    stock(hub, tmp_path / "stock")
+    script = recipe_files()[name]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no"]  # fmt: skip
+    start = [*launch, script] if name.startswith("text") else [sys.executable, "-m", "hf_tl", "recipes", "run", name]
+    id = f"alice/{name}"
+    done = subprocess.run(
+        [*map(str, start), f"hub.id={id}"], cwd=tmp_path, env=hub.env(TOKEN), capture_output=True, text=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Pushed to {hub.url}/{id}" in done.stderr, done.stderr[-2000:]
+    files = hub.files(id)
+    assert set(json.loads(files["config.json"])["label2id"]) == LABELS[name]
+    if name.startswith("text"):
+        inputs = ["the film was great", "an awful book"]
+        task = "text-classification"
+    else:
+        PillowImage.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "red.png")
+        inputs = [str(tmp_path / "red.png")]
+        task = "image-classification"
+    found = stranger_scores(task, id, inputs, env={**hub.env(home="stranger"), "HF_HUB_OFFLINE": "0"})
+    assert [set(scores) for scores in found] == [LABELS[name]] * len(inputs)
