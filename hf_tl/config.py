@@ -71,8 +71,10 @@ class DataConfig(Section):
     revision: str | None = None
     splits: dict[Literal["train", "validation", "test"], str] = Field(default_factory=dict)
     """Our split -> the data's own name for it (a split, folder or file)."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Role (text, image, label, ...) -> the data's own column name."""
+    columns: dict[str, str | list[str]] = Field(default_factory=dict)
+    """Role (text, image, label, ...) -> the data's own column name; for labels also a list of 0/1 columns."""
+    problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
+    """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
     validation: float = Field(0.1, gt=0, lt=1)
     """Share of train that becomes validation when the data has none."""
     max_samples: int | None = Field(None, ge=1)

@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
-from hf_tl.evaluation.held_out import measure_saved, scorer
+from hf_tl.evaluation.held_out import measure_saved
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
 from hf_tl.run import Run
@@ -20,7 +20,7 @@ from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import check_access
 from hf_tl.sharing.push import push, save_model
 from hf_tl.sharing.report import write_report
-from hf_tl.task import Setting, get_task
+from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
 from hf_tl.training.facts import describe_run, label_weights
@@ -49,7 +49,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 
     # 2. Data and model: found, read and matched before anything is written.
     data = load_data(config.data, config.task, seed=config.seed)
-    task = get_task(data.task.name)
+    task = data.task
     method.check(task)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
@@ -58,6 +58,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
     setting = Setting(
         labels=data.labels,
+        problem=data.targets.problem,
         processor=processor,
         preprocessing=preprocessing,
         model_config=pretrained.config,
@@ -75,11 +76,10 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     if not run.reached("saved"):
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)
-        loaded = load_model(pretrained, task, data.labels, config.model, scratch=not method.pretrained)
+        loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
         setting.notes += loaded.notes
         setting.model_config = loaded.model.config
-        score = scorer(task, setting)
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, score)
+        fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor)
             run.reach("saved", train=fitted.facts)

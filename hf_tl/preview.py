@@ -37,6 +37,7 @@ def preview(
     )
     setting = Setting(
         labels=data.labels,
+        problem=data.targets.problem,
         processor=processor,
         preprocessing=preprocessing,
         model_config=pretrained.config,
@@ -48,7 +49,8 @@ def preview(
     ready = task.preprocess(rows, setting, True)
     items = [ready[index] for index in range(len(rows))]
     batch = task.collator(setting, True)(items)
-    names = [data.labels[index] for index in rows[task.label_role]] if task.label_role else [""] * len(rows)
+    classes = data.targets.classes
+    names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)
     out: dict[str, Any] = {
         "task": task.name,
         "columns": data.columns,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hf_tl.errors import ConfigError, did_you_mean, listing
@@ -22,10 +22,24 @@ class Column:
     role: str
     """Name inside hf_tl: `text`, `image`, `label`, ..."""
     kind: str
-    """What its values are: `text`, `image` or `label` (one class per row, as string, integer or boolean)."""
+    """What its values are; the kinds are `hf_tl.data.columns.KINDS`."""
     names: tuple[str, ...]
     """Usual names in data sets, best first; compared without case and surrounding space."""
     required: bool = True
+    target: bool = False
+    """Whether it is what the model learns to give, and so missing when one predicts."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the target columns hold, once checked and encoded."""
+
+    labels: tuple[str, ...] = ()
+    """Names of the model's outputs, in order."""
+    problem: str | None = None
+    """Transformers' `problem_type`, where the task has several."""
+    classes: str | None = None
+    """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
 
 @dataclass
@@ -34,6 +48,8 @@ class Setting:
 
     labels: tuple[str, ...] = ()
     """Label names, in the order of the model's outputs."""
+    problem: str | None = None
+    """Transformers' `problem_type`, where the task has several."""
     processor: Any = None
     """Tokenizer or image processor, as Transformers loads it."""
     preprocessing: Any = None
@@ -44,6 +60,9 @@ class Setting:
     """`hf_tl.config.LossConfig`."""
     class_weights: Any = None
     """float32 tensor of shape (labels,), mean 1 over the training samples, or None."""
+    scale: tuple[float, float] | None = None
+    """Regression while training: (mean, standard deviation) of the targets, which the model's outputs are measured
+    in; folded into the head before it is saved."""
     label_smoothing: float = 0.0
     seed: int = 42
     notes: list[str] = field(default_factory=list)
@@ -52,7 +71,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Task:
-    """All that hf_tl knows about one task. `hf-tl tasks` prints straight from it."""
+    """All that hf_tl knows about one task. `hf-tl tasks` prints straight from it.
+
+    The functions work on `rows` (the data, a `datasets.Dataset` whose columns carry the roles' names), `samples` (what
+    `preprocess` made of them: one a row, or several with a column `row`) and `outputs` (a list, one a sample).
+    """
 
     name: str
     """The Hub's pipeline tag."""
@@ -67,42 +90,72 @@ class Task:
     peft_task_type: str | None
     """PEFT's `TaskType`, or None where PEFT has none."""
     metrics: tuple[str, ...]
-    """What is reported, by the names that `hf_tl.evaluation` measures."""
+    """What is reported."""
     best_metric: str
     """The metric that picks the best checkpoint."""
     greater_is_better: bool
     preprocess: Callable[..., Any] = field(repr=False)
-    """`(rows: datasets.Dataset, setting, training: bool) -> map-style dataset` of samples for the collator; a `label`
-    column becomes `labels`, and a `length` column lets batches be grouped."""
+    """`(rows, setting, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
+    `labels`, and a `length` column lets batches be grouped."""
     collator: Callable[..., Any] = field(repr=False)
-    """`(setting, training: bool) -> callable` that turns a list of samples into a batch of tensors."""
+    """`(setting, training: bool) -> callable` that turns a list of samples into a batch."""
     loss: Callable[..., Any] = field(repr=False)
-    """`(outputs, labels, setting, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
+    """`(outputs, batch, setting, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
     accumulated batches and processes), or by the batch's own number when `items` is None."""
-    decode: Callable[..., Any] = field(repr=False)
-    """`(logits: array, setting) -> array` of predicted ids, what the metrics compare with the references."""
-    sample_losses: Callable[..., Any] = field(repr=False)
-    """`(logits: array, references: array) -> float64 array (samples,)`: plain loss of every sample."""
+    outputs: Callable[..., Any] = field(repr=False)
+    """`(model, outputs, batch, setting) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
+    an evaluation does not pile up logits."""
     postprocess: Callable[..., Any] = field(repr=False)
-    """`(logits: array, setting) -> list[dict]`: one JSON-ready prediction a sample, as the stock pipeline gives it."""
+    """`(outputs, samples, rows, setting) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
+    it."""
+    measure: Callable[..., Any] = field(repr=False)
+    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `hf_tl.evaluation.measure`'s
+    `resamples` (0: no intervals) and `seed`."""
+    targets: Callable[..., Targets] | None = field(default=None, repr=False)
+    """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and
+    replaces them in `splits`, each error naming file and row. None: the inputs are all there is."""
+    items: Callable[..., Any] | None = field(default=None, repr=False)
+    """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
+    show: Callable[..., str] | None = field(default=None, repr=False)
+    """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
     models: tuple[str, ...] = ()
     """Well-known Hub models to start from, smallest first."""
     label_fields: tuple[str, ...] = ("labels",)
     """Batch keys that hold what is to be predicted."""
+    own_loss: bool = False
+    """Whether the model computes the loss, and so gets the label fields too."""
+    new_head: bool = True
+    """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
+    vectors: bool = False
+    """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
+    methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
+    batch_sizes: tuple[int, int] | None = None
+    """(training, evaluation) by default, where it is not the engine's."""
+    problems: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`problem_type` -> the fields that it changes, `metrics` and `best_metric` first."""
+    inferred: bool = True
+    """Whether data may suggest it; otherwise it is asked for (data for it would fit half of all data sets)."""
+    yields_to: tuple[str, ...] = ()
+    """Tasks that are meant rather than this one where the data fit both."""
 
     def column(self, role: str) -> Column | None:
         return next((column for column in self.columns if column.role == role), None)
 
+    def of_problem(self, problem: str | None) -> Task:
+        """This task for a `problem_type` of it."""
+        return replace(self, **self.problems.get(problem or "", {}))
+
     @property
     def input_roles(self) -> tuple[str, ...]:
         """The roles that the model reads, in order."""
-        return tuple(column.role for column in self.columns if column.kind != "label")
+        return tuple(column.role for column in self.columns if not column.target)
 
     @property
-    def label_role(self) -> str | None:
-        return next((column.role for column in self.columns if column.kind == "label"), None)
+    def target_roles(self) -> tuple[str, ...]:
+        """The roles that the model learns to give."""
+        return tuple(column.role for column in self.columns if column.target)
 
 
 def task_names() -> list[str]:

@@ -40,8 +40,50 @@ def _is_label(rows: Dataset, name: str) -> bool:
     return bool(0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2)))
 
 
-KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {"text": _is_text, "image": _is_image, "label": _is_label}
+def _is_target(rows: Dataset, name: str) -> bool:
+    """What can be learned, once it is called a label: as `_is_label`, numbers, or lists of labels."""
+    feature = rows.features[name]
+    inner = getattr(feature, "feature", None)
+    if inner is not None:
+        return isinstance(inner, (ClassLabel, Value))
+    numeric = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
+    return numeric or _is_label(rows, name)
+
+
+def _is_list_of(*kinds: str) -> Callable[[Dataset, str], bool]:
+    def check(rows: Dataset, name: str) -> bool:
+        inner = getattr(rows.features[name], "feature", None)
+        if isinstance(inner, ClassLabel):
+            return "int" in kinds
+        return isinstance(inner, Value) and inner.dtype.startswith(kinds)
+
+    return check
+
+
+def _is_record(*keys: str) -> Callable[[Dataset, str], bool]:
+    """A mapping, or a list of mappings, that has at least `keys`."""
+
+    def check(rows: Dataset, name: str) -> bool:
+        feature = rows.features[name]
+        inner = getattr(feature, "feature", feature)
+        return isinstance(inner, dict) and set(keys) <= set(inner)
+
+    return check
+
+
+KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
+    "text": _is_text,
+    "image": _is_image,
+    "label": _is_label,
+    "words": _is_list_of("string", "large_string"),
+    "tags": _is_list_of("string", "large_string", "int"),
+    "answers": _is_record("text", "answer_start"),
+    "objects": _is_record("bbox"),
+    "messages": _is_record("role", "content"),
+}
 """`Column.kind` -> whether a column can be that; a new kind is a function here."""
+NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_target}
+"""The same for a column that has a usual name or is named by the configuration."""
 
 
 def describe(features: Features) -> str:
@@ -53,7 +95,11 @@ def describe(features: Features) -> str:
     return ", ".join(shown) or "none"
 
 
-def match(task: Task, rows: Dataset, given: Mapping[str, str], need_labels: bool = True) -> dict[str, str]:
+Columns = dict[str, str | list[str]]
+"""Role -> column name, or for labels the names of several 0/1 columns."""
+
+
+def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_labels: bool = True) -> Columns:
     """Role -> column name.
 
     Raises:
@@ -68,24 +114,36 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str], need_labels: bool
                 f"data.columns.{role}: {task.name} has no such role{did_you_mean(role, known) or '.'} "
                 f"Its roles are {listing(known)}."
             )
-        if name not in names:
-            hint = did_you_mean(name, names) or "."
-            raise ConfigError(f"data.columns.{role}: there is no column {name!r}{hint} Columns: {listing(names)}.")
-    out: dict[str, str] = {}
+        for each in [name] if isinstance(name, str) else name:
+            if each not in names:
+                hint = did_you_mean(each, names) or "."
+                raise ConfigError(f"data.columns.{role}: there is no column {each!r}{hint} Columns: {listing(names)}.")
+    out: Columns = {}
+
+    def free(name: str) -> bool:
+        return not any(name == taken or (isinstance(taken, list) and name in taken) for taken in out.values())
+
     # Roles whose column is named come first, so that what is left is judged by kind.
     for column in task.columns:
         if column.role in given:
-            _check_kind(column, rows, given[column.role])
-            out[column.role] = given[column.role]
+            found = given[column.role]
+            if isinstance(found, str):
+                _check_kind(column, rows, found)
+            elif column.kind != "label":
+                raise ConfigError(f"data.columns.{column.role}: found {len(found)} columns, expected one.")
+            out[column.role] = found
     for column in task.columns:
         if column.role not in out:
-            found = _by_name(column, rows, [name for name in names if name not in out.values()])
-            if found:
-                out[column.role] = found
+            named = _by_name(column, rows, [name for name in names if free(name)])
+            if named:
+                out[column.role] = named
     for column in task.columns:
-        if column.role in out or not (column.required and (need_labels or column.kind != "label")):
+        if column.role in out or not (column.required and (need_labels or not column.target)):
             continue
-        rest = [name for name in names if name not in out.values() and KINDS[column.kind](rows, name)]
+        rest = [name for name in names if free(name) and KINDS[column.kind](rows, name)]
+        if column.kind == "label" and len(rest) > 1 and all(_is_flag(rows, name) for name in rest):
+            out[column.role] = rest  # one 0/1 column a label
+            continue
         if column.kind == "text":
             rest = _wordy(rows, rest)
         if len(rest) != 1:
@@ -97,6 +155,11 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str], need_labels: bool
             )
         out[column.role] = rest[0]
     return out
+
+
+def _is_flag(rows: Dataset, name: str) -> bool:
+    """Nothing but 0 and 1, or booleans."""
+    return set(rows.with_format(None)[name]) <= {0, 1, None}
 
 
 def _wordy(rows: Dataset, names: list[str]) -> list[str]:
@@ -113,20 +176,25 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
     lower = {name.strip().lower(): name for name in reversed(names)}
     for usual in column.names:
         found = lower.get(usual.lower())
-        if found is not None and KINDS[column.kind](rows, found):
+        if found is not None and NAMED[column.kind](rows, found):
             return found
     return None
 
 
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
-    if KINDS[column.kind](rows, name):
+    if NAMED[column.kind](rows, name):
         return
     feature = rows.features[name]
     what = getattr(feature, "dtype", None) or type(feature).__name__
     wanted = {
         "text": "texts",
         "image": "pictures",
-        "label": f"classes (at most {MOST_CLASSES}, each with several rows)",
+        "label": f"classes (at most {MOST_CLASSES}, each with several rows), numbers or lists of labels",
+        "words": "lists of words",
+        "tags": "lists of tags, one a word",
+        "answers": "records of text and answer_start",
+        "objects": "records of bbox and category",
+        "messages": "lists of role and content",
     }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(
@@ -135,7 +203,11 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
     )
 
 
-def infer_task(rows: Dataset, given: Mapping[str, str]) -> tuple[Task, dict[str, str], str]:
+def _shown(name: str | list[str]) -> str:
+    return repr(name) if isinstance(name, str) else listing(name)
+
+
+def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Task, Columns, str]:
     """(task, role -> column, a sentence on why).
 
     Raises:
@@ -147,20 +219,28 @@ def infer_task(rows: Dataset, given: Mapping[str, str]) -> tuple[Task, dict[str,
     for task in all_tasks():
         if bool(pictures) != any(column.kind == "image" for column in task.columns):
             continue
-        if given and not set(given) <= {column.role for column in task.columns}:
+        if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
         try:
             fits.append((task, match(task, rows, given)))
         except (ConfigError, DataError) as error:
             errors.append((task, error))
-    if len(fits) == 1:
-        task, columns = fits[0]
-        shown = ", ".join(f"{role} from column {name!r}" for role, name in columns.items())
-        return task, columns, f"Task {task.name}: {shown}."
+    # A task that uses more of the columns is meant rather than one that leaves some aside.
+    most = max((len(columns) for _, columns in fits), default=0)
+    best = [(task, columns) for task, columns in fits if len(columns) == most]
+    names = {task.name for task, _ in best}
+    best = [(task, columns) for task, columns in best if not names & set(task.yields_to)]
+    if len(best) == 1:
+        task, columns = best[0]
+        shown = ", ".join(f"{role} from column {_shown(name)}" for role, name in columns.items())
+        others = [other.name for other, _ in fits if other is not task]
+        also = f" The data would fit {listing(others)} too (task)." if others else ""
+        return task, columns, f"Task {task.name}: {shown}.{also}"
     if fits:
         raise DataError(f"task: the data fit {listing(task.name for task, _ in fits)}; say which with --task.")
     if errors:
-        raise errors[0][1]
+        # of the tasks that almost fit, the one with the fewest demands left says what is missing
+        raise min(errors, key=lambda each: (sum(column.required for column in each[0].columns), each[0].name))[1]
     if given:
         raise ConfigError(f"data.columns: no task has the roles {listing(given)}; columns: {describe(rows.features)}.")
     raise DataError(f"data.path: the columns are {describe(rows.features)}, which fit no task of hf_tl.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from datasets import DatasetDict
 
 from hf_tl.config import DataConfig
-from hf_tl.data.columns import infer_task, match
-from hf_tl.data.rows import Splits, check_inputs, decoded, encode_labels, to_roles
+from hf_tl.data.columns import Columns, infer_task, match
+from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.sources import read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.errors import DataError, listing
-from hf_tl.task import Task, get_task
+from hf_tl.task import Targets, Task, get_task
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,21 @@ class Data:
 
     task: Task
     splits: DatasetDict
-    """`train`, `validation` and, where there is one, `test`. Columns carry the names of their roles; labels are int64
-    ids; pictures are decoded when read; `file` says where a row is from."""
-    columns: dict[str, str]
+    """`train`, `validation` and, where there is one, `test`. Columns carry the names of their roles; targets are as
+    `Task.targets` encodes them; pictures are decoded when read; `file` says where a row is from."""
+    columns: Columns
     """Role -> original column name."""
-    labels: tuple[str, ...]
+    targets: Targets
     held_out: str
     """`test`, or `validation` where there is no test split: what is measured at the end."""
     notes: tuple[str, ...]
     """What was inferred, dropped and split, and why."""
     source: dict[str, Any]
     """JSON-ready: path, revision, content hash, rows and classes of each split."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.targets.labels
 
 
 def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) -> Data:
@@ -60,9 +63,9 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         columns = match(chosen, first, config.columns)
     splits = _with_roles(source.splits, columns, chosen)
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
-    role, labels = chosen.label_role, tuple[str, ...]()
-    if role is not None:
-        splits, labels = encode_labels(splits, role, config, None, notes)
+    targets = chosen.targets(splits, config, None, notes) if chosen.targets else Targets()
+    chosen = chosen.of_problem(targets.problem)
+    role = targets.classes
     if "validation" not in splits:
         ids = np.asarray(splits["train"][role]) if role else None
         splits["train"], splits["validation"] = cut_validation(splits["train"], ids, config.validation, seed)
@@ -87,21 +90,15 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         chosen,
         DatasetDict(ordered),
         columns,
-        labels,
+        targets,
         held_out,
         tuple(notes),
-        {**source.facts, **_counts(ordered, role, labels)},
+        {**source.facts, **_counts(ordered, targets)},
     )
 
 
 def load_rows(
-    config: DataConfig,
-    task: Task,
-    labels: Sequence[str] | None,
-    *,
-    split: str | None = None,
-    need_labels: bool,
-    seed: int = 42,
+    config: DataConfig, task: Task, known: Targets, *, split: str | None = None, need_labels: bool, seed: int = 42
 ) -> Data:
     """One split for `evaluate` or `predict` with a model's own labels: `split`, else test, else validation, else the
     only one.
@@ -111,32 +108,34 @@ def load_rows(
     """
     source = read_source(config)
     notes = list(source.notes)
-    name = split or next((known for known in ("test", "validation", "train") if known in source.splits), "train")
+    name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:
         raise DataError(f"split: the data have no {name!r} split; they have {listing(source.splits)}.")
     columns = match(task, source.splits[name], config.columns, need_labels)
-    if not need_labels and task.label_role:
-        columns.pop(task.label_role, None)
+    if not need_labels:
+        columns = {role: column for role, column in columns.items() if role not in task.target_roles}
     splits = _with_roles({name: source.splits[name]}, columns, task)
     splits = {name: check_inputs(splits[name], task, config, notes)}
-    if need_labels and task.label_role:
-        splits, _ = encode_labels(splits, task.label_role, config, labels, notes)
+    if need_labels and task.targets:
+        task.targets(splits, config, known, notes)
     rows = splits[name]
-    role = task.label_role if need_labels else None
+    role = known.classes if need_labels else None
     rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
     ordered = {name: decoded(rows)}
-    facts = {**source.facts, **_counts(ordered, role, tuple(labels or ()))}
-    return Data(task, DatasetDict(ordered), columns, tuple(labels or ()), name, tuple(notes), facts)
+    facts = {**source.facts, **_counts(ordered, known if need_labels else Targets())}
+    return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), facts)
 
 
-def _with_roles(splits: Splits, columns: dict[str, str], task: Task) -> Splits:
+def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:
     out = {}
     for split, rows in splits.items():
-        missing = [name for name in columns.values() if name not in rows.column_names]
-        label = columns.get(task.label_role or "")
-        if missing == [label] and split != "train":
+        wanted = {
+            each: role for role, names in columns.items() for each in ([names] if isinstance(names, str) else names)
+        }
+        missing = [name for name in wanted if name not in rows.column_names]
+        if missing and split != "train" and all(wanted[name] in task.target_roles for name in missing):
             continue  # a split without labels is of no use here
         if missing:
             raise DataError(f"data.path: the {split} split has no column {listing(missing)}, which train has.")
@@ -146,7 +145,7 @@ def _with_roles(splits: Splits, columns: dict[str, str], task: Task) -> Splits:
 
 def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> None:
     """Counts held-out rows that stand in train as well: they are kept, but they flatter the figures."""
-    roles = task.input_roles
+    roles = tuple(role for role in task.input_roles if role in splits["train"].column_names)
     trained = set(content_hashes(splits["train"], roles))
     for split in dict.fromkeys(("validation", held_out)):
         same = sum(each in trained for each in content_hashes(splits[split], roles))
@@ -156,11 +155,11 @@ def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> N
             )
 
 
-def _counts(splits: dict[str, Any], role: str | None, labels: tuple[str, ...]) -> dict[str, Any]:
+def _counts(splits: dict[str, Any], targets: Targets) -> dict[str, Any]:
     out: dict[str, Any] = {"rows": {split: len(rows) for split, rows in splits.items()}}
-    if role:
+    if targets.classes:
         out["class_counts"] = {}
         for split, rows in splits.items():
-            counts = Counter(rows[role])
-            out["class_counts"][split] = {name: counts.get(index, 0) for index, name in enumerate(labels)}
+            counts = Counter(rows[targets.classes])
+            out["class_counts"][split] = {name: counts.get(index, 0) for index, name in enumerate(targets.labels)}
     return out

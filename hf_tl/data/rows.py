@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image, Value
+from datasets import ClassLabel, Dataset, Image, List, Value
 
 from hf_tl.config import DataConfig
 from hf_tl.data.images import unreadable
@@ -20,8 +20,27 @@ from hf_tl.task import Task
 Splits = dict[str, Dataset]
 
 
-def to_roles(rows: Dataset, columns: Mapping[str, str]) -> Dataset:
-    """Only the columns that play a role, under the roles' names, and FILE."""
+def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
+    """Only the columns that play a role, under the roles' names, and FILE; several 0/1 columns become one of lists of
+    their names."""
+    single: dict[str, str] = {}
+    for role, names in columns.items():
+        if isinstance(names, str):
+            single[role] = names
+            continue
+        flags = rows.with_format(None).select_columns(names).to_pandas()
+        wrong = ~flags.isin([0, 1])
+        if wrong.to_numpy().any():
+            index, name = next((i, n) for n in names for i in np.flatnonzero(wrong[n])[:1])
+            raise DataError(
+                f"{rows[int(index)][FILE]}: column {name!r} has {flags[name].iloc[index]!r}, expected 0 or 1 as for "
+                f"every column of data.columns.{role}."
+            )
+        lists = [[name for name in names if row[name]] for row in flags.to_dict("records")]
+        feature = List(ClassLabel(names=names))
+        rows = rows.add_column(f"\0{role}\0", lists).cast_column(f"\0{role}\0", feature)
+        single[role] = f"\0{role}\0"
+    columns = single
     chosen = rows.select_columns([*columns.values(), FILE])
     away = {old: f"\0{role}" for role, old in columns.items()}
     chosen = chosen.rename_columns(away)
@@ -100,8 +119,8 @@ def named_labels(rows: Dataset, role: str) -> list[str | None]:
 
 def encode_labels(
     splits: Splits, role: str, config: DataConfig, known: Sequence[str] | None, notes: list[str]
-) -> tuple[Splits, tuple[str, ...]]:
-    """Labels as int64 ids into the returned names.
+) -> tuple[str, ...]:
+    """Labels as int64 ids into the returned names, in place of the column `role` of `splits`.
 
     Order: the data's own (ClassLabel), else numbers by value and words by letters. With `known`, a model's own names
     and order.
@@ -146,15 +165,140 @@ def encode_labels(
                     raise DataError(f"{where}: label {name!r} is not one of the model's{hint}")
                 hint = did_you_mean(name, labels) or "."
                 raise DataError(f"{where}: label {name!r} is in the {split} split but not in train{hint}")
-    encoded = {
-        split: rows.remove_columns(role)
-        .add_column(role, [ids[str(name)] for name in names[split]])
-        .cast_column(role, Value("int64"))
-        for split, rows in splits.items()
-    }
+    for split in splits:
+        replace_column(splits, split, role, [ids[str(name)] for name in names[split]], Value("int64"))
     if known is None:
         _check_classes(names["train"], labels, config, notes)
-    return encoded, labels
+    return labels
+
+
+def replace_column(splits: Splits, split: str, role: str, values: list[Any], feature: Any) -> None:
+    """Puts `values` in place of a column."""
+    rows = splits[split].remove_columns(role).add_column(role, values)
+    splits[split] = rows.cast_column(role, feature)
+
+
+def skip_rows(splits: Splits, split: str, bad: Mapping[int, str], config: DataConfig, notes: list[str]) -> None:
+    """Leaves the rows `bad` (index -> what is wrong) out of a split.
+
+    Raises:
+        DataError: the first of them, when `data.on_error` is `stop`.
+    """
+    if not bad:
+        return
+    rows = splits[split]
+    first = min(bad)
+    if config.on_error == "stop":
+        raise DataError(
+            f"{rows[first][FILE]}: {bad[first]}; repair or remove it, or leave such rows out with data.on_error=skip."
+        )
+    places = [str(rows[index][FILE]) for index in sorted(bad)]
+    notes.append(f"{len(bad)} rows of {split} are left out ({bad[first]}): {listing(places, most=5)}.")
+    splits[split] = rows.select([index for index in range(len(rows)) if index not in bad])
+    if len(splits[split]) == 0:
+        raise DataError(f"data.path: no row of the {split} split is left.")
+
+
+def problem_of(splits: Splits, role: str, config: DataConfig, known_problem: str | None = None) -> str:
+    """Transformers' `problem_type` of a label column: as configured, else several labels for lists, regression for
+    numbers that are not whole or too many to be classes, else one label."""
+    if config.problem or known_problem:
+        return str(config.problem or known_problem)
+    rows = next(iter(splits.values()))
+    feature = rows.features[role]
+    if getattr(feature, "feature", None) is not None:
+        return "multi_label_classification"
+    if isinstance(feature, ClassLabel) or not feature.dtype.startswith(("int", "uint", "float")):
+        return "single_label_classification"
+    values = np.array([value for value in rows.with_format(None)[role] if value is not None], dtype=np.float64)
+    values = values[~np.isnan(values)]
+    whole = (values == np.round(values)).all()
+    few = len(np.unique(values)) <= max(20, len(values) // 2)
+    return "single_label_classification" if whole and few else "regression"
+
+
+def encode_numbers(splits: Splits, role: str, config: DataConfig, notes: list[str]) -> None:
+    """Numbers to regress on, as float32, in place of the column `role`.
+
+    Raises:
+        DataError: a missing value or something that is no number, or all of train's the same.
+    """
+    for split in list(splits):
+        found: list[float | None] = []
+        for value in splits[split].with_format(None)[role]:
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = float("nan")
+            found.append(number if np.isfinite(number) else None)
+        if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
+            notes.append(f"The {split} split has no labels and is set aside.")
+            del splits[split]
+            continue
+        bad = {index: "the label is not a number" for index, value in enumerate(found) if value is None}
+        skip_rows(splits, split, bad, config, notes)
+        replace_column(splits, split, role, [value for value in found if value is not None], Value("float32"))
+    train = splits.get("train")
+    if train is not None and len(set(train[role])) < 2:
+        raise DataError("data.path: every label of train is the same number; there is nothing to learn.")
+
+
+def encode_label_sets(
+    splits: Splits, role: str, config: DataConfig, known: Sequence[str] | None, notes: list[str]
+) -> tuple[str, ...]:
+    """Lists of labels as 0/1 vectors, float32 (labels,), in place of the column `role`; returns the labels' names.
+
+    Raises:
+        DataError: a missing list, a label that train lacks, or fewer than two labels.
+    """
+    feature = next(iter(splits.values())).features[role]
+    inner = getattr(feature, "feature", None)
+    named: dict[str, list[list[str] | None]] = {}
+    for split in list(splits):
+        values = splits[split].with_format(None)[role]
+        if inner is None:  # one label a row, asked for as several
+            values = [None if value is None else [value] for value in values]
+        if isinstance(inner, ClassLabel):
+            values = [None if value is None else [inner.names[index] for index in value] for value in values]
+        found = [None if value is None else [str(label_name(each)) for each in value] for value in values]
+        if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
+            notes.append(f"The {split} split has no labels and is set aside.")
+            del splits[split]
+            continue
+        bad = {index: "the labels are missing" for index, value in enumerate(found) if value is None}
+        skip_rows(splits, split, bad, config, notes)
+        named[split] = [value for value in found if value is not None]
+    if known is not None:
+        labels = tuple(known)
+    elif isinstance(inner, ClassLabel):
+        labels = tuple(inner.names)
+    else:
+        labels = tuple(sorted({name for row in named["train"] for name in row or ()}, key=_sort_key))
+    if len(labels) < 2:
+        raise DataError(f"data.path: train has {len(labels)} label only; choosing several needs at least two.")
+    ids = {name: index for index, name in enumerate(labels)}
+    for split, rows in named.items():
+        vectors = np.zeros((len(rows), len(labels)), dtype=np.float32)
+        for index, names in enumerate(rows):
+            for name in names or ():
+                if name not in ids:
+                    where = splits[split][index][FILE]
+                    lacking = (
+                        "is not one of the model's"
+                        if known is not None
+                        else f"is in the {split} split but not in train"
+                    )
+                    raise DataError(f"{where}: label {name!r} {lacking}{did_you_mean(name, labels) or '.'}")
+                vectors[index, ids[name]] = 1
+        replace_column(splits, split, role, vectors.tolist(), List(Value("float32"), length=len(labels)))
+    unused = (
+        [name for index, name in enumerate(labels) if not any(row[index] for row in splits["train"][role])]
+        if known is None
+        else []
+    )
+    if unused:
+        notes.append(f"{listing(unused)} have no example in train.")
+    return labels
 
 
 def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: DataConfig, notes: list[str]) -> None:

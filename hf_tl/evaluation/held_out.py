@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,24 @@ from datasets import Dataset
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
-from hf_tl.evaluation.measure import measure, scores
 from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
-from hf_tl.task import Setting, Task
-from hf_tl.training.arguments import prediction_arguments
+from hf_tl.task import Setting, Targets, Task
 from hf_tl.training.environment import process_state
-from hf_tl.training.trainer import predict_outputs
+from hf_tl.training.outputs import outputs_of
 
 THUMBNAIL = 160
 """Longest side in pixels of the pictures kept beside predictions."""
+EXAMPLES = 12
+"""Rows that the report shows with what was predicted."""
 
 
-def predict_rows(model: Any, task: Task, setting: Setting, rows: Dataset, batch_size: int | None = None) -> np.ndarray:
-    """Logits, float32 (rows, ...), in the rows' order, on every process."""
-    ready = task.preprocess(rows, setting, False)
-    lengths = np.asarray(ready["length"]) if "length" in getattr(ready, "column_names", ()) else None
-    args = prediction_arguments(batch_size)
-    return predict_outputs(model, task, setting, ready, args, lengths=lengths)["logits"]
+def outputs_on(
+    model: Any, task: Task, setting: Setting, rows: Dataset, batch_size: int | None = None
+) -> tuple[list[Any], Any]:
+    """(outputs, samples) of `rows`, in float32, in the rows' order, on every process."""
+    samples = task.preprocess(rows, setting, False)
+    return outputs_of(model, task, setting, samples, batch_size=batch_size).items, samples
 
 
 def labels_of(config: Any) -> tuple[str, ...]:
@@ -47,7 +47,8 @@ def finished(
     """(model, task, setting) of a run folder, model folder, adapter or Hub id, for prediction."""
     model, processor, task, _ = load_finished(id, revision, trust=trust)
     setting = Setting(
-        labels=labels_of(model.config),
+        labels=labels_of(model.config) if task.targets else (),
+        problem=getattr(model.config, "problem_type", None) if task.problems else None,
         processor=processor,
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
@@ -55,30 +56,17 @@ def finished(
     return model, task, setting
 
 
-def scorer(task: Task, setting: Setting) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
-    """(logits, references) -> the task's metrics by name, each sample counted once; what picks the best checkpoint."""
-
-    def score(logits: np.ndarray, references: np.ndarray) -> dict[str, float]:
-        losses = task.sample_losses(logits, references)
-        return scores(task.metrics, task.decode(logits, setting), references, sample_losses=losses)
-
-    return score
+def targets_of(task: Task, setting: Setting) -> Targets:
+    """A finished model's own labels, for reading data with them."""
+    one = task.column("label") is not None and setting.problem in (None, "single_label_classification")
+    return Targets(setting.labels, setting.problem, "label" if one else None)
 
 
-def results(task: Task, setting: Setting, logits: np.ndarray, rows: Dataset, split: str, seed: int) -> dict[str, Any]:
-    """metrics.json without its `train` part.
-
-    `rows` has the references in the column of the task's label role.
-    """
-    references = np.asarray(rows[task.label_role])
-    found = measure(
-        task.metrics,
-        task.decode(logits, setting),
-        references,
-        setting.labels,
-        sample_losses=task.sample_losses(logits, references),
-        seed=seed,
-    )
+def results(
+    task: Task, setting: Setting, outputs: list[Any], samples: Any, rows: Dataset, split: str, seed: int
+) -> dict[str, Any]:
+    """metrics.json without its `train` part."""
+    found = task.measure(outputs, samples, rows, setting, seed=seed)
     return {
         "split": split,
         "samples": len(rows),
@@ -87,6 +75,7 @@ def results(task: Task, setting: Setting, logits: np.ndarray, rows: Dataset, spl
         "per_class": found.per_class,
         "confusion_matrix": found.confusion_matrix,
         "baseline": found.baseline,
+        **found.extra,
     }
 
 
@@ -96,38 +85,62 @@ def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
     model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
-    logits = predict_rows(model, task, fresh, rows, size)
+    outputs, samples = outputs_on(model, task, fresh, rows, size)
     if not process_state().is_main_process:
         return
-    found = results(task, fresh, logits, rows, data.held_out, run.config.seed)
-    write_predictions(run.folder / "predictions.parquet", task, fresh, logits, rows)
+    found = results(task, fresh, outputs, samples, rows, data.held_out, run.config.seed)
+    predictions = task.postprocess(outputs, samples, rows, fresh)
+    write_predictions(run.folder / "predictions.parquet", task, fresh, predictions, outputs, rows)
     write_json(run.folder / "metrics.json", {**found, "train": run.state.get("train", {})})
     run.reach("measured")
 
 
-def write_predictions(path: Path, task: Task, setting: Setting, logits: np.ndarray, rows: Dataset) -> None:
-    """One row a sample: input, thumbnail (images), label, prediction, score, scores, loss."""
-    predicted = task.postprocess(logits, setting)
-    references = np.asarray(rows[task.label_role])
+def write_predictions(
+    path: Path, task: Task, setting: Setting, predictions: list[dict[str, Any]], outputs: list[Any], rows: Dataset
+) -> None:
+    """One line a row: the input (and a thumbnail of a picture), what is right, the prediction; for one label a row
+    also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
     first = task.input_roles[0]
     pictures = task.modality == "image"
+    if not pictures:
+        inputs = [_text(value) for value in rows[first]]
+    else:
+        inputs = list(rows["file"]) if "file" in rows.column_names else [f"row {index}" for index in range(len(rows))]
     columns: dict[str, Any] = {
         "row": list(range(len(rows))),
-        "input": list(rows["file"])
-        if pictures and "file" in rows.column_names
-        else [str(v) for v in rows[first]]
-        if not pictures
-        else [f"row {index}" for index in range(len(rows))],
+        "input": inputs,
         "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),
-        "label": [setting.labels[index] for index in references],
-        "prediction": [each["label"] for each in predicted],
-        "score": [each["score"] for each in predicted],
-        "scores": [[each["scores"][name] for name in setting.labels] for each in predicted],
-        "loss": task.sample_losses(logits, references),
     }
+    classes = targets_of(task, setting).classes
+    if classes:
+        scores = np.array([[each["scores"][name] for name in setting.labels] for each in predictions])
+        references = np.asarray(rows[classes])
+        columns |= {
+            "label": [setting.labels[index] for index in references],
+            "prediction": [each["label"] for each in predictions],
+            "score": [each["score"] for each in predictions],
+            "scores": list(scores),
+            "loss": -np.log(np.maximum(scores[np.arange(len(rows)), references], np.finfo(np.float64).tiny)),
+        }
+    else:
+        targets = [role for role in task.target_roles if role in rows.column_names and task.modality == "text"]
+        columns |= {
+            "label": [_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
+            "prediction": [json.dumps(each, ensure_ascii=False, default=str) for each in predictions],
+        }
+        if task.show is not None:
+            chosen = set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
+            columns["shown"] = [
+                task.show(rows[index], predictions[index], setting) if index in chosen else None
+                for index in range(len(rows))
+            ]
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(pa.table(columns), temporary)
     os.replace(temporary, path)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _thumbnail(image: Any) -> bytes:

@@ -6,7 +6,8 @@ products, and every metric that is a function of class counts needs no loop over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,49 @@ def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value and how it is taken on a resample."""
+
+    value: float
+    parts: np.ndarray | None = None
+    """float (samples, k): what of each sample the metric is a function of, by its sums."""
+    formula: Callable[[np.ndarray], np.ndarray] | None = None
+    """Sums (resamples, k) -> values (resamples,); None: the mean over samples of `parts`' first column."""
+    again: Callable[[np.ndarray], float] | None = None
+    """Where no sums do: indices of a resample (samples,) -> value."""
+
+
+def with_intervals(
+    scores: Mapping[str, Score], samples: int, *, resamples: int = 1000, seed: int = 42, confidence: float = 0.95
+) -> dict[str, dict[str, float]]:
+    """Name -> `value`, `low`, `high`; all metrics on the same resamples. With no resamples, `value` alone.
+
+    Metrics that have to be computed anew are taken on a fifth of the resamples.
+    """
+    out = {name: {"value": float(score.value)} for name, score in scores.items()}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    done = 0
+    for counts in resamples_of(samples, resamples, seed) if resamples else ():
+        weights = counts.astype(np.float64)
+        for name, score in scores.items():
+            if score.parts is not None:
+                sums = weights @ score.parts.reshape(samples, -1)
+                drawn[name].append(sums[:, 0] / samples if score.formula is None else score.formula(sums))
+            elif score.again is not None:
+                few = counts[: max(0, resamples // 5 - done)]
+                drawn[name].append(np.array([score.again(np.repeat(np.arange(samples), row)) for row in few]))
+        done += len(counts)
+    for name, values in drawn.items():
+        found = np.concatenate(values) if values else np.array([])
+        found = found[np.isfinite(found)]
+        if found.size:
+            out[name]["low"], out[name]["high"] = percentiles(found, confidence)
+        elif resamples:
+            out[name]["low"] = out[name]["high"] = float(scores[name].value)
+    return out
 
 
 class ClassCounts:

@@ -24,7 +24,13 @@ class Measurement:
     confusion_matrix: list[list[int]] = field(default_factory=list)
     """Rows are true classes, columns predicted ones."""
     baseline: dict[str, float] = field(default_factory=dict)
-    """`accuracy`: what always answering the split's commonest class would reach."""
+    """Metric -> what a model would reach that answers without looking: always the commonest class, or the mean."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What else belongs into metrics.json."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: found["value"] for name, found in self.metrics.items()}
 
 
 def measure(
@@ -48,6 +54,7 @@ def measure(
         labels: names of the classes in the order of their ids; empty where there are no classes, and then only
             `metrics` is filled.
         sample_losses: float (samples,), or None, and then `loss` is left out.
+        resamples: of the bootstrap; with 0 there are values only.
         confidence: of the percentile-bootstrap intervals; every metric is taken on the same resamples of the samples.
 
     Raises:
@@ -70,9 +77,12 @@ def measure(
             assert losses is not None
             values[name] = float(losses.mean())
         else:
-            found = load_metric(module).compute(predictions=predictions, references=references, **arguments)
+            # `_compute` is what a module defines; `compute` around it locks a file, and several processes may score.
+            found = load_metric(module)._compute(predictions=predictions, references=references, **arguments)
             values[name] = float(found[_key(found, module)])
 
+    if not resamples:
+        return Measurement({name: {"value": value} for name, value in values.items()})
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in asked}
     fast = bool(labels) and any(module in FROM_COUNTS for module, _ in asked.values())
     class_counts = ClassCounts(predictions, references, len(labels)) if fast else None
@@ -96,21 +106,6 @@ def measure(
     return Measurement(metrics, *_by_class(predictions, references, labels))
 
 
-def scores(names: Sequence[str], predictions: Any, references: Any, *, sample_losses: Any = None) -> dict[str, float]:
-    """The values alone, for evaluations during training; arguments as in `measure`."""
-    out: dict[str, float] = {}
-    for name in names:
-        module, arguments = split_name(name)
-        if name == "loss":
-            if sample_losses is not None:
-                out[name] = float(np.mean(sample_losses))
-            continue
-        # `_compute`, because several processes may score at once and `compute` would lock a file for each.
-        found = load_metric(module)._compute(predictions=predictions, references=references, **arguments)
-        out[name] = float(found[_key(found, module)])
-    return out
-
-
 def _ids(values: Any, labels: Sequence[str]) -> np.ndarray:
     ids = np.asarray(values)
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or ids.min() < 0 or ids.max() >= len(labels):
@@ -132,7 +127,6 @@ def _recomputed(
     out = []
     for row in counts:
         indices = np.repeat(np.arange(len(row)), row)
-        # `_compute` is what a metric module defines; `compute` around it would write every resample to an Arrow table.
         found = metric._compute(
             predictions=[predictions[index] for index in indices],
             references=[references[index] for index in indices],

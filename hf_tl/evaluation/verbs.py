@@ -10,8 +10,8 @@ from datasets import Dataset, Features, Image, Value
 
 from hf_tl.config import DataConfig, RunConfig
 from hf_tl.data import load_rows
-from hf_tl.errors import ConfigError, DataError
-from hf_tl.evaluation.held_out import finished, predict_rows, results
+from hf_tl.errors import ConfigError, DataError, listing
+from hf_tl.evaluation.held_out import finished, outputs_on, results, targets_of
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 
@@ -35,10 +35,11 @@ def evaluate(
         DataError, ModelError, HubError: in one sentence.
     """
     loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    rows = load_rows(_data(data), task, setting.labels, split=split, need_labels=True, seed=seed)
+    rows = load_rows(_data(data), task, targets_of(task, setting), split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
-    logits = predict_rows(loaded, task, setting, chosen, batch_size)
-    return {"model": model, **results(task, setting, logits, chosen, str(name), seed), "notes": list(rows.notes)}
+    outputs, samples = outputs_on(loaded, task, setting, chosen, batch_size)
+    found = results(task, setting, outputs, samples, chosen, str(name), seed)
+    return {"model": model, **found, "notes": list(rows.notes)}
 
 
 def predict(
@@ -53,23 +54,23 @@ def predict(
     """Predictions of a finished model.
 
     Args:
-        inputs: texts, or image files or PIL images, one or a list; or a `DataConfig` or mapping (`{"path": ...}`), for
-            a data set of either.
+        inputs: texts, or image files or PIL images, one or a list; mappings of the task's roles to values for tasks
+            that read several (`{"question": ..., "context": ...}`); or a `DataConfig` or `{"path": ...}`, for a data
+            set.
 
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
     loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    if isinstance(inputs, (DataConfig, dict)):
-        found = load_rows(_data(inputs), task, setting.labels, need_labels=False, seed=seed)
+    if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
+        found = load_rows(_data(inputs), task, targets_of(task, setting), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()
-        label = task.label_role
-        rows = rows.remove_columns([label]) if label in rows.column_names else rows
     else:
         rows = _rows(inputs, task)
     if len(rows) == 0:
         return []
-    out: list[dict[str, Any]] = task.postprocess(predict_rows(loaded, task, setting, rows, batch_size), setting)
+    outputs, samples = outputs_on(loaded, task, setting, rows, batch_size)
+    out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, setting)
     return out
 
 
@@ -91,10 +92,27 @@ def _preprocessing(model: str) -> Any:
     return None
 
 
+def _records(items: list[dict[str, Any]], task: Task) -> Dataset:
+    """Texts by role."""
+    needed = [column.role for column in task.columns if column.required and not column.target]
+    known = list(task.input_roles)
+    for index, item in enumerate(items):
+        for role in {*needed, *item}:
+            if role not in known:
+                raise DataError(f"input {index}: {task.name} reads {listing(known)}, not {role!r}.")
+            if not isinstance(item.get(role), str) or not item[role].strip():
+                raise DataError(f"input {index}: {role} is {item.get(role)!r}, expected a text.")
+    roles = [role for role in known if any(role in item for item in items)]
+    features = Features({role: Value("string") for role in roles})
+    return Dataset.from_dict({role: [item.get(role) for item in items] for role in roles}, features=features)
+
+
 def _rows(inputs: Any, task: Task) -> Dataset:
     """Bare inputs as rows of the task's first role."""
     items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     role = task.input_roles[0]
+    if items and all(isinstance(item, dict) for item in items):
+        return _records(items, task)
     if task.modality == "text":
         for index, item in enumerate(items):
             if not isinstance(item, str) or not item.strip():

@@ -102,3 +102,25 @@ def set_trainable(model: nn.Module, names: Iterable[str]) -> None:
     wanted = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted and torch.is_floating_point(parameter))
+
+
+def output_layer(model: nn.Module, heads: Iterable[str], outputs: int) -> nn.Linear | None:
+    """The linear layer that gives a model's `outputs`; of an adapter's copies of the head, the one that trains."""
+    heads = list(heads)
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module.out_features == outputs
+        and module.bias is not None
+        and any(f".{head}." in f".{name}." for head in heads)
+        and ".original_module" not in name
+    ]
+    return found[-1][1] if found else None
+
+
+def rescale(layer: nn.Linear, mean: float, deviation: float) -> None:
+    """Makes `layer` give `mean + deviation * y` where it gave `y`."""
+    with torch.no_grad():
+        layer.weight.mul_(deviation)
+        layer.bias.mul_(deviation).add_(mean)

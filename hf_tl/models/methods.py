@@ -39,7 +39,7 @@ class Method:
 
     caches_features = False
     pretrained = True
-    learning_rates = (5e-5, 2e-4)
+    learning_rates = (5e-5, 5e-5)
     """Default for transformers and for convolutional networks (`hf_tl.training.arguments` adapts them)."""
 
     def __init__(self, config: MethodConfig) -> None:
@@ -47,6 +47,7 @@ class Method:
 
     def check(self, task: Task) -> None:
         """Raises ConfigError for options that this method does not have, before anything is downloaded."""
+        check_method(self.config.name, task)
         given = self.config.model_fields_set & {"layer_lr_decay", "unfreeze"}
         if self.config.name != "full" and given:
             raise ConfigError(f"method.{sorted(given)[0]}: an option of method full; this is {self.config.name}.")
@@ -146,7 +147,7 @@ class Lora(Method):
     """LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) or any other PEFT type, with the new head trained and
     saved beside the adapter."""
 
-    learning_rates = (5e-4, 2e-3)
+    learning_rates = (5e-4, 5e-4)
 
     def _config_class(self) -> type:
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType
@@ -159,6 +160,7 @@ class Lora(Method):
         return cls
 
     def check(self, task: Task) -> None:
+        check_method(self.config.name, task)
         extra = self.config.passed_through
         cls = self._config_class()
         fields = {field.name for field in dataclasses.fields(cls)}
@@ -218,6 +220,11 @@ class Lora(Method):
                 f"the adapter is in {folder / 'adapter'}."
             ) from error
         return plain
+
+
+def check_method(name: str, task: Task) -> None:
+    if name not in task.methods:
+        raise ConfigError(f"method: {task.name} is adapted by {listing(task.methods)}, not by {name}.")
 
 
 METHODS: dict[str, type[Method]] = {"full": Full, "lora": Lora, "frozen": Frozen, "scratch": Scratch}

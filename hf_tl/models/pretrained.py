@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model
 from hf_tl.models.layers import head_modules
-from hf_tl.task import Task, all_tasks
+from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
     "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only",
@@ -63,6 +63,8 @@ class Loaded:
     revision: str | None = None
     """Commit of the base model on the Hub, where it is from there."""
     notes: list[str] = field(default_factory=list)
+    kept_head: bool = False
+    """Whether the pretrained head does the same already, and goes on from there."""
 
 
 @contextmanager
@@ -187,7 +189,7 @@ def task_of(config: PreTrainedConfig, where: str) -> Task:
     auto_map = set(getattr(config, "auto_map", None) or ())
     for task in all_tasks():
         if names & architectures(task) or task.auto_class in auto_map:
-            return task
+            return task.of_problem(getattr(config, "problem_type", None))
     shown = listing(sorted(names)) if names else "no architecture"
     raise ModelError(
         f"model: {where} holds {shown}, which does none of the tasks {listing(task.name for task in all_tasks())}; "
@@ -265,19 +267,24 @@ def _resize(processor: Any, size: int) -> None:
 
 
 def load_model(
-    pretrained: Pretrained, task: Task, labels: Sequence[str], model: ModelConfig, *, scratch: bool = False
+    pretrained: Pretrained, task: Task, targets: Targets, model: ModelConfig, *, scratch: bool = False
 ) -> Loaded:
-    """The model with a head for `labels`, in float32 whatever the checkpoint's dtype (DESIGN.md, section 3).
+    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype (DESIGN.md, 3).
 
     With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
     `hf_tl.models.custom`'s.
     """
     options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
-    names = {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: index for index, label in enumerate(labels)},
-    }
+    labels = targets.labels
+    names: dict[str, Any] = {}
+    if labels:
+        names = {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: index for index, label in enumerate(labels)},
+        }
+    if targets.problem:
+        names["problem_type"] = targets.problem
     auto = getattr(transformers, task.auto_class)
     with quiet(), no_warnings():
         if model.pooling or model.head != "linear":
@@ -287,14 +294,14 @@ def load_model(
             for key, value in names.items():
                 setattr(config, key, value)
             built = auto.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
-            return Loaded(built, head_modules(built, ()))
+            return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
         config = pretrained.config
-        old = getattr(config, "id2label", None)
+        old, old_problem = getattr(config, "id2label", None), getattr(config, "problem_type", None)
         for key, value in names.items():
             setattr(config, key, value)
         if pretrained.adapter is not None:
-            return Loaded(with_adapter(auto, pretrained, config, options), [])
+            return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
         built, info = auto.from_pretrained(
             pretrained.path,
             config=config,
@@ -307,7 +314,8 @@ def load_model(
     new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
     if pretrained.revision is not None:
         built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
-    loaded = Loaded(built, head_modules(built, new), pretrained.revision)
+    heads = head_modules(built, new) if task.new_head else _modules_of(built, new)
+    loaded = Loaded(built, heads, pretrained.revision, kept_head=not new and old_problem == targets.problem)
     expected = [key for key in new if not key.startswith(tuple(name + "." for name in _outside(built)))]
     share = len(expected) / max(1, sum(1 for _ in built.parameters()))
     if share > 0.5:
@@ -315,9 +323,14 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights belong to another architecture."
         )
-    if not new and dict(old or {}) != names["id2label"]:
+    if not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
     return loaded
+
+
+def _modules_of(model: PreTrainedModel, new: set[str]) -> list[str]:
+    """The modules of newly made parameters, and no other."""
+    return sorted({key.rpartition(".")[0] for key in new} & {name for name, _ in model.named_modules()})
 
 
 def _outside(model: PreTrainedModel) -> list[str]:

@@ -29,7 +29,7 @@ class Record:
 
     @cached_property
     def task(self) -> Task:
-        return get_task(self.environment["task"])
+        return get_task(self.environment["task"]).of_problem(self.environment.get("problem"))
 
     @cached_property
     def predictions(self) -> dict[str, list[Any]]:

@@ -1,75 +1,163 @@
-"""What the single-label classification tasks share: loss, decoding and predictions. Not a task (leading underscore)."""
+"""What the tasks share that give a score to each label, or a number: one label a sample, several, or regression. Not a
+task (leading underscore).
+
+The three problems carry Transformers' `problem_type` names, which the stock models and pipelines follow.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hf_tl.task import Targets
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from hf_tl.evaluation.measure import Measurement
     from hf_tl.task import Setting
 
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 LABEL_NAMES = (
-    "label_text", "label_name", "label", "labels", "class", "category", "intent", "sentiment", "target", "coarse_label", "fine_label", "y",
+    "label_text", "label_name", "label", "labels", "class", "category", "intent", "sentiment", "target", "coarse_label",
+    "fine_label", "y", "score", "rating", "similarity_score",
 )  # fmt: skip
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
+PROBLEMS = {
+    MULTI: {
+        "metrics": ("f1_micro", "f1_macro", "exact_match", "hamming_loss", "loss"),
+        "best_metric": "f1_micro",
+    },
+    REGRESSION: {
+        "metrics": ("r2", "mse", "mae", "pearson", "spearman", "loss"),
+        "best_metric": "r2",
+    },
+}
 
 
-def loss(outputs: Any, labels: torch.Tensor, setting: Setting, items: torch.Tensor | int | None) -> torch.Tensor:
-    """Cross-entropy, with class weights, label smoothing and the focal factor `(1 - p)^gamma` (Lin et al. 2017,
-    https://arxiv.org/abs/1708.02002) where the setting asks for them.
+def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
+    from hf_tl.data.rows import encode_label_sets, encode_labels, encode_numbers, problem_of
+
+    problem = problem_of(splits, "label", config, getattr(known, "problem", None))
+    labels = getattr(known, "labels", None)
+    if problem == REGRESSION:
+        encode_numbers(splits, "label", config, notes)
+        return Targets(tuple(labels or ("value",)), problem)
+    if problem == MULTI:
+        return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)
+    return Targets(encode_labels(splits, "label", config, labels, notes), problem, classes="label")
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int | None) -> torch.Tensor:
+    """Cross-entropy of one label, with class weights, label smoothing and the focal factor `(1 - p)^gamma` (Lin et al.
+    2017, https://arxiv.org/abs/1708.02002) where the setting asks for them; binary cross-entropy of several, with the
+    same; squared error of a number, in standard deviations.
 
     Args:
         outputs: has `logits`, shape (batch, labels).
-        labels: int64, shape (batch,).
+        batch: `labels`: int64 (batch,) for one label, float32 (batch, labels) for several, float32 (batch,) for a
+            number.
         items: samples over all accumulated batches and processes, so that the gradient does not depend on how the
             batch was cut; None outside training.
     """
     import torch
-    from torch.nn.functional import cross_entropy
+    from torch.nn import functional as f
 
-    logits = outputs["logits"].float()  # (batch, labels)
-    weights = None if setting.class_weights is None else setting.class_weights.to(logits)
-    losses = cross_entropy(
-        logits, labels, weight=weights, reduction="none", label_smoothing=setting.label_smoothing
-    )  # (batch,)
+    logits, labels = outputs["logits"].float(), batch["labels"]  # (batch, labels)
     gamma = setting.loss.focal_gamma if setting.loss is not None else 0.0
-    if gamma:
-        true = logits.log_softmax(-1).gather(1, labels[:, None]).squeeze(1).exp()  # probability of the true class
-        losses = losses * (1 - true).clamp(min=torch.finfo(true.dtype).tiny) ** gamma
-    return losses.sum() / (len(labels) if items is None else items)
+    weights = None if setting.class_weights is None else setting.class_weights.to(logits)
+    if setting.problem == REGRESSION:
+        mean, deviation = setting.scale or (0.0, 1.0)
+        losses = (logits.squeeze(-1) - (labels - mean) / deviation) ** 2
+    elif setting.problem == MULTI:
+        wanted = labels * (1 - setting.label_smoothing) + 0.5 * setting.label_smoothing
+        each = f.binary_cross_entropy_with_logits(logits, wanted, weight=weights, reduction="none")
+        if gamma:
+            each = each * (labels - logits.sigmoid()).abs().clamp(min=torch.finfo(each.dtype).tiny) ** gamma
+        losses = each.mean(-1)
+    else:
+        losses = f.cross_entropy(
+            logits, labels, weight=weights, reduction="none", label_smoothing=setting.label_smoothing
+        )  # (batch,)
+        if gamma:
+            true = logits.log_softmax(-1).gather(1, labels[:, None]).squeeze(1).exp()  # probability of the true class
+            losses = losses * (1 - true).clamp(min=torch.finfo(true.dtype).tiny) ** gamma
+    total: torch.Tensor = losses.sum() / (len(labels) if items is None else items)
+    return total
 
 
-def decode(logits: np.ndarray, setting: Setting) -> np.ndarray:
-    """(samples, labels) -> (samples,) int64."""
-    predicted: np.ndarray = logits.argmax(-1)
-    return predicted
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
+    """float32 (labels,) of each sample; a number in the data's own unit."""
+    logits = out["logits"].float()
+    if setting.problem == REGRESSION and setting.scale is not None:
+        logits = logits * setting.scale[1] + setting.scale[0]
+    return list(logits.cpu().numpy())
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, float64."""
+def probabilities(outputs: list[np.ndarray], setting: Setting) -> np.ndarray:
+    """float64 (samples, labels): softmax of one label, sigmoid of several, the number itself."""
     import numpy as np
-    from scipy.special import softmax
+    from scipy.special import expit, softmax
 
-    scores: np.ndarray = softmax(logits.astype(np.float64), axis=-1)
+    logits = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
+    if setting.problem == REGRESSION:
+        return logits
+    scores: np.ndarray = expit(logits) if setting.problem == MULTI else softmax(logits, axis=-1)
     return scores
 
 
-def sample_losses(logits: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each sample, float64 (samples,)."""
+def postprocess(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """One `{"label", "score", "scores"}` a row; `labels`, those of at least 0.5, where there can be several."""
+    out = []
+    for row in probabilities(outputs, setting):
+        best = int(row.argmax())
+        scores = {name: float(score) for name, score in zip(setting.labels, row, strict=True)}
+        found: dict[str, Any] = {"label": setting.labels[best], "score": float(row[best]), "scores": scores}
+        if setting.problem == MULTI:
+            found["labels"] = [name for name, score in scores.items() if score >= 0.5]
+        out.append(found)
+    return out
+
+
+def sample_losses(outputs: list[np.ndarray], references: np.ndarray, setting: Setting) -> np.ndarray:
+    """Plain loss of each sample, float64 (samples,)."""
     import numpy as np
     from scipy.special import log_softmax
 
-    losses: np.ndarray = -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(logits)), references]
+    logits = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
+    if setting.problem == REGRESSION:
+        losses: np.ndarray = (logits[:, 0] - references) ** 2
+    elif setting.problem == MULTI:
+        losses = (np.logaddexp(0, logits) - logits * references).mean(-1)
+    else:
+        losses = -log_softmax(logits, axis=-1)[np.arange(len(logits)), references]
     return losses
 
 
-def postprocess(logits: np.ndarray, setting: Setting) -> list[dict[str, Any]]:
-    """One `{"label", "score", "scores"}` per sample; the scores are softmax probabilities."""
-    out = []
-    for row in probabilities(logits):
-        best = int(row.argmax())
-        scores = {name: float(score) for name, score in zip(setting.labels, row, strict=True)}
-        out.append({"label": setting.labels[best], "score": float(row[best]), "scores": scores})
-    return out
+def measure(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    import numpy as np
+
+    from hf_tl.evaluation import numbers
+    from hf_tl.evaluation.measure import measure as measured
+
+    references = np.asarray(rows["label"])
+    losses = sample_losses(outputs, references, setting)
+    scores = probabilities(outputs, setting)
+    names = PROBLEMS.get(setting.problem or "", {}).get("metrics", METRICS)
+    if setting.problem == REGRESSION:
+        return numbers.measure(scores[:, 0], references, losses, **options)
+    if setting.problem == MULTI:
+        return numbers.measure_several(scores >= 0.5, references, setting.labels, losses, **options)
+    return measured(names, scores.argmax(-1), references, setting.labels, sample_losses=losses, **options)
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+    """What is right and what was predicted, with its score."""
+    from markupsafe import escape
+
+    if setting.problem == REGRESSION:
+        return str(escape(f"{row['label']:.4g}, predicted {prediction['score']:.4g}"))
+    if setting.problem == MULTI:
+        true = [name for name, there in zip(setting.labels, row["label"], strict=True) if there]
+        return str(escape(f"{', '.join(true) or 'none'}; predicted {', '.join(prediction['labels']) or 'none'}"))
+    return str(escape(f"{setting.labels[row['label']]}, predicted {prediction['label']}"))

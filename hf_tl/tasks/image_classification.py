@@ -1,4 +1,4 @@
-"""Image classification, one label per image."""
+"""Image classification: one label an image, several, or a number."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
     """Images decoded when read. In evaluation the image processor does all, as in the stock pipeline; in training the
     augmentation brings the image to the processor's size, and the processor only rescales and normalises."""
+    import torch
+
     from hf_tl.data.augment import Augmented, augmentation, processor_size
     from hf_tl.data.images import to_rgb
 
@@ -31,7 +33,7 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
             ]
         out = {"pixel_values": pixels[0]}  # float32 (channels, height, width)
         if "label" in row:
-            out["labels"] = row["label"]
+            out["labels"] = torch.tensor(row["label"])  # int64 (), or float32 () or (labels,)
         return out
 
     return Augmented(rows, encode, setting.seed, fixed=change is None)
@@ -43,7 +45,7 @@ def collator(setting: Setting, training: bool) -> Any:
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
         if "labels" in samples[0]:
-            batch["labels"] = torch.tensor([sample["labels"] for sample in samples])
+            batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
         return batch
 
     return collate
@@ -51,10 +53,10 @@ def collator(setting: Setting, training: bool) -> Any:
 
 TASK = Task(
     name="image-classification",
-    summary="one label for each image",
+    summary="one label for each image; several labels or a number too",
     columns=(
         Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
-        Column("label", "label", classification.LABEL_NAMES),
+        Column("label", "label", classification.LABEL_NAMES, target=True),
     ),
     modality="image",
     auto_class="AutoModelForImageClassification",
@@ -65,9 +67,13 @@ TASK = Task(
     greater_is_better=True,
     preprocess=preprocess,
     collator=collator,
+    targets=classification.targets,
     loss=classification.loss,
-    decode=classification.decode,
-    sample_losses=classification.sample_losses,
+    outputs=classification.outputs,
     postprocess=classification.postprocess,
+    measure=classification.measure,
+    show=classification.show,
+    problems=classification.PROBLEMS,
+    vectors=True,
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),
 )

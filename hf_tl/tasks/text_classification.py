@@ -1,4 +1,4 @@
-"""Text classification, one label per text."""
+"""Text classification: one label a text or pair of texts, several, or a number."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 TEXT_NAMES = (
     "text", "sentence", "content", "review", "comment", "utterance", "question", "title", "body", "message", "tweet",
-    "description",
+    "description", "sentence1", "premise", "text1", "question1", "text_a", "sentence_a",
 )  # fmt: skip
+PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "text_b", "sentence_b")
 
 
 def text_limit(setting: Setting) -> int:
@@ -33,8 +34,9 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         # Tokenised whole first, so that what is cut can be counted.
-        whole = setting.processor(batch["text"], truncation=False, verbose=False)["input_ids"]
-        out = dict(setting.processor(batch["text"], truncation=True, max_length=limit))
+        texts = [batch[role] for role in ("text", "text_pair") if role in batch]
+        whole = setting.processor(*texts, truncation=False, verbose=False)["input_ids"]
+        out = dict(setting.processor(*texts, truncation=True, max_length=limit))
         out["length"] = [len(ids) for ids in out["input_ids"]]
         out["cut"] = [len(ids) > limit for ids in whole]
         if "label" in batch:
@@ -64,8 +66,12 @@ def collator(setting: Setting, training: bool) -> Any:
 
 TASK = Task(
     name="text-classification",
-    summary="one label for each text: sentiment, topic, intent",
-    columns=(Column("text", "text", TEXT_NAMES), Column("label", "label", classification.LABEL_NAMES)),
+    summary="one label for each text or pair of texts: sentiment, topic, intent; several labels or a number too",
+    columns=(
+        Column("text", "text", TEXT_NAMES),
+        Column("text_pair", "text", PAIR_NAMES, required=False),
+        Column("label", "label", classification.LABEL_NAMES, target=True),
+    ),
     modality="text",
     auto_class="AutoModelForSequenceClassification",
     processor_class="AutoTokenizer",
@@ -75,10 +81,14 @@ TASK = Task(
     greater_is_better=True,
     preprocess=preprocess,
     collator=collator,
+    targets=classification.targets,
     loss=classification.loss,
-    decode=classification.decode,
-    sample_losses=classification.sample_losses,
+    outputs=classification.outputs,
     postprocess=classification.postprocess,
+    measure=classification.measure,
+    show=classification.show,
+    problems=classification.PROBLEMS,
+    vectors=True,
     widget=({"text": "I have been waiting for a week. Where is my card?"},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +67,9 @@ class Facts:
     features: float | None = None
     """Mean standard deviation of the features, when the model trained is a head on cached ones."""
     precision: tuple[str, str] = ("fp32", "")
+    batch: int | None = None
+    """Samples a step that the task wants."""
+    eval_batch: int = 64
 
 
 def check_training(training: TrainingConfig) -> None:
@@ -102,11 +104,11 @@ def choose(facts: Facts, method: Method) -> list[Choice]:
     def say(key: str, value: Any, reason: str) -> None:
         out.append(Choice(key, value, reason))
 
-    total = 64 if facts.features else 32 if facts.convolutional else 16
+    total = 64 if facts.features else facts.batch or (32 if facts.convolutional else 16)
     per_device = max(1, total // facts.processes)
     share = f", {total} over {facts.processes} processes" if facts.processes > 1 else ""
     say("per_device_train_batch_size", per_device, f"what models of this kind are adapted with{share}")
-    say("per_device_eval_batch_size", 64, "evaluation keeps no gradients")
+    say("per_device_eval_batch_size", facts.eval_batch, "evaluation keeps no gradients")
 
     rate = method.learning_rates[1 if facts.convolutional else 0]
     reason = f"usual for {name} on a {'convolutional network' if facts.convolutional else 'transformer'}"
@@ -195,17 +197,3 @@ def _few_evaluations(given: dict[str, Any], facts: Facts, values: dict[str, Any]
     steps = math.ceil(facts.samples / (values["per_device_train_batch_size"] * facts.processes))
     total = math.ceil(steps * float(values["num_train_epochs"]))
     return max(1, total // 20) if facts.features and total > 20 else None
-
-
-def prediction_arguments(batch_size: int | None = None, *, bf16: bool = False) -> TrainingArguments:
-    """For prediction alone: float32 unless asked, nothing saved or reported."""
-    return TrainingArguments(
-        output_dir=tempfile.gettempdir(),
-        per_device_eval_batch_size=batch_size or 64,
-        bf16=bf16,
-        use_cpu=process_state().device.type == "cpu",
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )

@@ -25,7 +25,11 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
     """
     if loss.class_weights is None:
         return None
-    counts = np.bincount(np.asarray(data.splits["train"]["label"]), minlength=len(data.labels)).astype(np.float64)
+    if not data.targets.classes:
+        raise ConfigError("loss.class_weights: weighs classes, and these data do not have one class a row.")
+    counts = np.bincount(np.asarray(data.splits["train"][data.targets.classes]), minlength=len(data.labels)).astype(
+        np.float64
+    )
     if loss.class_weights == "auto":
         weights = 1 / np.maximum(counts, 1)
     else:
@@ -58,6 +62,7 @@ def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting,
             "license": pretrained.license,
         },
         "task": data.task.name,
+        "problem": data.targets.problem,
         "data": {
             **data.source,
             "columns": data.columns,

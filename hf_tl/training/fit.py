@@ -6,33 +6,31 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
-from hf_tl.errors import HfTlError, Stopped
-from hf_tl.models.features import HeadModel, better_pooling, cached_features, content_key, feature_model
-from hf_tl.models.layers import adapter_targets, count_parameters
+from hf_tl.errors import ConfigError, HfTlError, Stopped
+from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Method
 from hf_tl.models.pretrained import Loaded, Pretrained, quiet
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
-from hf_tl.training.arguments import Choice, Facts, build_arguments, prediction_arguments
+from hf_tl.training.arguments import Choice, Facts, build_arguments
 from hf_tl.training.callbacks import Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes, process_state
+from hf_tl.training.head import head_on_features
+from hf_tl.training.outputs import model_inputs
 from hf_tl.training.precision import choose_precision, eager_attention
-from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, predict_outputs
-
-Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+from hf_tl.training.trainer import TransferTrainer
 
 
 @dataclasses.dataclass
@@ -49,16 +47,6 @@ class Fitted:
     processes: int
 
 
-@dataclasses.dataclass
-class Rows:
-    """What the trainer reads."""
-
-    train: Any
-    validation: Any
-    collators: tuple[Any, Any]
-    lengths: Any = None
-
-
 def fit(
     run: Run,
     config: RunConfig,
@@ -68,11 +56,8 @@ def fit(
     method: Method,
     loaded: Loaded,
     pretrained: Pretrained,
-    score: Score,
 ) -> Fitted:
     """Trains and returns the model at its best checkpoint.
-
-    `score` maps (logits, references) to metrics by name, for the evaluations on the validation split.
 
     Raises:
         Stopped: on SIGINT or SIGTERM, after a checkpoint was saved.
@@ -81,18 +66,19 @@ def fit(
     state = process_state()
     set_seed(config.seed)
     start = time.monotonic()
-    rows = Rows(
-        task.preprocess(data.splits["train"], setting, True),
-        task.preprocess(data.splits["validation"], setting, False),
-        (task.collator(setting, True), task.collator(setting, False)),
-    )
+    train = task.preprocess(data.splits["train"], setting, True)
+    validation = task.preprocess(data.splits["validation"], setting, False)
+    collators = (task.collator(setting, True), task.collator(setting, False))
     for note in setting.notes:
         _say(note)
     convolutional = _convolutional(loaded)
     model = method.prepare(loaded, task)
+    _scale_targets(model, method, loaded, data, setting)
     if convolutional and state.device.type in ("cpu", "cuda"):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
-    batch = rows.collators[0]([rows.train[index] for index in range(min(16, len(rows.train)))])
+    batch = collators[0](
+        [train[index] for index in range(min(task.batch_sizes[0] if task.batch_sizes else 16, len(train)))]
+    )
     precision = _precision(run, config, loaded.model, batch, task, setting)
     attention = contextlib.ExitStack()
     if (
@@ -106,37 +92,67 @@ def fit(
         classes=max(1, len(data.labels)),
         convolutional=convolutional,
         hidden=getattr(loaded.model.config, "hidden_size", None),
-        has_lengths="length" in getattr(rows.train, "column_names", ()),
+        has_lengths="length" in getattr(train, "column_names", ()),
         processes=state.num_processes,
         precision=precision,
+        batch=task.batch_sizes[0] if task.batch_sizes else None,
+        eval_batch=task.batch_sizes[1] if task.batch_sizes else 64,
     )
     trainable, total = count_parameters(model)
-    if facts.has_lengths:
-        rows.lengths = np.asarray(rows.train["length"])
-
+    lengths = np.asarray(train["length"]) if facts.has_lengths else None
     trained: nn.Module = model
     if method.caches_features:
-        cached = _cache_features(run, config, data, task, setting, method, loaded, pretrained, batch, facts)
-        if cached is None:
-            _say("The head of this model is more than one module, so its backbone runs at every step.")
-        else:
-            trained, rows = cached
+        cached = head_on_features(config, data, task, setting, loaded, batch, facts.precision[0])
+        for note in cached.notes:
+            _say(note)
+        if cached.model is not None:
+            trained, train, validation, lengths = cached.model, cached.train, cached.validation, None
+            collators = (cached.collate, cached.collate)
             facts = dataclasses.replace(
-                facts,
-                features=max(1e-6, float(rows.train.features.std(0).mean())),
-                has_lengths=False,
-                precision=("fp32", "only a head trains"),
+                facts, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
             )
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
-    trainer = _trainer(run, config, data, task, setting, method, trained, rows, args, score)
+
+    def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
+        found: dict[str, float] = task.measure(outputs, samples, data.splits["validation"], setting, resamples=0).values
+        return found
+
+    classes = data.targets.classes
+    if config.data.sampling == "balanced" and not classes:
+        raise ConfigError("data.sampling: balanced draws classes, and these data do not have one class a row.")
+    trainer = TransferTrainer(
+        task=task,
+        setting=setting,
+        method=method,
+        model=trained,
+        args=args,
+        train_dataset=train,
+        eval_dataset=validation,
+        collators=collators,
+        lengths=lengths,
+        classes=np.asarray(data.splits["train"][classes]) if config.data.sampling == "balanced" else None,
+        measure=measured,
+        callbacks=_callbacks(run, config, task),
+    )
+    trainer.add_callback(SetEpoch(trainer))
+    trainer.remove_callback(PrinterCallback)
+    stages = method.stages(trained)
+    if stages:
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        trainer.add_callback(Unfreeze(trained, stages, -(-len(train) // per_step)))
     _say(
         f"{method.config.name}: {trainable:,} of {total:,} parameters train ({trainable / total:.1%}), "
-        f"{len(rows.train)} samples, {args.num_train_epochs:g} epochs, learning rate {args.learning_rate:g}, "
+        f"{len(train)} samples, {args.num_train_epochs:g} epochs, learning rate {args.learning_rate:g}, "
         f"{'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'} ({precision[1]})."
     )
     with attention, quiet():
         resumed = _train(run, trainer)
-    if state.is_main_process and trainer.state.best_model_checkpoint:
+    if setting.scale is not None:
+        layer = output_layer(model, loaded.heads, 1)
+        assert layer is not None
+        rescale(layer, *setting.scale)
+        setting.scale = None
+    if trainer.state.best_model_checkpoint:
         _say(f"Best checkpoint: step {Path(trainer.state.best_model_checkpoint).name.split('-')[-1]}.")
     seconds = time.monotonic() - start
     _say(f"Trained in {duration(seconds)}.")
@@ -182,110 +198,37 @@ def _precision(
     state = process_state()
     if answer[0] is None and state.is_main_process:
         device = state.device
-        moved = {key: value.to(device) for key, value in batch.items()}
-        answer = [choose_precision(model.to(device), moved, lambda o, y: task.loss(o, y, setting, None))]
+        moved = send_to_device(batch, device)
+        answer = [
+            choose_precision(model.to(device), model_inputs(task, moved), lambda o: task.loss(o, moved, setting, None))
+        ]
         run.reach(run.stage, precision=list(answer[0]))
     if state.num_processes > 1:
         broadcast_object_list(answer)
     return str(answer[0][0]), str(answer[0][1])
 
 
-def _cache_features(
-    run: Run,
-    config: RunConfig,
-    data: Data,
-    task: Task,
-    setting: Setting,
-    method: Method,
-    loaded: Loaded,
-    pretrained: Pretrained,
-    batch: Any,
-    facts: Facts,
-) -> tuple[nn.Module, Rows] | None:
-    """The head as a model of its own, with the features of both splits; None where the head is not that simple."""
-    inputs = {key: value.to(loaded.model.device) for key, value in batch.items() if key not in task.label_fields}
-    whole = feature_model(loaded.model, loaded.heads, inputs)
-    if whole is None:
-        return None
-    size = config.training.passed_through.get("per_device_eval_batch_size")
-    args = prediction_arguments(size, bf16=facts.precision[0] == "bf16")
-    state = process_state()
-    arrays = {}
-    for split in ("train", "validation"):
-        rows = task.preprocess(data.splits[split], setting, False)
-        lengths = np.asarray(rows["length"]) if facts.has_lengths else None
-        about = {
-            "data": data.source,
-            "split": split,
-            "preprocessing": config.data.preprocessing.model_dump(),
-            "processor": repr(setting.processor),
-            "precision": facts.precision[0],
-            "head": [loaded.heads, config.model.pooling, whole.first_only],
-            "torch": torch.__version__,
-        }
-
-        def compute(rows: Any = rows, lengths: Any = lengths) -> dict[str, np.ndarray]:
-            return predict_outputs(
-                whole, task, setting, rows, args, lengths=lengths, names=("features", "logits", "mean")
-            )
-
-        key = content_key(about, loaded.model, loaded.heads, data.splits[split])
-        arrays[split] = cached_features(key, compute, write=state.is_main_process)
-    whole.close()
-    labels = {split: np.asarray(data.splits[split]["label"]) for split in arrays}
-    if "mean" in arrays["train"] and not config.model.pooling:
-        found = better_pooling(arrays["train"]["features"], arrays["train"]["mean"], labels["train"], config.seed)
-        if found:
-            setting.notes.append(
-                f"The mean of the tokens would serve better than what this model's stock head reads: a logistic "
-                f"regression on training samples reaches {found[1]:.3f} instead of {found[0]:.3f}. "
-                "Try model.pooling=mean (the result then needs trust_remote_code)."
-            )
-            _say(setting.notes[-1])
-    head = loaded.model.get_submodule(loaded.heads[0])
-    datasets = {split: FeatureRows(arrays[split]["features"], labels[split]) for split in arrays}
-    return HeadModel(head), Rows(datasets["train"], datasets["validation"], (collate_features, collate_features))
-
-
-def _trainer(
-    run: Run,
-    config: RunConfig,
-    data: Data,
-    task: Task,
-    setting: Setting,
-    method: Method,
-    model: nn.Module,
-    rows: Rows,
-    args: TrainingArguments,
-    score: Score,
-) -> TransferTrainer:
-    classes = np.asarray(data.splits["train"]["label"]) if config.data.sampling == "balanced" else None
+def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [LogFile(run.folder / "log.jsonl"), Lines(task.best_metric)]
     if config.training.early_stopping_patience:
         callbacks.append(
             EarlyStoppingCallback(config.training.early_stopping_patience, config.training.early_stopping_threshold)
         )
-    trainer = TransferTrainer(
-        task=task,
-        setting=setting,
-        method=method,
-        model=model,
-        args=args,
-        train_dataset=rows.train,
-        eval_dataset=rows.validation,
-        collators=rows.collators,
-        lengths=rows.lengths,
-        classes=classes,
-        measure=score,
-        callbacks=callbacks,
-    )
-    trainer.add_callback(SetEpoch(trainer))
-    trainer.remove_callback(PrinterCallback)
-    stages = method.stages(model)
-    if stages:
-        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        trainer.add_callback(Unfreeze(model, stages, -(-len(rows.train) // per_step)))
-    return trainer
+    return callbacks
+
+
+def _scale_targets(model: nn.Module, method: Method, loaded: Loaded, data: Data, setting: Setting) -> None:
+    """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
+    if data.targets.problem != "regression":
+        return
+    layer = output_layer(model, loaded.heads, 1)
+    values = np.asarray(data.splits["train"]["label"], dtype=np.float64)
+    if layer is None or values.std() == 0:
+        return
+    setting.scale = (float(values.mean()), float(values.std()))
+    if loaded.kept_head:
+        mean, deviation = setting.scale
+        rescale(layer, -mean / deviation, 1 / deviation)
 
 
 def _train(run: Run, trainer: TransferTrainer) -> int:

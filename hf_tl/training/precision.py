@@ -27,7 +27,7 @@ def multiply_seconds(dtype: torch.dtype, size: int = 512, repeats: int = 3) -> f
 
 
 def choose_precision(
-    model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor]
+    model: nn.Module, inputs: Mapping[str, Any], loss: Callable[[Any], torch.Tensor]
 ) -> tuple[str, str]:
     """(`bf16` or `fp32`, the reason), leaving weights, gradients, statistics and random state as they were.
 
@@ -35,7 +35,8 @@ def choose_precision(
     in both precisions (networks of many small convolutions can be slower in bf16).
 
     Args:
-        loss: `(outputs, labels) -> scalar`.
+        inputs: of the model's `forward`.
+        loss: `(outputs) -> scalar`.
     """
     if torch.cuda.is_available():
         good = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -45,9 +46,9 @@ def choose_precision(
     ratio = multiply_seconds(torch.float32) / multiply_seconds(torch.bfloat16)
     if ratio < WORTH:
         return "fp32", f"a matrix product in bf16 is {ratio:.1f} times as fast as in fp32 on this CPU"
-    times = {"fp32": _step_seconds(model, batch, loss, False)}
+    times = {"fp32": _step_seconds(model, inputs, loss, False)}
     with eager_attention(model):
-        times["bf16"] = _step_seconds(model, batch, loss, True)
+        times["bf16"] = _step_seconds(model, inputs, loss, True)
     ratio = times["fp32"] / times["bf16"]
     choice = "bf16" if ratio >= WORTH else "fp32"
     return choice, f"a step of this model in bf16 was {ratio:.1f} times as fast as in fp32 on this CPU"
@@ -75,17 +76,16 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
 
 
 def _step_seconds(
-    model: nn.Module, batch: Mapping[str, Any], loss: Callable[[Any, Any], torch.Tensor], bf16: bool
+    model: nn.Module, inputs: Mapping[str, Any], loss: Callable[[Any], torch.Tensor], bf16: bool
 ) -> float:
     """Best of two forward and backward passes, after one to warm up."""
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
     training = model.training
     model.eval()  # no statistics or dropout masks are touched
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            value = loss(model(**inputs), batch["labels"])
+            value = loss(model(**inputs))
         if value.requires_grad:
             value.backward()
         best = min(best, time.perf_counter() - start)

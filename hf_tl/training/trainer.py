@@ -4,17 +4,19 @@ method, an order of samples that resumes exactly, and evaluation by the task's m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Sampler
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
 from hf_tl.models.methods import Method, optimizer_groups
 from hf_tl.task import Setting, Task
+from hf_tl.training.outputs import count_items, model_inputs, outputs_of
 from hf_tl.training.sampler import EpochSampler
 
 
@@ -37,29 +39,57 @@ class TransferTrainer(Trainer):
         method: Method | None = None,
         lengths: Any = None,
         classes: Any = None,
-        measure: Callable[[Any, Any], dict[str, float]] | None = None,
+        measure: Callable[[list[Any], Any], dict[str, float]] | None = None,
         **options: Any,
     ) -> None:
         self.task, self.setting, self.method = task, setting, method
         self.collators, self.lengths, self.classes = collators, lengths, classes
         self.sampler: EpochSampler | None = None
-
-        def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-            value: torch.Tensor = task.loss(outputs, labels, setting, num_items_in_batch)
-            return value
-
-        def compute(prediction: EvalPrediction) -> dict[str, float]:
-            assert measure is not None
-            return measure(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
-
-        super().__init__(
-            compute_loss_func=loss,
-            compute_metrics=compute if measure else None,
-            data_collator=collators[0],
-            **options,
-        )
-        # The loss above is the only one: the model must not be handed `num_items_in_batch` to make its own.
+        self.measure = measure
+        # Trainer scales what a `compute_loss_func` gives by the number of items over the whole step.
+        super().__init__(compute_loss_func=task.loss, data_collator=collators[0], **options)
+        # The task's loss is the only one: the model must not be handed `num_items_in_batch` to make its own.
         self.model_accepts_loss_kwargs = False
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        outputs = model(**model_inputs(self.task, inputs))
+        loss = self.task.loss(outputs, inputs, self.setting, num_items_in_batch)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            # gradients are averaged over processes, and the items were counted over all of them
+            loss = loss * (self.accelerator.num_processes if self.args.n_gpu <= 1 else self.args.n_gpu)
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        items = torch.tensor(sum(count_items(self.task, batch) for batch in batch_samples), device=device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            items = self.accelerator.gather(items).sum()
+        return items.expand(self.args.n_gpu, 1) if self.args.n_gpu > 1 else items
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Every sample once, on all processes; metrics as the task measures them."""
+        samples = dataloader.dataset
+        found = outputs_of(
+            self.model,
+            self.task,
+            self.setting,
+            samples,
+            batch_size=self.args.eval_batch_size,
+            bf16=self.args.bf16,
+            collate=self.collators[1],
+            device=self.args.device,
+        )
+        values = self.measure(found.items, samples) if self.measure else {}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in {"loss": found.loss, **values}.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(samples))
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -69,18 +99,8 @@ class TransferTrainer(Trainer):
         self.sampler = EpochSampler(dataset, group, args.data_seed or args.seed, lengths, self.classes)
         return self.sampler
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        return self._with_collator(1, super().get_eval_dataloader, eval_dataset)
-
-    def get_test_dataloader(self, test_dataset: Any) -> Any:
-        return self._with_collator(1, super().get_test_dataloader, test_dataset)
-
-    def _with_collator(self, which: int, get: Callable[[Any], Any], dataset: Any) -> Any:
-        self.data_collator = self.collators[which]
-        try:
-            return get(dataset)
-        finally:
-            self.data_collator = self.collators[0]
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        return DataLoader(self.eval_dataset if eval_dataset is None else eval_dataset)
 
     def create_optimizer(self, model: Any = None) -> Any:
         made: Any = getattr(self, "optimizer", None)
@@ -116,57 +136,18 @@ def loss_at(state: TrainerState, step: int | None) -> float:
     )
 
 
-def collate_features(samples: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """float32 `features` and int64 `labels` as one batch."""
-    return {
-        "features": torch.stack([torch.as_tensor(sample["features"]) for sample in samples]),
-        "labels": torch.tensor([int(sample["labels"]) for sample in samples]),
-    }
-
-
 class FeatureRows(Dataset[dict[str, Any]]):
-    """Cached features (samples, ...) and labels (samples,) as a dataset."""
+    """Cached features (samples, ...) and labels (samples, ...) as a dataset."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
-        self.features, self.labels = torch.from_numpy(features), labels
+        self.features, self.labels = torch.from_numpy(features), torch.from_numpy(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {"features": self.features[index], "labels": self.labels[index]}
 
 
-def predict_outputs(
-    model: nn.Module,
-    task: Task,
-    setting: Setting,
-    dataset: Any,
-    args: TrainingArguments,
-    *,
-    lengths: np.ndarray | None = None,
-    names: Sequence[str] = ("logits",),
-) -> dict[str, np.ndarray]:
-    """Outputs of `model` on every sample, in the order of `dataset`, each sample once whatever the processes.
-
-    Samples of like length (`lengths`: tokens of each) are batched together.
-
-    Returns:
-        `names` -> float array (samples, ...), in the order of the model's outputs, on every process.
-    """
-    collate = task.collator(setting, False)
-
-    def inputs_only(samples: list[Any]) -> dict[str, Any]:
-        return {key: value for key, value in collate(samples).items() if key not in task.label_fields}
-
-    order = None if lengths is None else np.argsort(-np.asarray(lengths), kind="stable")
-    if order is not None:
-        dataset = dataset.select(order)
-    trainer = TransferTrainer(task=task, setting=setting, collators=(inputs_only, inputs_only), model=model, args=args)
-    trainer.label_names, trainer.can_return_loss = [], False
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    outputs = trainer.predict(dataset).predictions
-    arrays = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-    back = slice(None) if order is None else np.argsort(order, kind="stable")
-    return {name: np.asarray(array)[back] for name, array in zip(names, arrays, strict=False)}
+def collate_features(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

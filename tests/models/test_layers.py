@@ -12,7 +12,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.models.layers import adapter_targets, depths, head_modules
 from hf_tl.models.methods import get_method, optimizer_groups
 from hf_tl.models.pretrained import find_pretrained, load_model
-from hf_tl.task import get_task
+from hf_tl.task import Targets, get_task
 from tests.tiny import tiny_bert, tiny_mobilenet, tiny_vit
 
 MAKERS = {"bert": ("text-classification", tiny_bert), "vit": ("image-classification", tiny_vit),
@@ -22,7 +22,7 @@ MAKERS = {"bert": ("text-classification", tiny_bert), "vit": ("image-classificat
 def loaded(name: str, folder: Path):
     task_name, make = MAKERS[name]
     config = ModelConfig(id=str(make(folder)))
-    return load_model(find_pretrained(config), get_task(task_name), ("a", "b", "c"), config), get_task(task_name)
+    return load_model(find_pretrained(config), get_task(task_name), Targets(("a", "b", "c")), config), get_task(task_name)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -10,7 +10,7 @@ import torch
 from hf_tl.config import LossConfig, ModelConfig, Preprocessing
 from hf_tl.models.layers import hold_batch_norm
 from hf_tl.models.pretrained import find_pretrained, load_model, load_processor
-from hf_tl.task import Setting, get_task
+from hf_tl.task import Setting, Targets, get_task
 from tests.tiny import tiny_bert, tiny_mobilenet
 
 
@@ -86,7 +86,7 @@ def test_text_step_is_the_same_however_it_is_cut(tmp_path: Path, loss: dict) -> 
     results = []
     for batch, accumulation in ((8, 1), (2, 4), (1, 8)):
         torch.manual_seed(0)
-        model = load_model(pretrained, task, setting.labels, ModelConfig(id=str(path))).model
+        model = load_model(pretrained, task, Targets(setting.labels), ModelConfig(id=str(path))).model
         results.append(one_step(model, task, setting, samples, batch, accumulation, tmp_path / "out"))
     for value, norm, weight in results[1:]:
         assert value == pytest.approx(results[0][0], rel=1e-4)
@@ -104,7 +104,7 @@ def test_image_step_with_batch_norm_is_the_same_however_it_is_cut(tmp_path: Path
     results = []
     for batch, accumulation in ((8, 1), (2, 4), (1, 8)):
         torch.manual_seed(0)
-        loaded = load_model(pretrained, task, setting.labels, ModelConfig(id=str(path)))
+        loaded = load_model(pretrained, task, Targets(setting.labels), ModelConfig(id=str(path)))
         loaded.model.dropout.p = 0.0
         assert hold_batch_norm(loaded.model) > 10
         results.append(one_step(loaded.model, task, setting, samples, batch, accumulation, tmp_path / "out"))
@@ -118,11 +118,11 @@ def test_losses_against_torch() -> None:
     task = get_task("text-classification")
     logits, labels = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3]]), torch.tensor([0, 2])
     outputs = {"logits": logits}
-    plain = task.loss(outputs, labels, Setting(loss=LossConfig()), None)
+    plain = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig()), None)
     assert plain.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item())
     # focal loss by hand: the mean of (1 - p)^2 * -log p over the true classes
     p = logits.softmax(-1)[[0, 1], labels]
-    focal = task.loss(outputs, labels, Setting(loss=LossConfig(focal_gamma=2.0)), None)
+    focal = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig(focal_gamma=2.0)), None)
     assert focal.item() == pytest.approx((-((1 - p) ** 2) * p.log()).mean().item(), rel=1e-5)
-    halves = task.loss(outputs, labels, Setting(loss=LossConfig()), 4)
+    halves = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig()), 4)
     assert halves.item() == pytest.approx(plain.item() / 2)
