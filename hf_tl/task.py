@@ -135,6 +135,8 @@ class Task:
     """(training, evaluation) by default, where it is not the engine's."""
     problems: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`problem_type` -> the fields that it changes, `metrics` and `best_metric` first."""
+    forms: tuple[tuple[str, ...], ...] = ()
+    """Where data come in several shapes: the sets of roles of which one has to be complete."""
     inferred: bool = True
     """Whether data may suggest it; otherwise it is asked for (data for it would fit half of all data sets)."""
     yields_to: tuple[str, ...] = ()

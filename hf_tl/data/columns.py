@@ -77,6 +77,7 @@ KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "label": _is_label,
     "words": _is_list_of("string", "large_string"),
     "tags": _is_list_of("string", "large_string", "int"),
+    "spans": _is_record("start", "end", "label"),
     "answers": _is_record("text", "answer_start"),
     "objects": _is_record("bbox"),
     "messages": _is_record("role", "content"),
@@ -154,7 +155,22 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
                 f"{what}; say which with data.columns.{column.role}={example}"
             )
         out[column.role] = rest[0]
-    return out
+    return _one_form(task, out, rows, need_labels)
+
+
+def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> Columns:
+    """The columns of the first form of the task's data that is complete."""
+    if not task.forms:
+        return found
+    free = set() if need_labels else set(task.target_roles)
+    for form in task.forms:
+        if set(form) - free <= set(found):
+            return {role: found[role] for role in form if role in found}
+    forms = " or ".join(" and ".join(form) for form in task.forms)
+    raise DataError(
+        f"data.columns: {task.name} reads {forms}, and the columns are {describe(rows.features)}; "
+        f"say which is which, such as data.columns.{task.forms[0][0]}=NAME"
+    )
 
 
 def _is_flag(rows: Dataset, name: str) -> bool:
@@ -192,6 +208,7 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         "label": f"classes (at most {MOST_CLASSES}, each with several rows), numbers or lists of labels",
         "words": "lists of words",
         "tags": "lists of tags, one a word",
+        "spans": "records of start, end and label",
         "answers": "records of text and answer_start",
         "objects": "records of bbox and category",
         "messages": "lists of role and content",

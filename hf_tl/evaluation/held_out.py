@@ -100,7 +100,7 @@ def write_predictions(
 ) -> None:
     """One line a row: the input (and a thumbnail of a picture), what is right, the prediction; for one label a row
     also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
-    first = task.input_roles[0]
+    first = next(role for role in task.input_roles if role in rows.column_names)
     pictures = task.modality == "image"
     if not pictures:
         inputs = [_text(value) for value in rows[first]]

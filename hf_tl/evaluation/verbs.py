@@ -110,7 +110,7 @@ def _records(items: list[dict[str, Any]], task: Task) -> Dataset:
 def _rows(inputs: Any, task: Task) -> Dataset:
     """Bare inputs as rows of the task's first role."""
     items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    role = task.input_roles[0]
+    role = next(column.role for column in task.columns if not column.target and column.kind in ("text", "image"))
     if items and all(isinstance(item, dict) for item in items):
         return _records(items, task)
     if task.modality == "text":

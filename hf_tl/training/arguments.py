@@ -112,7 +112,7 @@ def choose(facts: Facts, method: Method) -> list[Choice]:
 
     rate = method.learning_rates[1 if facts.convolutional else 0]
     reason = f"usual for {name} on a {'convolutional network' if facts.convolutional else 'transformer'}"
-    if name == "full" and not facts.convolutional and facts.hidden and facts.hidden < 768:
+    if name in ("full", "lora") and not facts.convolutional and facts.hidden and facts.hidden < 768:
         rate = rate * 768 / facts.hidden
         reason += f", raised for its width of {facts.hidden}"
     if facts.features:

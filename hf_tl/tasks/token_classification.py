@@ -1,0 +1,404 @@
+"""Token classification: a tag for each word, entities for people: names, places, parts of speech."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Targets, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+WORD = re.compile(r"\w+|[^\w\s]")
+"""Words of a text that is annotated by character spans: runs of letters and digits, and every other sign."""
+STRIDE = 32
+"""Tokens that two windows of a long text share."""
+
+
+def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
+    """Tags as ids beside `words`; character spans become words with B- and I- tags."""
+    from datasets import ClassLabel, List, Value
+
+    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.errors import DataError, did_you_mean
+
+    for split, rows in list(splits.items()):
+        if "spans" in rows.column_names:
+            _from_spans(splits, split, config, notes)
+    feature = next(iter(splits.values())).features["tags"].feature
+    names = feature.names if isinstance(feature, ClassLabel) else None
+    tags: dict[str, list[list[str]]] = {}
+    for split in list(splits):
+        rows, found, bad = splits[split].with_format(None), [], {}
+        for index, (words, given) in enumerate(zip(rows["words"], rows["tags"], strict=True)):
+            if not words:
+                bad[index] = "there are no words"
+            elif given is None or len(words) != len(given):
+                bad[index] = f"{len(words)} words have {len(given or [])} tags"
+            elif any(word is None or not word.strip() for word in words):
+                bad[index] = "a word is empty"
+            found.append([names[tag] if names else str(tag) for tag in given or []])
+        skip_rows(splits, split, bad, config, notes)
+        tags[split] = [each for index, each in enumerate(found) if index not in bad]
+    if known is not None:
+        labels = known.labels
+    else:
+        # `O` first, then each entity's beginning before its inside
+        seen = {tag for row in tags["train"] for tag in row}
+        labels = tuple(names or sorted(seen, key=lambda tag: (tag != "O", parts(tag)[1], parts(tag)[0])))
+    if len(labels) < 2:
+        raise DataError(f"data.path: train has the tag {labels[0]!r} only; there is nothing to learn.")
+    ids = {label: index for index, label in enumerate(labels)}
+    for split, found in tags.items():
+        for index, row in enumerate(found):
+            for tag in row:
+                if tag not in ids:
+                    lacks = "is not one of the model's" if known else "is not in train"
+                    where = splits[split][index]["__file__"]
+                    raise DataError(f"{where}: tag {tag!r} {lacks}{did_you_mean(tag, labels) or '.'}")
+        replace_column(splits, split, "tags", [[ids[tag] for tag in row] for row in found], List(Value("int64")))
+    return Targets(labels)
+
+
+def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
+    """`text` and `spans` (start, end, label) as `words` and `tags`."""
+    from datasets import List, Value
+
+    from hf_tl.data.rows import skip_rows
+
+    rows, bad = splits[split].with_format(None), {}
+    words, tags = [], []
+    for index, (text, spans) in enumerate(zip(rows["text"], rows["spans"], strict=True)):
+        try:
+            row_words, row_tags = tag_words(text, as_records(spans))
+        except ValueError as error:
+            row_words, row_tags, bad[index] = [], [], str(error)
+        words.append(row_words)
+        tags.append(row_tags)
+    skip_rows(splits, split, bad, config, notes)
+    kept = [index for index in range(len(words)) if index not in bad]
+    rows = splits[split].remove_columns(["text", "spans"])
+    for role, values in (("words", words), ("tags", tags)):
+        rows = rows.add_column(role, [values[index] for index in kept]).cast_column(role, List(Value("string")))
+    splits[split] = rows
+
+
+def as_records(spans: Any) -> list[dict[str, Any]]:
+    """Spans as a list of records, also where Arrow keeps them as a record of lists."""
+    if isinstance(spans, dict):
+        return [dict(zip(spans, values, strict=True)) for values in zip(*spans.values(), strict=True)]
+    return list(spans or [])
+
+
+def tag_words(text: str, spans: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """(words, BIO tags) of a text with character spans.
+
+    Raises:
+        ValueError: a span outside the text, inside a word, or over another.
+    """
+    found = list(WORD.finditer(text))
+    tags = ["O"] * len(found)
+    for span in spans:
+        start, end, label = int(span["start"]), int(span["end"]), str(span["label"])
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"span {start} to {end} ({label}) is outside the text of {len(text)} characters")
+        inside = [index for index, word in enumerate(found) if word.start() < end and word.end() > start]
+        if not inside or found[inside[0]].start() < start or found[inside[-1]].end() > end:
+            raise ValueError(f"span {start} to {end} ({label}, {text[start:end]!r}) does not begin and end with words")
+        if any(tags[index] != "O" for index in inside):
+            raise ValueError(f"span {start} to {end} ({label}) lies over another")
+        for index in inside:
+            tags[index] = f"{'B' if index == inside[0] else 'I'}-{label}"
+    return [word.group() for word in found], tags
+
+
+def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+    """Windows of tokens: `row`, `word_ids` (-1 for special tokens), and for bare texts the `offsets` of tokens.
+
+    Only the first token of a word carries its tag. A text longer than the model takes becomes several windows that
+    overlap, so that nothing is cut.
+    """
+    from hf_tl.tasks.text_classification import text_limit
+
+    limit, split_words = text_limit(setting), "words" in rows.column_names
+
+    def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        found = setting.processor(
+            batch["words" if split_words else "text"],
+            is_split_into_words=split_words,
+            truncation=True,
+            max_length=limit,
+            stride=min(STRIDE, limit // 4),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        of_row = found.pop("overflow_to_sample_mapping")
+        offsets = found.pop("offset_mapping")
+        out = dict(found)
+        out["row"] = [indices[each] for each in of_row]
+        ids = [found.word_ids(window) for window in range(len(of_row))]
+        out["word_ids"] = [[-1 if word is None else word for word in words] for words in ids]
+        out["length"] = [len(words) for words in ids]
+        if not split_words:
+            out["offsets"] = [[list(pair) for pair in window] for window in offsets]
+        if "tags" in batch:
+            out["labels"] = [
+                [
+                    batch["tags"][row][word] if word is not None and word != before else -100
+                    for before, word in zip([None, *words], words, strict=False)
+                ]
+                for row, words in zip(of_row, ids, strict=True)
+            ]
+        return out
+
+    encoded = rows.map(
+        encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
+    )
+    if training and len(encoded) > len(rows):
+        more = len(encoded) - len(rows)
+        setting.notes.append(
+            f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts."
+        )
+    return encoded
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """Pads each batch to its longest window; labels with -100, which the loss leaves out."""
+    import torch
+
+    names = set(setting.processor.model_input_names)
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
+        batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
+        if "labels" in samples[0]:
+            width = batch["input_ids"].shape[1]
+            padded = [sample["labels"] + [-100] * (width - len(sample["labels"])) for sample in samples]
+            batch["labels"] = torch.tensor(padded)  # int64 (batch, tokens)
+        return batch
+
+    return collate
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """Cross-entropy over the words of a batch; `logits` (batch, tokens, labels)."""
+    from torch.nn.functional import cross_entropy
+
+    logits, labels = outputs["logits"].float(), batch["labels"]
+    total: torch.Tensor = cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=setting.label_smoothing
+    )
+    mean: torch.Tensor = total / ((labels != -100).sum().clamp(min=1) if items is None else items)
+    return mean
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(best label, its probability) of each token: int16 and float32 (tokens,)."""
+    import numpy as np
+
+    scores, best = out["logits"].float().softmax(-1).max(-1)  # (batch, tokens)
+    lengths = batch["attention_mask"].sum(1).tolist()
+    left = setting.processor.padding_side == "left"
+    cut = [slice(-length, None) if left else slice(0, length) for length in lengths]
+    pairs = zip(best.cpu().numpy().astype(np.int16), scores.cpu().numpy(), cut, strict=True)
+    return [(labels[where], probabilities[where]) for labels, probabilities, where in pairs]
+
+
+def by_word(outputs: Any, samples: Any, rows: Any) -> list[dict[int, tuple[int, float, int, int]]]:
+    """For each row: word -> (label, probability, start, end); a word that two windows read is taken from the one where
+    it stands farther from the edge. The offsets are 0 where the words were given."""
+    found: list[dict[int, tuple[int, float, int, int]]] = [{} for _ in range(len(rows))]
+    margins: dict[tuple[int, int], int] = {}
+    with_offsets = "offsets" in samples.column_names
+    for (labels, scores), sample in zip(outputs, samples, strict=True):
+        row, ids = sample["row"], sample["word_ids"]
+        spans: dict[int, list[int]] = {}
+        for at, word in enumerate(ids):
+            if word < 0:
+                continue
+            start, end = sample["offsets"][at] if with_offsets else (0, 0)
+            if word in spans:
+                spans[word][1] = end
+                continue
+            spans[word] = [start, end]
+            margin = min(at, len(ids) - at)
+            if margin > margins.get((row, word), -1):
+                margins[row, word] = margin
+                found[row][word] = (int(labels[at]), float(scores[at]), start, end)
+        for word, (start, end) in spans.items():
+            label, score, first, _ = found[row][word]
+            if first == start:
+                found[row][word] = (label, score, start, end)
+    return found
+
+
+def parts(tag: str) -> tuple[str, str]:
+    """(`B`, `I` or `O`, entity); a tag without a prefix is the inside of an entity, as in the stock pipeline."""
+    if tag == "O":
+        return "O", ""
+    match = re.fullmatch(r"([BILUSEilusebm])[-_](.+)", tag)
+    if match is None:
+        return "I", tag
+    return ("B" if match.group(1).upper() in "BUS" else "I"), match.group(2)
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`entities`, as `pipeline(..., aggregation_strategy="first")` gives them, and `tags`, one for each word.
+
+    Offsets are into the text, or into the words joined by spaces.
+    """
+    out = []
+    for index, words in enumerate(by_word(outputs, samples, rows)):
+        row = rows[index]
+        given = row.get("words")
+        text = " ".join(given) if given else row["text"]
+        starts, at = [], 0
+        for word in given or []:
+            starts.append(at)
+            at += len(word) + 1
+        found: list[dict[str, Any]] = []
+        tags: list[str] = ["O"] * len(given) if given else []
+        previous = ""
+        for word, (label, score, start, end) in sorted(words.items()):
+            tag = setting.labels[label]
+            if given:
+                start, end = starts[word], starts[word] + len(given[word])
+                tags[word] = tag
+            else:
+                tags.append(tag)
+            position, entity = parts(tag)
+            if position == "O":
+                previous = ""
+                continue
+            if position == "B" or entity != previous:
+                found.append({"entity_group": entity, "scores": [], "start": start, "end": end})
+            found[-1]["scores"].append(score)
+            found[-1]["end"] = end
+            previous = entity
+        for each in found:
+            scores = each.pop("scores")
+            each |= {"score": sum(scores) / len(scores), "word": text[each["start"] : each["end"]]}
+        best = max(found, key=lambda each: each["score"], default=None)
+        out.append(
+            {
+                "label": best["entity_group"] if best else "O",
+                "score": best["score"] if best else 0.0,
+                "entities": found,
+                "tags": tags,
+            }
+        )
+    return out
+
+
+def entities(tags: list[str], whole: bool) -> set[tuple[str, int, int]]:
+    """(entity, first, last) of a row's tags, by seqeval. With `whole`, where no tag says `O`, each word is one."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    plain = [("B", parts(tag)[1]) if whole else parts(tag) for tag in tags]
+    return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    words = by_word(outputs, samples, rows)
+    whole = "O" not in setting.labels
+    kinds = sorted({parts(label)[1] for label in setting.labels} - {""})
+    at = {kind: index for index, kind in enumerate(kinds)}
+    counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
+    right = np.zeros((len(rows), 2))
+    majority = np.zeros(len(setting.labels))
+    for index, reference in enumerate(rows["tags"]):
+        true_tags = [setting.labels[tag] for tag in reference]
+        given = [
+            setting.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
+        ]
+        true, found = entities(true_tags, whole), entities(given, whole)
+        for which, group in enumerate((true & found, found, true)):
+            for kind, _, _ in group:
+                counts[index, which, at[kind]] += 1
+        right[index] = sum(a == b for a, b in zip(true_tags, given, strict=True)), len(true_tags)
+        majority += np.bincount(reference, minlength=len(setting.labels))
+    sums = counts.sum(2)
+
+    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        out: np.ndarray = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+        return out
+
+    total = sums.sum(0, keepdims=True)
+    formulas = {
+        "f1": (sums, lambda s: ratio(2 * s[:, 0], s[:, 1] + s[:, 2])),
+        "precision": (sums, lambda s: ratio(s[:, 0], s[:, 1])),
+        "recall": (sums, lambda s: ratio(s[:, 0], s[:, 2])),
+    }
+    scores = {name: Score(float(formula(total)[0]), part, formula) for name, (part, formula) in formulas.items()}
+    scores["accuracy"] = Score(float(right[:, 0].sum() / right[:, 1].sum()), right, lambda s: ratio(s[:, 0], s[:, 1]))
+    per_class = []
+    for kind, (hit, predicted, true_count) in zip(kinds, counts.sum(0).T, strict=True):
+        per_class.append(
+            {
+                "label": kind,
+                "precision": float(hit / predicted) if predicted else 0.0,
+                "recall": float(hit / true_count) if true_count else 0.0,
+                "f1": float(2 * hit / (predicted + true_count)) if predicted + true_count else 0.0,
+                "support": int(true_count),
+            }
+        )
+    baseline = {"accuracy": float(majority.max() / majority.sum())}
+    return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+    """The text twice: with the entities that are right, and with those that were found."""
+    from markupsafe import escape
+
+    def marked(tags: list[str]) -> str:
+        pieces = []
+        for word, tag in zip(row["words"], tags, strict=True):
+            position, entity = parts(tag)
+            if position == "O":
+                pieces.append(str(escape(word)))
+            else:
+                pieces.append(f'<mark title="{escape(entity)}">{escape(word)}<sub>{escape(entity)}</sub></mark>')
+        return " ".join(pieces)
+
+    true = marked([setting.labels[tag] for tag in row["tags"]])
+    return f"<p>{true}</p><p>{marked(prediction['tags'])}</p>"
+
+
+TASK = Task(
+    name="token-classification",
+    summary="a tag for each word: names, places, parts of speech",
+    columns=(
+        Column("words", "words", ("tokens", "words"), required=False),
+        Column("text", "text", ("text", "sentence", "content"), required=False),
+        Column("tags", "tags", ("ner_tags", "tags", "labels", "pos_tags", "bio_tags"), required=False, target=True),
+        Column("spans", "spans", ("entities", "spans", "label", "labels"), required=False, target=True),
+    ),
+    forms=(("words", "tags"), ("text", "spans")),
+    modality="text",
+    auto_class="AutoModelForTokenClassification",
+    processor_class="AutoTokenizer",
+    peft_task_type="TOKEN_CLS",
+    metrics=("f1", "precision", "recall", "accuracy"),
+    best_metric="f1",
+    greater_is_better=True,
+    targets=targets,
+    preprocess=preprocess,
+    collator=collator,
+    loss=loss,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    show=show,
+    widget=({"text": "My name is Clara and I live in Berkeley, California."},),
+    models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
+)
