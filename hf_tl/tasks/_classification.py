@@ -25,10 +25,12 @@ LABEL_NAMES = (
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
 PROBLEMS = {
     MULTI: {
+        "summary": "any number of labels for each input",
         "metrics": ("f1_micro", "f1_macro", "exact_match", "hamming_loss", "loss"),
         "best_metric": "f1_micro",
     },
     REGRESSION: {
+        "summary": "a number for each input",
         "metrics": ("r2", "mse", "mae", "pearson", "spearman", "loss"),
         "best_metric": "r2",
     },
@@ -42,6 +44,8 @@ def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
     labels = getattr(known, "labels", None)
     if problem == REGRESSION:
         encode_numbers(splits, "label", config, notes)
+        if known is None:
+            notes.append("The labels are numbers: regression (data.problem says otherwise).")
         return Targets(tuple(labels or ("value",)), problem)
     if problem == MULTI:
         return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)

@@ -53,7 +53,7 @@ def collator(setting: Setting, training: bool) -> Any:
 
 TASK = Task(
     name="image-classification",
-    summary="one label for each image; several labels or a number too",
+    summary="one label for each image: objects, species, defects; several labels or a number too",
     columns=(
         Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
         Column("label", "label", classification.LABEL_NAMES, target=True),
