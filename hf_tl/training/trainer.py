@@ -3,6 +3,7 @@ method, an order of samples that resumes exactly, and evaluation by the task's m
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
 from hf_tl.models.methods import Method, optimizer_groups
@@ -112,6 +113,22 @@ class TransferTrainer(Trainer):
                 self.optimizer = cls(optimizer_groups(of, self.method, decayed, self.args), **options)
                 return self.optimizer
         return super().create_optimizer(model)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Checkpoints under the modules' own parameter names.
+
+        `save_pretrained` writes some architectures (ViT) under their older names, and Trainer loads checkpoints with
+        `load_state_dict(..., strict=False)`: a resumed run, and the best model, would silently keep other weights.
+        """
+        model: Any = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        model.save_pretrained = functools.partial(model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Trainer keeps the first of equal metrics; small validation splits tie often, and the loss tells more."""

@@ -1,0 +1,146 @@
+"""A tiny model and tiny data for any task, from its record alone: what columns it reads and what class loads it."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import transformers
+from PIL import Image, ImageDraw
+
+from hf_tl.task import Task
+from tests.tiny import WORDS, tiny_tokenizer
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+TEXT = {
+    "BertConfig": {
+        **SMALL,
+        "vocab_size": len(WORDS) + 5,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    "BartConfig": {
+        "vocab_size": len(WORDS) + 5,
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 64,
+        "dropout": 0.0,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "decoder_start_token_id": 3,
+        "forced_eos_token_id": None,
+    },
+}
+IMAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "ViTConfig": ({**SMALL, "image_size": 32, "patch_size": 8, "num_labels": 10}, "ViTImageProcessor"),
+    "SegformerConfig": (
+        {
+            "depths": [1, 1, 1, 1],
+            "hidden_sizes": [8, 16, 16, 16],
+            "num_attention_heads": [1, 1, 1, 1],
+            "decoder_hidden_size": 16,
+        },
+        "SegformerImageProcessor",
+    ),
+    "YolosConfig": (
+        {**SMALL, "image_size": [32, 32], "patch_size": 8, "num_detection_tokens": 6, "num_labels": 3},
+        "YolosImageProcessor",
+    ),
+}
+
+
+def tiny_model(task: Task, folder: Path) -> Path:
+    """The first architecture of the list that can do the task, with its processor."""
+    import torch
+
+    torch.manual_seed(0)
+    known = getattr(transformers, task.auto_class)._model_mapping
+    for name, options in TEXT.items() if task.modality == "text" else ((n, o) for n, (o, _) in IMAGE.items()):
+        config = getattr(transformers, name)(**options)
+        if type(config) not in known:
+            continue
+        auto = transformers.AutoModel if task.new_head else getattr(transformers, task.auto_class)
+        auto.from_config(config).save_pretrained(folder)
+        if task.modality == "text":
+            tiny_tokenizer(folder)
+        else:
+            processor = getattr(transformers, IMAGE[name][1])
+            processor(size={"height": 32, "width": 32}).save_pretrained(folder)
+        return folder
+    raise AssertionError(f"tests/anything.py has no tiny architecture for {task.auto_class}")
+
+
+def sentence(drawn: random.Random, key: str) -> str:
+    words = drawn.choices(["the", "film", "book", "song", "meal", "was", "is", "very"], k=drawn.randint(3, 8))
+    words.insert(drawn.randrange(len(words)), key)
+    return " ".join(words)
+
+
+def tiny_data(task: Task, folder: Path, rows: int = 24) -> Path:
+    """Rows that can be learned, in the first form of the task's data."""
+    folder.mkdir(parents=True)
+    roles = task.forms[0] if task.forms else tuple(column.role for column in task.columns if column.required)
+    drawn = random.Random(0)
+    records = []
+    for index in range(rows):
+        good = index % 2 == 0
+        text = sentence(drawn, "good" if good else "bad")
+        record: dict[str, Any] = {}
+        for role in roles:
+            column = task.column(role)
+            assert column is not None
+            if column.kind == "image" and not column.target:
+                _square(folder / f"{index}.png", good, index)
+                record["file_name"] = f"{index}.png"
+            elif column.kind == "image":
+                _square(folder / f"{index}_mask.png", good, index, mask=True)
+                record["mask_file_name"] = f"{index}_mask.png"
+            else:
+                record[column.names[0]] = _value(column.kind, role, text, good, index)
+        records.append(json.dumps(record))
+    file = folder / ("metadata.jsonl" if task.modality == "image" else "train.jsonl")
+    file.write_text("\n".join(records) + "\n", encoding="utf-8")
+    return folder if task.modality == "image" else file
+
+
+def _value(kind: str, role: str, text: str, good: bool, index: int) -> Any:
+    words = text.split()
+    if kind == "text":
+        return {"question": "is the film good"}.get(role, text)
+    if kind == "label":
+        return "positive" if good else "negative"
+    if kind == "words":
+        return words
+    if kind == "tags":
+        return ["B-key" if word in ("good", "bad") else "O" for word in words]
+    if kind == "answers":
+        key = "good" if good else "bad"
+        return {"text": [key], "answer_start": [text.index(key)]}
+    if kind == "objects":
+        return {"bbox": [[4 + index % 5, 6, 12, 10]], "category": ["red" if good else "blue"]}
+    if kind == "messages":
+        return [{"role": "user", "content": text}, {"role": "assistant", "content": "good" if good else "bad"}]
+    raise AssertionError(f"tests/anything.py has no value for a column of kind {kind}")
+
+
+def _square(path: Path, good: bool, index: int, mask: bool = False) -> None:
+    """A red or blue square on grey; its mask is 1 or 2 where it is."""
+    colour = (200, 30, 30) if good else (30, 30, 200)
+    image = Image.new("L" if mask else "RGB", (40, 36), 0 if mask else (90, 90, 90))
+    left = 4 + index % 5
+    ImageDraw.Draw(image).rectangle((left, 6, left + 11, 15), fill=(1 if good else 2) if mask else colour)
+    image.save(path)
