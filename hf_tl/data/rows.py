@@ -38,8 +38,8 @@ def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
             )
         lists = [[name for name in names if row[name]] for row in flags.to_dict("records")]
         feature = List(ClassLabel(names=names))
-        rows = rows.add_column(f"\0{role}\0", lists).cast_column(f"\0{role}\0", feature)
-        single[role] = f"\0{role}\0"
+        rows = rows.add_column(f"__{role}__", lists).cast_column(f"__{role}__", feature)
+        single[role] = f"__{role}__"
     columns = single
     chosen = rows.select_columns([*columns.values(), FILE])
     away = {old: f"\0{role}" for role, old in columns.items()}

@@ -55,6 +55,7 @@ def render(record: Record) -> str:
         classes=sections.classes(record),
         confidence=sections.confidence(record),
         mistakes=sections.mistakes(record),
+        examples=sections.examples(record),
         data=sections.data(record),
         settings=sections.settings(record),
         notes=[str(note) for note in record.environment.get("notes", [])],

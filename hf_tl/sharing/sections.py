@@ -224,6 +224,22 @@ def mistakes(record: Record) -> dict[str, Any] | None:
     return {"count": len(wrong), "rows": rows, "pictures": any(row["image"] for row in rows)}
 
 
+def examples(record: Record) -> list[dict[str, Any]]:
+    """Rows with what was predicted, as the task draws them; for tasks whose mistakes are not a wrong label."""
+    predictions = record.predictions
+    shown = predictions.get("shown") or []
+    return [
+        {
+            "row": predictions["row"][index],
+            "text": None if "<" in html else str(predictions["input"][index])[:LONG_TEXT],
+            "image": None if "<" in html else _data_uri(predictions["image"][index]),
+            "html": Markup(html),  # escaped by `Task.show`
+        }
+        for index, html in enumerate(shown)
+        if html is not None
+    ]
+
+
 def _data_uri(image: bytes | None) -> str | None:
     if not image or not image.startswith(b"\xff\xd8\xff"):  # JPEG, as the run writes them
         return None

@@ -65,7 +65,9 @@ def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting,
         "problem": data.targets.problem,
         "data": {
             **data.source,
-            "columns": data.columns,
+            "columns": {
+                role: name if isinstance(name, str) else ", ".join(name) for role, name in data.columns.items()
+            },
             "labels": list(data.labels),
             "notes": list(data.notes),
             "held_out": data.held_out,

@@ -1,0 +1,145 @@
+"""Tags for words: alignment, windows, entities, and spans of characters."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from seqeval.metrics import f1_score
+
+import hf_tl
+from hf_tl.config import Preprocessing
+from hf_tl.errors import DataError
+from hf_tl.task import Setting, get_task
+from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
+from tests.tiny import tiny_bert
+
+TASK = get_task("token-classification")
+
+
+def setting(folder: Path, max_length: int | None = None) -> Setting:
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = tiny_bert(folder / "bert")
+    return Setting(
+        labels=("O", "B-key", "I-key"),
+        processor=AutoTokenizer.from_pretrained(path),
+        preprocessing=Preprocessing(max_length=max_length),
+        model_config=AutoConfig.from_pretrained(path),
+    )
+
+
+def test_long_texts_are_read_in_windows_and_every_word_is_trained(tmp_path: Path) -> None:
+    words = ["the", "good", "film"] * 20
+    rows = Dataset.from_dict({"words": [words], "tags": [[0, 1, 2] * 20]})
+    about = setting(tmp_path, max_length=16)
+    samples = TASK.preprocess(rows, about, True)
+    assert len(samples) > 3 and all(len(ids) <= 16 for ids in samples["input_ids"])
+    trained = {
+        word for sample in samples for word, tag in zip(sample["word_ids"], sample["labels"], strict=True) if tag >= 0
+    }
+    assert trained == set(range(60))
+    for sample in samples:
+        for word, tag in zip(sample["word_ids"], sample["labels"], strict=True):
+            assert tag in (-100, [0, 1, 2][word % 3] if word >= 0 else -100)
+    # what is predicted at each token comes back word by word
+    outputs = [(np.array([0 if w < 0 else w % 3 for w in s["word_ids"]]), np.ones(len(s["word_ids"]))) for s in samples]
+    found = by_word(outputs, samples, rows)
+    assert [found[0][word][0] for word in range(60)] == [0, 1, 2] * 20
+    measured = measure(outputs, samples, rows, about, resamples=50)
+    assert measured.values["f1"] == measured.values["accuracy"] == 1.0
+    entities = postprocess(outputs, samples, rows, about)[0]["entities"]
+    assert len(entities) == 20 and entities[0]["word"] == "good film"
+
+
+def test_f1_is_seqevals(tmp_path: Path) -> None:
+    labels = ("O", "B-a", "I-a", "B-b", "I-b")
+    drawn = np.random.default_rng(0)
+    words = [["the"] * 9 for _ in range(12)]
+    truth = drawn.integers(0, 5, (12, 9))
+    said = np.where(drawn.random((12, 9)) < 0.7, truth, drawn.integers(0, 5, (12, 9)))
+    about = setting(tmp_path)
+    about.labels = labels
+    rows = Dataset.from_dict({"words": words, "tags": truth.tolist()})
+    samples = TASK.preprocess(rows, about, False)
+    outputs = [(np.array([0, *line, 0]), np.ones(11)) for line in said]
+    names = [[[labels[tag] for tag in line] for line in each.tolist()] for each in (truth, said)]
+    assert measure(outputs, samples, rows, about, resamples=20).values["f1"] == pytest.approx(f1_score(*names))
+
+
+def test_spans_become_words_and_tags() -> None:
+    text = "Ada Lovelace lived in London."
+    spans = [{"start": 0, "end": 12, "label": "PER"}, {"start": 22, "end": 28, "label": "LOC"}]
+    assert tag_words(text, spans) == (
+        ["Ada", "Lovelace", "lived", "in", "London", "."],
+        ["B-PER", "I-PER", "O", "O", "B-LOC", "O"],
+    )
+    for span, words in (
+        ({"start": 1, "end": 12, "label": "PER"}, "does not begin and end with words"),
+        ({"start": 20, "end": 99, "label": "PER"}, "outside the text of 29 characters"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            tag_words(text, [span])
+    with pytest.raises(ValueError, match="lies over another"):
+        tag_words(text, [*spans, {"start": 4, "end": 12, "label": "PER"}])
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [("B-x", ("B", "x")), ("I-x", ("I", "x")), ("L-x", ("I", "x")), ("U-x", ("B", "x")), ("S-x", ("B", "x")),
+     ("O", ("O", "")), ("x", ("I", "x")), ("B-x-y", ("B", "x-y"))],
+)  # fmt: skip
+def test_tag_schemes(tag: str, expected: tuple[str, str]) -> None:
+    assert parts(tag) == expected
+
+
+def write(path: Path, records: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def test_trained_on_spans(tmp_path: Path) -> None:
+    texts = [f"the {noun} was {key}" for noun in ("film", "book", "meal", "song") for key in ("good", "bad") * 5]
+    records = [
+        {"text": text, "entities": [{"start": text.rindex(" ") + 1, "end": len(text), "label": "key"}]}
+        for text in texts
+    ]
+    run = hf_tl.finetune(
+        model=str(tiny_bert(tmp_path / "bert")), data=write(tmp_path / "d.jsonl", records),
+        output=str(tmp_path / "run"), training={"num_train_epochs": 12, "learning_rate": 3e-3, "bf16": False},
+    )  # fmt: skip
+    assert run.metrics["metrics"]["f1"]["value"] == 1.0
+    (entity,) = run.predict("a meal very bad")[0]["entities"]
+    assert (entity["entity_group"], entity["start"], entity["end"]) == ("key", 12, 15)
+    assert "<mark" in (run.folder / "report.html").read_text()
+
+
+GOOD: list[dict[str, object]] = [{"tokens": ["the", "film"], "ner_tags": ["O", "B-x"]} for _ in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"tokens": ["the", "film"], "ner_tags": ["O"]}, "line 9: 2 words have 1 tags; .*data.on_error=skip"),
+        ({"tokens": [], "ner_tags": []}, "line 9: there are no words"),
+        ({"tokens": ["the", " "], "ner_tags": ["O", "O"]}, "line 9: a word is empty"),
+    ],
+)
+def test_bad_rows_are_named(bad: dict[str, object], words: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [*GOOD, bad])
+    with pytest.raises(DataError) as caught:
+        hf_tl.finetune(model=str(tiny_bert(tmp_path / "bert")), data=path, output=str(tmp_path / "run"))
+    assert re.search(words, str(caught.value))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tag_that_train_lacks(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", GOOD)
+    write(tmp_path / "test.jsonl", [{"tokens": ["the", "film"], "ner_tags": ["O", "B-y"]}])
+    with pytest.raises(DataError, match=r"test.jsonl, line 1: tag 'B-y' is not in train"):
+        files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")]
+        hf_tl.finetune(model=str(tiny_bert(tmp_path / "bert")), data={"path": files})
