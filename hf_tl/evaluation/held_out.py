@@ -100,10 +100,11 @@ def write_predictions(
 ) -> None:
     """One line a row: the input (and a thumbnail of a picture), what is right, the prediction; for one label a row
     also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
-    first = next(role for role in task.input_roles if role in rows.column_names)
+    roles = [role for role in task.input_roles if role in rows.column_names]
+    first = roles[0]
     pictures = task.modality == "image"
     if not pictures:
-        inputs = [_text(value) for value in rows[first]]
+        inputs = ["\n".join(_text(row[role]) for role in roles) for row in rows]
     else:
         inputs = list(rows["file"]) if "file" in rows.column_names else [f"row {index}" for index in range(len(rows))]
     columns: dict[str, Any] = {

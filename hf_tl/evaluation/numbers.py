@@ -34,7 +34,6 @@ def measure(predictions: np.ndarray, references: np.ndarray, losses: np.ndarray,
         "spearman": Score(
             _correlation(stats.spearmanr, p, r), again=lambda index: _correlation(stats.spearmanr, p[index], r[index])
         ),
-        "loss": Score(float(losses.mean()), losses),
     }
     baseline = {"r2": 0.0, "mse": float(r.var()), "mae": float(np.abs(r - np.median(r)).mean())}
     return Measurement(with_intervals(scores, len(r), **options), baseline=baseline)

@@ -53,6 +53,8 @@ class Card:
     data: str
     data_id: str | None
     labels: list[str]
+    one_label: bool
+    """Whether an answer is one of the labels."""
     example: str
     """Python expression of an input."""
     results: list[tuple[str, dict[str, float]]]
@@ -60,6 +62,8 @@ class Card:
     split: str
     samples: int
     baseline: float | None
+    blind: str
+    """What a model does that reaches `baseline`."""
     kept_step: int | None
     rows: dict[str, int]
     columns: dict[str, str]
@@ -133,11 +137,13 @@ def describe(record: Record) -> Card:
         data=record.data_name,
         data_id=record.data_id,
         labels=record.labels,
+        one_label=bool(record.metrics.get("confusion_matrix")),
         example=_example(record),
         results=[(metric_title(name), value) for name, value in record.values.items()],
         split=record.metrics["split"],
         samples=record.metrics["samples"],
         baseline=record.metrics.get("baseline", {}).get(record.headline),
+        blind=sections.BLIND[bool(record.labels[1:])],
         kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
         rows=record.rows,
         columns=record.data.get("columns", {}),

@@ -21,6 +21,9 @@ MAP_CLASSES = 100
 PAIRS = 15
 MISTAKES = 12
 LONG_TEXT = 600
+UNBOUNDED = ("loss", "mse", "mae", "perplexity")
+"""Metrics that are no share, so that a strip from 0 to 1 says nothing."""
+BLIND = {True: "always answering the commonest class", False: "always answering the mean"}
 """Characters of a text that a mistake shows."""
 FILES = {
     "model/": "weights, configuration with the label names, processor: what is shared",
@@ -48,7 +51,7 @@ def result(record: Record) -> dict[str, Any]:
     warnings = []
     if baseline is not None and value["low"] <= baseline:
         warnings.append(
-            f"The interval reaches down to {number(baseline)}, what always answering the commonest class would score: "
+            f"The interval reaches down to {number(baseline)}, what {BLIND[bool(record.labels[1:])]} would score: "
             "this model is not clearly better than that."
         )
     if record.metrics["split"] == "validation":
@@ -62,6 +65,7 @@ def result(record: Record) -> dict[str, Any]:
         "title": metric_title(name),
         **_interval(name, value),
         "baseline": baseline,
+        "blind": BLIND[bool(record.labels[1:])],
         "right": _right(record),
         "warnings": warnings,
         "metrics": [{"title": metric_title(each), **_interval(each, found)} for each, found in record.values.items()],
@@ -69,7 +73,7 @@ def result(record: Record) -> dict[str, Any]:
 
 
 def _interval(name: str, found: dict[str, float]) -> dict[str, Any]:
-    inside = name != "loss" and all(0 <= found[key] <= 1 for key in ("low", "value", "high"))
+    inside = name not in UNBOUNDED and all(0 <= found[key] <= 1 for key in ("low", "value", "high"))
     return {"value": found["value"], "low": found["low"], "high": found["high"], "strip": inside}
 
 

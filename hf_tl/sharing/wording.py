@@ -20,8 +20,13 @@ def last_part(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
+TITLES = {"r2": "R²", "mse": "Mean squared error", "mae": "Mean absolute error", "map": "mAP"}
+
+
 def metric_title(name: str) -> str:
     """`f1_macro` as a person writes it: F1, macro."""
+    if name in TITLES:
+        return TITLES[name]
     module, arguments = split_name(name)
     title = module.rpartition("/")[2].replace("_", " ")
     return ", ".join([title[:1].upper() + title[1:], *map(str, arguments.values())])

@@ -31,7 +31,7 @@ PROBLEMS = {
     },
     REGRESSION: {
         "summary": "a number for each input",
-        "metrics": ("r2", "mse", "mae", "pearson", "spearman", "loss"),
+        "metrics": ("r2", "mse", "mae", "pearson", "spearman"),
         "best_metric": "r2",
     },
 }
