@@ -38,6 +38,8 @@ class Targets:
     """Names of the model's outputs, in order."""
     problem: str | None = None
     """Transformers' `problem_type`, where the task has several."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields for the model's configuration, which travel with it."""
     classes: str | None = None
     """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
@@ -118,6 +120,9 @@ class Task:
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
     show: Callable[..., str] | None = field(default=None, repr=False)
     """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
+    usage: str | None = None
+    """Python lines that print an answer, given `model` and `processor`, where Transformers has no pipeline for the
+    task."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
     models: tuple[str, ...] = ()

@@ -283,6 +283,7 @@ def load_model(
             "id2label": dict(enumerate(labels)),
             "label2id": {label: index for index, label in enumerate(labels)},
         }
+    names |= targets.config
     if targets.problem:
         names["problem_type"] = targets.problem
     auto = getattr(transformers, task.auto_class)

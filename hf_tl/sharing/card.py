@@ -57,6 +57,8 @@ class Card:
     """Whether an answer is one of the labels."""
     example: str
     """Python expression of an input."""
+    usage: str | None
+    """Lines that print an answer, where there is no pipeline."""
     results: list[tuple[str, dict[str, float]]]
     """(title, value with interval)."""
     split: str
@@ -139,6 +141,7 @@ def describe(record: Record) -> Card:
         labels=record.labels,
         one_label=bool(record.metrics.get("confusion_matrix")),
         example=_example(record),
+        usage=record.task.usage,
         results=[(metric_title(name), value) for name, value in record.values.items()],
         split=record.metrics["split"],
         samples=record.metrics["samples"],
