@@ -224,6 +224,10 @@ def _shown(name: str | list[str]) -> str:
     return repr(name) if isinstance(name, str) else listing(name)
 
 
+def _demands(task: Task) -> tuple[bool, int, str]:
+    return bool(task.forms), sum(column.required for column in task.columns), task.name
+
+
 def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Task, Columns, str]:
     """(task, role -> column, a sentence on why).
 
@@ -257,7 +261,7 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
         raise DataError(f"task: the data fit {listing(task.name for task, _ in fits)}; say which with --task.")
     if errors:
         # of the tasks that almost fit, the one with the fewest demands left says what is missing
-        raise min(errors, key=lambda each: (bool(each[0].forms), len(each[0].columns), each[0].name))[1]
+        raise min(errors, key=lambda each: _demands(each[0]))[1]
     if given:
         raise ConfigError(f"data.columns: no task has the roles {listing(given)}; columns: {describe(rows.features)}.")
     raise DataError(f"data.path: the columns are {describe(rows.features)}, which fit no task of hf_tl.")

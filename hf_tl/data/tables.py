@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from hf_tl.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".txt")
 
 
 def is_table(path: Path) -> bool:
@@ -36,6 +36,9 @@ def read_table(path: Path) -> Dataset:
             rows = _read_csv(path)
         elif suffix == ".parquet":
             rows = Dataset.from_parquet(str(path), keep_in_memory=False)
+        elif suffix == ".txt":
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+            rows = Dataset.from_dict({"text": [line for line in lines if line]})
         elif suffix == ".arrow":
             rows = Dataset.from_file(str(path))
         else:

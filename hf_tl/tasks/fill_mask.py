@@ -1,0 +1,194 @@
+"""Fill-mask: an encoder read on in the texts of one's own field (domain adaptation); the result is the `model` of the
+next run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Task
+from hf_tl.tasks.text_classification import TEXT_NAMES, text_limit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+SHARE = 0.15
+"""Of the words that are hidden (Devlin et al. 2018, https://arxiv.org/abs/1810.04805)."""
+TOP = 5
+"""Words that a prediction offers for each mask, as the stock pipeline does."""
+
+
+def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+    """Windows of tokens with whole words hidden, drawn anew each epoch in training and once in evaluation; `row`.
+
+    A text that holds the mask token already is left as it is: something is asked of it.
+    """
+    from hf_tl.data.augment import Augmented
+
+    limit, tokenizer = text_limit(setting), setting.processor
+
+    def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        found = tokenizer(batch["text"], truncation=True, max_length=limit, return_overflowing_tokens=True)
+        of_row = found.pop("overflow_to_sample_mapping")
+        out = dict(found)
+        out["row"] = [indices[each] for each in of_row]
+        out["word_ids"] = [
+            [-1 if word is None else word for word in found.word_ids(window)] for window in range(len(of_row))
+        ]
+        return out
+
+    windows = rows.map(
+        encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
+    )
+    return Augmented(windows, lambda sample: hide(sample, tokenizer), setting.seed if training else 0)
+
+
+def hide(sample: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """Hides whole words: of the chosen tokens 80 % become the mask, 10 % any token, 10 % stay (BERT's shares).
+
+    Random numbers are torch's, which `Augmented` seeds by epoch and row. `labels` are -100 where nothing is hidden.
+    """
+    import torch
+
+    ids = list(sample["input_ids"])
+    words = sorted({word for word in sample["word_ids"] if word >= 0})
+    labels = [-100] * len(ids)
+    if words and tokenizer.mask_token_id not in ids:
+        count = max(1, round(len(words) * SHARE))
+        chosen = {words[index] for index in torch.randperm(len(words))[:count].tolist()}
+        fate = {word: float(torch.rand(())) for word in sorted(chosen)}
+        for at, word in enumerate(sample["word_ids"]):
+            if word not in chosen:
+                continue
+            labels[at] = ids[at]
+            if fate[word] < 0.8:
+                ids[at] = tokenizer.mask_token_id
+            elif fate[word] < 0.9:
+                ids[at] = int(torch.randint(len(tokenizer), ()))
+    return {**{name: sample[name] for name in sample if name != "word_ids"}, "input_ids": ids, "labels": labels}
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """Pads each batch to its longest window; labels with -100."""
+    import torch
+
+    names = set(setting.processor.model_input_names)
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
+        batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
+        width = batch["input_ids"].shape[1]
+        padded = [sample["labels"] + [-100] * (width - len(sample["labels"])) for sample in samples]
+        batch["labels"] = torch.tensor(padded)  # int64 (batch, tokens)
+        return batch
+
+    return collate
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """Cross-entropy over the hidden tokens; `logits` (batch, tokens, vocabulary)."""
+    from torch.nn.functional import cross_entropy
+
+    labels = batch["labels"]
+    hidden = labels != -100
+    total: torch.Tensor = cross_entropy(
+        outputs["logits"][hidden].float(), labels[hidden], reduction="sum", label_smoothing=setting.label_smoothing
+    )
+    mean: torch.Tensor = total / (hidden.sum().clamp(min=1) if items is None else items)
+    return mean
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+    """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `asked`,
+    for each mask that nobody knows the answer of, its best tokens with their probabilities."""
+    import numpy as np
+
+    mask, found = setting.processor.mask_token_id, []
+    for logits, labels, ids in zip(out["logits"], batch["labels"], batch["input_ids"], strict=True):
+        hidden, open_masks = labels != -100, (ids == mask) & (labels == -100)
+        log_p = logits[hidden].float().log_softmax(-1)  # (hidden, vocabulary)
+        true = labels[hidden]
+        nll = -log_p.gather(1, true[:, None]).sum().item() if len(true) else 0.0
+        right = int((log_p.argmax(-1) == true).sum()) if len(true) else 0
+        scores, tokens = logits[open_masks].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
+        asked = [list(zip(s, t, strict=True)) for s, t in zip(scores.tolist(), tokens.tolist(), strict=True)]
+        found.append({"sums": np.array([nll, len(true), right]), "asked": asked})
+    return found
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`label` and `score`: the best word for the row's first mask; `masks`: the best words of each; for a text without
+    one, the perplexity of what was hidden in it."""
+    import numpy as np
+
+    sums = _by_row(outputs, samples, rows)
+    asked: list[list[Any]] = [[] for _ in range(len(rows))]
+    for each, row in zip(outputs, samples.rows["row"], strict=True):
+        asked[row] += each["asked"]
+    out = []
+    for index, masks in enumerate(asked):
+        words = [
+            [{"token_str": setting.processor.decode([token]).strip(), "score": score} for score, token in each]
+            for each in masks
+        ]
+        if words:
+            first = words[0][0]
+            out.append({"label": first["token_str"], "score": first["score"], "masks": words})
+        else:
+            nll, count, _ = sums[index]
+            out.append({"label": "", "score": 0.0, "masks": [], "perplexity": float(np.exp(nll / max(count, 1)))})
+    return out
+
+
+def _by_row(outputs: Any, samples: Any, rows: Any) -> np.ndarray:
+    """float64 (rows, 3): the windows' sums."""
+    import numpy as np
+
+    sums = np.zeros((len(rows), 3))
+    np.add.at(sums, np.asarray(samples.rows["row"]), np.stack([each["sums"] for each in outputs]))
+    return sums
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """Perplexity and accuracy of the hidden tokens."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    sums = _by_row(outputs, samples, rows)
+    total = sums.sum(0, keepdims=True)
+    formulas = {
+        "perplexity": lambda s: np.exp(s[:, 0] / np.maximum(s[:, 1], 1)),
+        "accuracy": lambda s: s[:, 2] / np.maximum(s[:, 1], 1),
+        "loss": lambda s: s[:, 0] / np.maximum(s[:, 1], 1),
+    }
+    scores = {name: Score(float(formula(total)[0]), sums, formula) for name, formula in formulas.items()}
+    return Measurement(with_intervals(scores, len(rows), **options))
+
+
+TASK = Task(
+    name="fill-mask",
+    summary="an encoder read on in one's own texts, to adapt it before another task",
+    columns=(Column("text", "text", TEXT_NAMES),),
+    modality="text",
+    auto_class="AutoModelForMaskedLM",
+    processor_class="AutoTokenizer",
+    peft_task_type=None,
+    metrics=("perplexity", "accuracy", "loss"),
+    best_metric="perplexity",
+    greater_is_better=False,
+    preprocess=preprocess,
+    collator=collator,
+    loss=loss,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    new_head=False,
+    inferred=False,
+    methods=("full", "lora", "scratch"),
+    batch_sizes=(16, 16),
+    models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
+)
