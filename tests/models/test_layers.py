@@ -22,9 +22,7 @@ MAKERS = {"bert": ("text-classification", tiny_bert), "vit": ("image-classificat
 def loaded(name: str, folder: Path):
     task_name, make = MAKERS[name]
     config = ModelConfig(id=str(make(folder)))
-    return load_model(find_pretrained(config), get_task(task_name), Targets(("a", "b", "c")), config), get_task(
-        task_name
-    )
+    return load_model(find_pretrained(config), get_task(task_name), Targets(("a", "b", "c")), config), get_task(task_name)
 
 
 @pytest.mark.parametrize("name", MAKERS)
