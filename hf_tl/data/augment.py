@@ -64,19 +64,21 @@ def _uniform(low: float, high: float) -> float:
     return low + (high - low) * torch.rand(()).item()
 
 
-def _crop_and_flip(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Random resized crop (Szegedy et al. 2014, https://arxiv.org/abs/1409.4842) and horizontal flip."""
-    width, height = image.size
-    box = (0.0, 0.0, float(width), float(height))
+def random_box(width: int, height: int) -> tuple[float, float, float, float]:
+    """(left, upper, right, lower) in pixels of a random crop (Szegedy et al. 2014, https://arxiv.org/abs/1409.4842)."""
     for _ in range(10):
         area = width * height * _uniform(*SCALE)
         ratio = math.exp(_uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         crop_width, crop_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
         if crop_width <= width and crop_height <= height:
             left, top = _uniform(0, width - crop_width), _uniform(0, height - crop_height)
-            box = (left, top, left + crop_width, top + crop_height)
-            break
-    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+            return left, top, left + crop_width, top + crop_height
+    return 0.0, 0.0, float(width), float(height)
+
+
+def _crop_and_flip(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Random resized crop and horizontal flip."""
+    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=random_box(*image.size))
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(()).item() < 0.5 else image
 
 

@@ -53,13 +53,15 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     Raises:
         DataError: the first bad row, with `data.on_error=skip` as the way to leave such rows out.
     """
+    # where there are several pictures a row, the sentence says which
+    pictures = {column.role: column.role if column.target else "picture" for column in task.columns}
     for column in task.columns:
         if column.kind not in ("text", "image") or column.role not in rows.column_names:
             continue
         bad: dict[int, str] = {}
         values = rows.with_format(None)[column.role]
         for index, value in enumerate(values):
-            wrong = _wrong_text(value) if column.kind == "text" else _wrong_image(value)
+            wrong = _wrong_text(value) if column.kind == "text" else _wrong_image(value, pictures[column.role])
             if wrong:
                 if config.on_error == "stop":
                     raise DataError(
@@ -80,11 +82,11 @@ def _wrong_text(value: Any) -> str | None:
     return None if str(value).strip() else "the text is empty"
 
 
-def _wrong_image(value: Any) -> str | None:
+def _wrong_image(value: Any, what: str) -> str | None:
     if value is None or not (value.get("bytes") or value.get("path")):
-        return "the picture is missing"
+        return f"the {what} is missing"
     wrong = unreadable(value["bytes"] if value.get("bytes") else Path(value["path"]))
-    return f"the picture cannot be read ({wrong})" if wrong else None
+    return f"the {what} cannot be read ({wrong})" if wrong else None
 
 
 def label_name(value: Any) -> str | None:

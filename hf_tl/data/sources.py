@@ -200,20 +200,22 @@ def _table(file: Path, shown: str, beside: Path, digest: Any) -> Dataset:
 
 
 def _with_pictures(rows: Dataset, beside: Path, shown: str) -> Dataset:
-    """Columns of picture file names become pictures, looked up beside the table."""
+    """Columns of picture file names become pictures, looked up beside the table. A column `file_name` or
+    `..._file_name` may leave some out, which are missing pictures then."""
     for name in list(rows.column_names):
         values = rows[:50][name]
         texts = [value for value in values if isinstance(value, str)]
-        if name == FILE or len(texts) < len(values) or not texts:
+        gaps = name.lower().endswith("file_name")
+        if name == FILE or (len(texts) < len(values) and not gaps) or not texts:
             continue
         if all(Path(value).suffix.lower() in EXTENSIONS for value in texts):
-            paths = [beside / value for value in rows[name]]
+            paths = [beside / value if value or not gaps else None for value in rows[name]]
             for index, path in enumerate(paths):
-                if not path.is_file():
+                if path is not None and not path.is_file():
                     place = rows[index][FILE]
                     raise DataError(f"{place}: column {name!r} names {str(rows[index][name])!r}, which is not there.")
             features = rows.features.copy()
-            column = [str(path) for path in paths]
+            column = [None if path is None else str(path) for path in paths]
             rows = rows.remove_columns(name).add_column(name, column)
             features[name] = Image(decode=False)
             rows = rows.cast_column(name, Image(decode=False))

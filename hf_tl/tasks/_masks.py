@@ -1,0 +1,283 @@
+"""Masks of pictures: which values they hold, what classes those are, and pictures of them for people."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.errors import DataError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from hf_tl.config import DataConfig
+
+IGNORED = 255
+"""The value of a pixel that counts for nothing, as VOC, Cityscapes and ADE20K have it."""
+COLOUR = 1 << 24
+"""Marks a value that was a colour: COLOUR | red << 16 | green << 8 | blue."""
+MOST = 1000
+"""More different values than this are no classes."""
+NAMES = ("classes.txt", "labels.json", "id2label.json")
+"""Files beside the data that name the classes."""
+
+
+def opened(value: dict[str, Any]) -> Image.Image:
+    """An undecoded picture of a data set."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in pixels once the EXIF orientation is applied; decodes nothing."""
+    turned = image.getexif().get(0x0112, 1) >= 5
+    return (image.height, image.width) if turned else image.size
+
+
+def values(mask: Image.Image) -> np.ndarray:
+    """int32 (height, width): index, grey value or marked colour of each pixel.
+
+    Raises:
+        ValueError: a kind of picture that holds no classes.
+    """
+    import numpy as np
+
+    if mask.format == "JPEG":
+        raise ValueError("the mask is a JPEG, which changes values; save masks as PNG")
+    if mask.mode in ("RGB", "RGBA"):
+        red, green, blue = np.moveaxis(np.asarray(mask.convert("RGB")).astype(np.int32), -1, 0)
+        out: np.ndarray = COLOUR | red << 16 | green << 8 | blue
+        return out
+    if mask.mode == "LA":
+        mask = mask.getchannel("L")
+    if mask.mode not in ("1", "L", "P", "I") and not mask.mode.startswith("I;16"):
+        raise ValueError(f"the mask is a picture of mode {mask.mode}, which holds no class ids")
+    return np.asarray(mask).astype(np.int32)
+
+
+def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
+    """The different values of a mask, colours marked.
+
+    Raises:
+        ValueError: it does not fit its image, or holds no classes.
+    """
+    import numpy as np
+
+    with opened(mask) as picture, opened(image) as whole:
+        if picture.size != upright_size(whole):
+            (width, height), (right, lower) = picture.size, upright_size(whole)
+            raise ValueError(f"the mask is {width} x {height} pixels, its image {right} x {lower}")
+        found = values(picture)
+    if found.min(initial=0) < 0:
+        raise ValueError(f"the mask holds {found.min()}, and class ids are not negative")
+    # counting is much faster than sorting, but needs room for every value up to the greatest
+    distinct = np.flatnonzero(np.bincount(found.ravel())) if found.max(initial=0) < 1 << 16 else np.unique(found)
+    if len(distinct) > MOST:
+        raise ValueError(f"the mask holds {len(distinct)} different values, too many to be classes")
+    return set(distinct.tolist())
+
+
+def is_grey(value: int) -> bool:
+    """Whether red, green and blue of a marked colour are the same."""
+    return value & 0xFF == value >> 8 & 0xFF == value >> 16 & 0xFF
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What class each value of a mask is."""
+
+    labels: tuple[str, ...]
+    ids: dict[int, int]
+    """Value -> index into `labels`; colours without their mark."""
+    colour: bool
+    """Whether values are colours."""
+    ignores: bool
+    """Whether IGNORED is left out."""
+
+    def plain(self, value: int) -> int:
+        """A value without the mark of colours: a colour, or in a grey picture of three channels the grey value."""
+        if value < COLOUR:
+            return value
+        if self.colour:
+            return value & ~COLOUR
+        return value & 0xFF if is_grey(value) else value
+
+    def unknown(self, found: Iterable[int]) -> list[str]:
+        """Names of the values that are no class of these."""
+        known = {*self.ids, *((IGNORED,) if self.ignores else ())}
+        return [value_name(value, self.colour) for value in sorted({self.plain(each) for each in found} - known)]
+
+    def counts(self, found: Iterable[int]) -> bool:
+        """Whether any value is that of a class."""
+        return any(self.plain(value) in self.ids for value in found)
+
+    def encode(self, mask: Image.Image) -> bytes:
+        """PNG of class indices, uint8 or for more than 255 classes uint16; what is left out is the greatest value."""
+        import numpy as np
+        from PIL import Image
+
+        dtype = np.uint8 if len(self.labels) <= 255 else np.uint16
+        given, where = np.unique(values(mask), return_inverse=True)
+        left_out = int(np.iinfo(dtype).max)
+        classes = np.array([self.ids.get(self.plain(int(value)), left_out) for value in given], dtype=dtype)
+        return png(Image.fromarray(classes[where].reshape(mask.height, mask.width)))
+
+
+def decode(mask: Image.Image) -> np.ndarray:
+    """int64 (height, width) of class indices from what `Coding.encode` wrote, -100 for what is left out."""
+    import numpy as np
+
+    ids = np.asarray(mask)
+    out = ids.astype(np.int64)
+    out[ids == np.iinfo(np.uint8 if mask.mode == "L" else np.uint16).max] = -100
+    return out
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def value_name(value: int, colour: bool) -> str:
+    """`7`, or `#ff0000` for a colour."""
+    return f"#{value & 0xFFFFFF:06x}" if colour or value >= COLOUR else str(value)
+
+
+def value_of(name: str) -> int | None:
+    """The value that a class is named by, where its name is one."""
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", name):
+        return int(name[1:], 16)
+    return int(name) if re.fullmatch(r"\d{1,5}", name) else None
+
+
+def coding(found: Collection[int], named: dict[int, str] | None, known: Sequence[str] | None) -> Coding:
+    """What class each value is.
+
+    Args:
+        found: all values of the masks that decide: train's, or where the labels are known, those to be read.
+        named: value -> class name, from a file beside the data.
+        known: a finished model's own labels.
+    """
+    colour = any(value >= COLOUR and not is_grey(value) for value in found)
+    values = {Coding((), {}, colour, False).plain(value) for value in found}
+    # 0 and 255 alone are the black and white of two classes
+    black_white = not colour and IGNORED in values and values <= {0, IGNORED}
+    ignores = not colour and not black_white and len(values) > 1
+    if named is not None:
+        classes = {value: name for value, name in named.items() if not (ignores and value == IGNORED)}
+    elif known is not None:
+        given = [value_of(name) for name in known]
+        classes = {
+            index if value is None or None in given else value: name
+            for index, (value, name) in enumerate(zip(given, known, strict=True))
+        }
+    else:
+        kept = {0, 1} if black_white else values - ({IGNORED} if ignores else set())
+        classes = {value: value_name(value, colour) for value in sorted(kept)}
+    labels = tuple(known) if known is not None else tuple(classes[value] for value in sorted(classes))
+    ids = {value: labels.index(name) for value, name in classes.items() if name in labels}
+    if black_white and IGNORED not in ids and 1 in ids:
+        ids[IGNORED] = ids.pop(1)
+    return Coding(labels, ids, colour, ignores)
+
+
+def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] | None:
+    """(value -> class name, file) from the first of NAMES that lies where the data lie.
+
+    Raises:
+        DataError: the file cannot be understood.
+    """
+    from hf_tl.data.sources import FILE, split_of
+
+    folder = Path(str(rows[0][FILE]).partition(", line")[0]).parent
+    folders = [folder, *([folder.parent] if split_of(folder.name, config) else [])]
+    for given in map(Path, config.paths):
+        folders.append(given if given.is_dir() else given.parent)
+    for file in (each / name for each in folders for name in NAMES):
+        if file.is_file():
+            return _read_names(file), file
+    return None
+
+
+def _read_names(file: Path) -> dict[int, str]:
+    text = file.read_text(encoding="utf-8-sig")
+    if file.suffix == ".txt":
+        named: dict[Any, Any] = dict(enumerate(line.strip() for line in text.strip().splitlines()))
+    else:
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{file}: not JSON ({error}).") from None
+        if isinstance(given, list):
+            named = dict(enumerate(given))
+        elif isinstance(given, dict) and any(value_of(str(key)) is None for key in given):
+            named = {value: key for key, value in given.items()}  # name -> id
+        else:
+            named = given if isinstance(given, dict) else {}
+    out = {value_of(str(key)): str(name).strip() for key, name in named.items()}
+    if not out or None in out or "" in out.values():
+        raise DataError(
+            f"{file}: expected a name for each class, such as a list, or ids or #rrggbb colours with names."
+        )
+    twice = sorted({name for name in out.values() if list(out.values()).count(name) > 1})
+    if twice:
+        raise DataError(f"{file}: {listing(twice)} names more than one class.")
+    return {value: name for value, name in out.items() if value is not None}
+
+
+def as_uri(ids: np.ndarray) -> str:
+    """`data:image/png;base64,...` of class indices, uint8 or uint16 (height, width)."""
+    from PIL import Image
+
+    return "data:image/png;base64," + base64.b64encode(png(Image.fromarray(ids))).decode()
+
+
+def from_uri(uri: str) -> np.ndarray:
+    """The class indices that `as_uri` was given."""
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def colours(count: int) -> np.ndarray:
+    """uint8 (count, 3): the colours of Pascal VOC, which differ most for the first classes; class 0 is black."""
+    import numpy as np
+
+    out = np.zeros((count, 3), dtype=np.uint8)
+    for index in range(count):
+        rest = index
+        for bit in range(7, -1, -1):
+            out[index] |= np.array([(rest >> channel & 1) << bit for channel in range(3)], dtype=np.uint8)
+            rest >>= 3
+    return out
+
+
+def overlay(image: Image.Image, ids: np.ndarray, count: int, side: int) -> str:
+    """JPEG data URI of an RGB picture with its classes laid over in colour, class 0 and what is left out clear.
+
+    Args:
+        ids: int (height, width), negative where nothing is said.
+        count: number of classes.
+        side: longest side in pixels.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    share = min(1.0, side / max(image.size))
+    size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    small = np.asarray(image.resize(size, Pillow.Resampling.BILINEAR)).astype(np.float32)
+    classes = np.asarray(Pillow.fromarray(ids.astype(np.int32)).resize(size, Pillow.Resampling.NEAREST))
+    mixed = np.where((classes > 0)[..., None], small / 2 + colours(count)[np.maximum(classes, 0)] / 2, small)
+    stream = io.BytesIO()
+    Pillow.fromarray(mixed.astype(np.uint8)).save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
