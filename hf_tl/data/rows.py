@@ -59,7 +59,7 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
         bad: dict[int, str] = {}
         values = rows.with_format(None)[column.role]
         for index, value in enumerate(values):
-            wrong = _wrong_text(value) if column.kind == "text" else _wrong_image(value)
+            wrong = _wrong_text(value, column.role) if column.kind == "text" else _wrong_image(value)
             if wrong:
                 if config.on_error == "stop":
                     raise DataError(
@@ -74,10 +74,10 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     return rows
 
 
-def _wrong_text(value: Any) -> str | None:
+def _wrong_text(value: Any, role: str) -> str | None:
     if value is None:
-        return "the text is missing"
-    return None if str(value).strip() else "the text is empty"
+        return f"the {role} is missing"
+    return None if str(value).strip() else f"the {role} is empty"
 
 
 def _wrong_image(value: Any) -> str | None:
