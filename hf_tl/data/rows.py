@@ -53,15 +53,14 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     Raises:
         DataError: the first bad row, with `data.on_error=skip` as the way to leave such rows out.
     """
-    # where there are several pictures a row, the sentence says which
-    pictures = {column.role: column.role if column.target else "picture" for column in task.columns}
     for column in task.columns:
         if column.kind not in ("text", "image") or column.role not in rows.column_names:
             continue
         bad: dict[int, str] = {}
         values = rows.with_format(None)[column.role]
         for index, value in enumerate(values):
-            wrong = _wrong_text(value) if column.kind == "text" else _wrong_image(value, pictures[column.role])
+            what = column.role if column.kind == "text" or column.target else "picture"
+            wrong = _wrong_text(value, what) if column.kind == "text" else _wrong_image(value, what)
             if wrong:
                 if config.on_error == "stop":
                     raise DataError(
@@ -76,10 +75,10 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     return rows
 
 
-def _wrong_text(value: Any) -> str | None:
+def _wrong_text(value: Any, role: str) -> str | None:
     if value is None:
-        return "the text is missing"
-    return None if str(value).strip() else "the text is empty"
+        return f"the {role} is missing"
+    return None if str(value).strip() else f"the {role} is empty"
 
 
 def _wrong_image(value: Any, what: str) -> str | None:

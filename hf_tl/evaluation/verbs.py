@@ -113,6 +113,9 @@ def _rows(inputs: Any, task: Task) -> Dataset:
     role = next(column.role for column in task.columns if not column.target and column.kind in ("text", "image"))
     if items and all(isinstance(item, dict) for item in items):
         return _records(items, task)
+    needed = [column.role for column in task.columns if column.required and not column.target]
+    if items and len(needed) > 1:
+        raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a data set.")
     if task.modality == "text":
         for index, item in enumerate(items):
             if not isinstance(item, str) or not item.strip():

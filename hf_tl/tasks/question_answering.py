@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Targets, Task
-from hf_tl.tasks.token_classification import as_records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +17,12 @@ if TYPE_CHECKING:
 
 STRIDE = 128
 """Tokens that two windows of a long context share, at most half a window."""
-BEST = 20
-"""Starts and ends that are looked at in each window."""
+SHORTEST = 24
+"""Tokens that a window needs for a question and a piece of its context."""
 LONGEST = 30
 """Tokens that an answer may have."""
+AROUND = 160
+"""Characters of the context that the report shows before and after an answer."""
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -32,13 +33,17 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
     for split in list(splits):
         rows = splits[split].with_format(None)
+        given = rows["answers"]
+        if split != "train" and len(splits) > 1 and all(each is None for each in given):
+            notes.append(f"The {split} split has no answers and is set aside.")
+            del splits[split]
+            continue
         found, bad = [], {}
-        for index, (context, given) in enumerate(zip(rows["context"], rows["answers"], strict=True)):
-            answers, wrong = _answers(context, given)
-            if wrong:
-                bad[index] = wrong
-            else:
-                found.append(answers)
+        for index, (context, each) in enumerate(zip(rows["context"], given, strict=True)):
+            try:
+                found.append(check_answers(context, each))
+            except ValueError as error:
+                bad[index] = str(error)
         skip_rows(splits, split, bad, config, notes)
         feature = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
         replace_column(splits, split, "answers", found, feature)
@@ -46,40 +51,62 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(config={"allows_no_answer": unanswered})
 
 
-def _answers(context: str, given: Any) -> tuple[dict[str, list[Any]], str | None]:
-    """(answers as lists, what is wrong with them)."""
+def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
+    """`text` and `answer_start` as lists, of a record of lists, a list of records or one record.
+
+    Raises:
+        ValueError: what is wrong, such as an answer that does not stand where it says.
+    """
+    if given is None:
+        raise ValueError("the answers are missing (a question without an answer has an empty list)")
     if isinstance(given, dict):
-        texts, starts = given.get("text") or [], given.get("answer_start") or []
-        texts, starts = ([each] if isinstance(each, (str, int)) else list(each) for each in (texts, starts))
+        columns = [given["text"], given["answer_start"]]
+        texts, starts = (list(each) if isinstance(each, list) else [] if each is None else [each] for each in columns)
     else:
-        records = as_records(given)
-        texts, starts = [each["text"] for each in records], [each["answer_start"] for each in records]
+        texts, starts = [each["text"] for each in given], [each["answer_start"] for each in given]
     if len(texts) != len(starts):
-        return {}, f"{len(texts)} answers have {len(starts)} values of answer_start"
+        raise ValueError(f"{len(texts)} answers have {len(starts)} values of answer_start")
     for text, start in zip(texts, starts, strict=True):
-        if not text:
-            return {}, "an answer is empty (a question without an answer has an empty list)"
-        if context[start : start + len(text)] != text:
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("an answer is empty (a question without an answer has an empty list)")
+        if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text:
             elsewhere = context.find(text)
             hint = f"it stands at {elsewhere}" if elsewhere >= 0 else "it is not in the context"
-            return {}, f"the answer {text[:40]!r} does not stand at character {start} of the context ({hint})"
-    return {"text": texts, "answer_start": starts}, None
+            raise ValueError(f"the answer {text[:40]!r} does not stand at character {start} of the context ({hint})")
+    return {"text": texts, "answer_start": starts}
 
 
 def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
-    """Windows of question and context: `row`, `offsets` of the context's tokens ([-1, -1] for all others), and with
-    answers `start_positions` and `end_positions`, both the first token where the window does not hold the answer."""
+    """Windows of question and context: `row`, `nowhere` (the token that stands for no answer), `offsets` of the
+    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both `nowhere`
+    where the window does not hold the answer."""
+    from hf_tl.errors import ConfigError
     from hf_tl.tasks.text_classification import text_limit
 
     limit, tokenizer = text_limit(setting), setting.processor
+    if limit < SHORTEST:
+        raise ConfigError(
+            f"data.preprocessing.max_length: {limit} tokens are too few for a question and a piece of its context; "
+            f"at least {SHORTEST}."
+        )
+    stride = min(STRIDE, limit // 2)
+    # A tokenizer can neither cut both texts in windows nor share more tokens than a window has left for the context.
+    room = limit - stride - tokenizer.num_special_tokens_to_add(pair=True) - max(4, limit // 16)
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        questions = [each.strip() for each in batch["question"]]
+        of_question = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        long = [len(each) > room for each in of_question["offset_mapping"]]
+        questions = [
+            text[: offsets[room - 1][1]] if cut else text
+            for text, offsets, cut in zip(questions, of_question["offset_mapping"], long, strict=True)
+        ]
         found = tokenizer(
-            [question.strip() for question in batch["question"]],
+            questions,
             batch["context"],
             truncation="only_second",
             max_length=limit,
-            stride=min(STRIDE, limit // 4),
+            stride=stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -87,30 +114,47 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
         out = dict(found)
         out["row"] = [indices[each] for each in of_row]
         out["length"] = [len(ids) for ids in found["input_ids"]]
+        out["cut"] = [long[each] for each in of_row]
+        sign = tokenizer.cls_token_id
+        out["nowhere"] = [ids.index(sign) if sign in ids else 0 for ids in found["input_ids"]]
         out["offsets"] = [
             [list(pair) if which == 1 else [-1, -1] for pair, which in zip(window, found.sequence_ids(at), strict=True)]
             for at, window in enumerate(offsets)
         ]
         if "answers" in batch:
             spans = [
-                _tokens_of(batch["answers"][row], window) for row, window in zip(of_row, out["offsets"], strict=True)
+                tokens_of(batch["answers"][row], window) or (nowhere, nowhere)
+                for row, window, nowhere in zip(of_row, out["offsets"], out["nowhere"], strict=True)
             ]
             out["start_positions"], out["end_positions"] = map(list, zip(*spans, strict=True))
         return out
 
-    return rows.map(
+    encoded = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
     )
+    if training:
+        cut = len({row for row, long in zip(encoded["row"], encoded["cut"], strict=True) if long})
+        if cut:
+            setting.notes.append(f"{cut} questions are longer than {room} tokens and are cut there.")
+        if len(encoded) > len(rows):
+            setting.notes.append(
+                f"Contexts that do not fit into {limit} tokens beside their question are read in windows, "
+                f"{len(encoded) - len(rows)} more than there are questions."
+            )
+    return encoded.remove_columns("cut")
 
 
-def _tokens_of(answers: dict[str, list[Any]], offsets: list[list[int]]) -> tuple[int, int]:
-    """First and last token of the first answer; (0, 0) where the window does not hold all of it."""
+def tokens_of(answers: dict[str, list[Any]], offsets: list[list[int]]) -> tuple[int, int] | None:
+    """First and last token of the first answer; None where the window does not hold all of it."""
     if not answers["text"]:
-        return 0, 0
-    first, last = answers["answer_start"][0], answers["answer_start"][0] + len(answers["text"][0])
-    inside = [at for at, (start, end) in enumerate(offsets) if start >= 0 and start < last and end > first]
-    if not inside or offsets[inside[0]][0] > first or offsets[inside[-1]][1] < last:
-        return 0, 0
+        return None
+    text, first = answers["text"][0], answers["answer_start"][0]
+    last = first + len(text.rstrip())
+    first += len(text) - len(text.lstrip())
+    context = [at for at, (start, _) in enumerate(offsets) if start >= 0]
+    inside = [at for at in context if offsets[at][0] < last and offsets[at][1] > first]
+    if not inside or offsets[context[0]][0] > first or offsets[context[-1]][1] < last:
+        return None
     return inside[0], inside[-1]
 
 
@@ -123,24 +167,31 @@ def collator(setting: Setting, training: bool) -> Any:
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
         batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
+        width, left = batch["input_ids"].shape[1], setting.processor.padding_side == "left"
         for name in ("start_positions", "end_positions"):
             if name in samples[0]:
-                batch[name] = torch.tensor([sample[name] for sample in samples])  # int64 (batch,)
+                before = [width - len(sample["input_ids"]) if left else 0 for sample in samples]
+                positions = [sample[name] + more for sample, more in zip(samples, before, strict=True)]
+                batch[name] = torch.tensor(positions)  # int64 (batch,)
         return batch
 
     return collate
 
 
 def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
-    """Mean of the cross-entropies of the first and the last token."""
-    from torch.nn.functional import cross_entropy
+    """Mean of the cross-entropies of the first and the last token, over all tokens of a window but its padding, so that
+    it does not depend on the others in its batch; logits (batch, tokens)."""
+    import torch
 
-    pairs = ((outputs["start_logits"], batch["start_positions"]), (outputs["end_logits"], batch["end_positions"]))
-    total = sum(
-        cross_entropy(logits.float(), wanted, reduction="sum", label_smoothing=setting.label_smoothing)
-        for logits, wanted in pairs
-    )
-    mean: torch.Tensor = total / 2 / (len(batch["start_positions"]) if items is None else items)  # type: ignore[assignment]
+    real = batch["attention_mask"].bool()
+    total = torch.zeros((), device=real.device)
+    for ends in ("start", "end"):
+        logits = outputs[f"{ends}_logits"].float()
+        chances = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
+        right = chances.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
+        spread = chances.masked_fill(~real, 0).sum(1) / real.sum(1)
+        total = total - ((1 - setting.label_smoothing) * right + setting.label_smoothing * spread).sum()
+    mean: torch.Tensor = total / 2 / (len(real) if items is None else items)
     return mean
 
 
@@ -149,52 +200,68 @@ def items(batch: Any) -> int:
 
 
 def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
-    """float32 (2, tokens): start and end logits of each window, without its padding on the right."""
+    """float32 (2, tokens): start and end logits of each window, without its padding."""
     import torch
 
     logits = torch.stack([out["start_logits"], out["end_logits"]], dim=1).float().cpu().numpy()
-    return [each[:, :length] for each, length in zip(logits, batch["attention_mask"].sum(1).tolist(), strict=True)]
+    real = batch["attention_mask"].bool().cpu().numpy()
+    return [each[:, mask] for each, mask in zip(logits, real, strict=True)]
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
-    """`answer`, `score`, `start`, `end` (characters of the context); an empty answer where none scores highest.
+    """`answer`, `score`, `start`, `end` (characters of the context), as Transformers 4's pipeline gave them; an empty
+    answer where none scores higher.
 
-    The score is the probability of start and end within their window.
+    The score is the probability of start and end within their window, among the tokens of its context and the one that
+    stands for no answer; the score of no answer is the lowest of a row's windows.
+    """
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)] * len(rows)
+    nothing = [1.0] * len(rows)
+    for logits, sample in zip(outputs, samples, strict=True):
+        row, offsets = sample["row"], sample["offsets"]
+        score, first, last, none = best_span(logits, [start >= 0 for start, _ in offsets], sample["nowhere"])
+        nothing[row] = min(nothing[row], none)
+        if score > best[row][0]:
+            best[row] = score, offsets[first][0], offsets[last][1]
+    may_be_none = _may_be_none(rows, setting)
+    out = []
+    for (score, start, end), none, context in zip(best, nothing, rows["context"], strict=True):
+        if may_be_none and none > score:
+            score, start, end = none, 0, 0
+        start += len(context[start:end]) - len(context[start:end].lstrip())  # some tokens begin with their space
+        answer = context[start:end]
+        out.append({"label": answer, "score": score, "answer": answer, "start": start, "end": end})
+    return out
+
+
+def best_span(logits: np.ndarray, context: list[bool], nowhere: int) -> tuple[float, int, int, float]:
+    """(score, first token, last token, score of no answer) of a window.
+
+    Args:
+        logits: float32 (2, tokens), of start and end.
+        context: (tokens,), whether a token may be in an answer.
+        nowhere: the token that stands for no answer.
     """
     import numpy as np
     from scipy.special import softmax
 
-    best: list[dict[str, Any]] = [{"value": -np.inf} for _ in range(len(rows))]
-    nothing = np.full(len(rows), np.inf)
-    for logits, sample in zip(outputs, samples, strict=True):
-        row, offsets = sample["row"], sample["offsets"]
-        context = np.array([start >= 0 for start, _ in offsets])
-        probability = softmax(np.where(context, logits, -np.inf), axis=-1) if context.any() else np.zeros_like(logits)
-        nothing[row] = min(nothing[row], float(logits[0, 0] + logits[1, 0]))
-        starts, ends = (np.argsort(-np.where(context, each, -np.inf))[:BEST] for each in logits)
-        for first in starts:
-            for last in ends:
-                value = float(logits[0, first] + logits[1, last])
-                if context[first] and context[last] and 0 <= last - first < LONGEST and value > best[row]["value"]:
-                    best[row] = {
-                        "value": value,
-                        "score": float(probability[0, first] * probability[1, last]),
-                        "start": offsets[first][0],
-                        "end": offsets[last][1],
-                    }
-    out = []
-    for index, found in enumerate(best):
-        # the first token's logits are those of "no answer": only models that were taught it say so
-        if found["value"] == -np.inf or (_knows_none(setting) and nothing[index] > found["value"]):
-            out.append({"label": "", "answer": "", "score": found.get("score", 0.0), "start": 0, "end": 0})
-            continue
-        answer = rows[index]["context"][found["start"] : found["end"]]
-        out.append({"label": answer, "answer": answer, **{name: found[name] for name in ("score", "start", "end")}})
-    return out
+    among = np.array(context)
+    among[nowhere] = True
+    chances = softmax(np.where(among, logits.astype(np.float64), -np.inf), axis=-1)
+    none = float(chances[0, nowhere] * chances[1, nowhere])
+    chances[:, nowhere] = 0
+    starts, ends = chances[0], np.concatenate([chances[1], np.zeros(LONGEST - 1, chances.dtype)])
+    spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(ends, LONGEST)  # (tokens, LONGEST): by length
+    first, more = divmod(int(spans.argmax()), LONGEST)
+    return float(spans[first, more]), first, first + more, none
 
 
-def _knows_none(setting: Setting) -> bool:
-    return bool(getattr(setting.model_config, "allows_no_answer", False))
+def _may_be_none(rows: Any, setting: Setting) -> bool:
+    """Whether the model was taught to find no answer; of a model that does not say, whether it is measured on that."""
+    taught = getattr(setting.model_config, "allows_no_answer", None)
+    if taught is None and "answers" in rows.column_names:
+        return any(not each["text"] for each in rows["answers"])
+    return bool(taught)
 
 
 def normal(text: str) -> str:
@@ -234,14 +301,26 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
 
 def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
-    """The question, the true answers, and the context with what was found."""
+    """The question, and the context twice: with the true answers, and with the one that was found."""
     from markupsafe import escape
 
-    context, start, end = row["context"], prediction["start"], prediction["end"]
-    before, after = context[max(0, start - 160) : start], context[end : end + 160]
-    true = ", ".join(dict.fromkeys(row["answers"]["text"])) or "no answer"
-    marked = f"{escape(before)}<mark>{escape(context[start:end])}</mark>{escape(after)}"
-    return f"<p><b>{escape(row['question'])}</b></p><p>{escape(true)}</p><p>… {marked} …</p>"
+    context, answers = row["context"], row["answers"]
+    true = {(start, start + len(text)) for text, start in zip(answers["text"], answers["answer_start"], strict=True)}
+    found = {(prediction["start"], prediction["end"])} if prediction["answer"] else set()
+
+    def marked(spans: set[tuple[int, int]]) -> str:
+        if not spans:
+            return "<i>no answer</i>"
+        pieces, at = [], max(0, min(spans)[0] - AROUND)
+        pieces.append("… " if at else "")
+        for start, end in sorted(spans):
+            if start >= at:  # true answers may lie over one another
+                pieces.append(f"{escape(context[at:start])}<mark>{escape(context[start:end])}</mark>")
+                at = end
+        rest = context[at : at + AROUND]
+        return "".join([*pieces, str(escape(rest)), " …" if at + AROUND < len(context) else ""])
+
+    return f"<p><b>{escape(row['question'])}</b></p><p>{marked(true)}</p><p>{marked(found)}</p>"
 
 
 TASK = Task(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 
 import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import DataError
 from hf_tl.task import Setting, get_task
-from hf_tl.tasks.question_answering import exact_and_f1, postprocess
+from hf_tl.tasks.question_answering import LONGEST, check_answers, exact_and_f1, postprocess
 from tests.tiny import tiny_bert
 
 TASK = get_task("question-answering")
@@ -39,14 +39,7 @@ def test_the_official_scores(answer: str, truths: list[str], expected: tuple[flo
 
 
 def test_windows_hold_the_answer_and_give_it_back(tmp_path: Path) -> None:
-    from transformers import AutoConfig, AutoTokenizer
-
-    path = tiny_bert(tmp_path / "bert")
-    setting = Setting(
-        processor=AutoTokenizer.from_pretrained(path),
-        preprocessing=Preprocessing(max_length=24),
-        model_config=AutoConfig.from_pretrained(path),
-    )
+    setting = setting_of(tmp_path, 24)
     context = "the film was fine " * 12 + "a good book " + "the meal was poor " * 12
     answers = {"text": ["good book"], "answer_start": [context.index("good book")]}
     rows = Dataset.from_list([{"question": "was the book good", "context": context, "answers": answers}])
@@ -68,6 +61,158 @@ def test_windows_hold_the_answer_and_give_it_back(tmp_path: Path) -> None:
     assert found["answer"] == "good book" and context[found["start"] : found["end"]] == "good book"
     assert found["score"] > 0.9
     assert TASK.measure(outputs, samples, rows, setting, resamples=10).values == {"exact_match": 1.0, "f1": 1.0}
+
+
+def setting_of(folder: Path, max_length: int | None = None, **changes: object) -> Setting:
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = tiny_bert(folder / "bert")
+    config = AutoConfig.from_pretrained(path)
+    for key, value in changes.items():
+        setattr(config, key, value)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    return Setting(processor=tokenizer, preprocessing=Preprocessing(max_length=max_length), model_config=config)
+
+
+def stock(logits: list[np.ndarray], samples: Dataset, none: bool) -> tuple[float, int, int]:
+    """(score, start, end) as Transformers 4's pipeline found them, by the function of it that is left."""
+    from transformers.pipelines.document_question_answering import select_starts_ends
+
+    found, null = [], 1e6
+    for (start, end), sample in zip(logits, samples, strict=True):
+        mask = np.array([int(each[0] < 0) for each in sample["offsets"]])
+        mask[sample["input_ids"].index(2)] = 0  # [CLS] stays
+        first, last, scores, null = select_starts_ends(
+            start[None], end[None], mask[None], np.ones((1, len(start)), dtype=int), null,
+            handle_impossible_answer=none, max_answer_len=LONGEST,
+        )  # fmt: skip
+        for a, b, score in zip(first, last, scores, strict=True):
+            found.append((float(score), sample["offsets"][a][0], sample["offsets"][b][1]))
+    return max([*found, (null, 0, 0)] if none else found)
+
+
+@pytest.mark.parametrize("none", [False, True])
+def test_answers_and_scores_are_those_of_the_stock_pipeline(none: bool, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(3)
+    setting = setting_of(tmp_path, 24, allows_no_answer=none)
+    rows = Dataset.from_list(
+        [
+            {"question": "was the book good", "context": "the film was very fine " * count}
+            for count in (1, 2, 5, 20, 40, 3, 7, 30)
+        ]
+    )
+    samples = TASK.preprocess(rows, setting, False)
+    logits = [drawn.normal(0, 4, (2, len(each["input_ids"]))).astype(np.float32) for each in samples]
+    ours = TASK.postprocess(logits, samples, rows, setting)
+    for index, mine in enumerate(ours):
+        windows = [at for at, row in enumerate(samples["row"]) if row == index]
+        score, start, end = stock([logits[at] for at in windows], samples.select(windows), none)
+        assert (mine["start"], mine["end"]) == (start, end)
+        assert mine["score"] == pytest.approx(score, rel=1e-5)
+        assert mine["answer"] == mine["label"] == rows[index]["context"][start:end]
+
+
+def test_no_answer_by_a_model_of_others_where_the_data_have_some(tmp_path: Path) -> None:
+    """A model that does not say whether it finds no answer: as the stock pipeline's default, but fairly measured."""
+    setting = setting_of(tmp_path)
+    rows = Dataset.from_list([{"question": "was it", "context": "the film was good"}])
+    samples = TASK.preprocess(rows, setting, False)
+    logits = np.zeros((2, len(samples[0]["input_ids"])), dtype=np.float32)
+    logits[:, 0] = 60.0
+    (found,) = TASK.postprocess([logits], samples, rows, setting)
+    assert found["answer"] and found["score"] < 1e-20
+    answers = Features({"text": List(Value("string")), "answer_start": List(Value("int64"))})
+    measured = rows.add_column("answers", [{"text": [], "answer_start": []}]).cast_column("answers", answers)
+    assert TASK.postprocess([logits], samples, measured, setting)[0]["answer"] == ""
+    assert TASK.measure([logits], samples, measured, setting, resamples=0).values == {"exact_match": 1.0, "f1": 1.0}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    setting = setting_of(tmp_path)
+    setting.processor.padding_side = side
+    torch.manual_seed(0)
+    model = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "bert").eval()
+    contexts = ["the film was good", "the book was very very very good and so was the song"]
+    answers = [{"text": ["good"], "answer_start": [context.index("good")]} for context in contexts]
+    rows = Dataset.from_dict({"question": ["was it"] * 2, "context": contexts, "answers": answers})
+    samples, collate = TASK.preprocess(rows, setting, True), TASK.collator(setting, True)
+    alone, kept = [], []
+    with torch.no_grad():
+        for sample in samples:
+            batch = collate([sample])
+            given = {name: batch[name] for name in batch if name not in TASK.label_fields}
+            out = model(**given)
+            alone.append(float(TASK.loss(out, batch, setting, None)))
+            assert alone[-1] == pytest.approx(float(model(**batch).loss), rel=1e-5)
+            kept += TASK.outputs(model, out, batch, setting)
+        setting.label_smoothing = 0.1
+        assert float(TASK.loss(out, batch, setting, 1)) == pytest.approx(
+            sum(
+                float(torch.nn.functional.cross_entropy(logits, batch[f"{name}_positions"], label_smoothing=0.1))
+                for name, logits in (("start", out.start_logits), ("end", out.end_logits))
+            )
+            / 2,
+            rel=1e-5,
+        )
+        setting.label_smoothing = 0.0
+        batch = collate(list(samples))
+        assert TASK.items is not None and TASK.items(batch) == 2
+        if side == "right":  # BERT counts positions from the left, padding too
+            out = model(**{name: batch[name] for name in batch if name not in TASK.label_fields})
+            assert float(TASK.loss(out, batch, setting, 2)) == pytest.approx(sum(alone) / 2, rel=1e-5)
+            together = TASK.outputs(model, out, batch, setting)
+            for one, other in zip(kept, together, strict=True):
+                assert one.shape == other.shape and np.allclose(one, other, atol=1e-5)
+        else:
+            positions = batch["start_positions"].tolist()
+            assert [setting.processor.decode(batch["input_ids"][at, each]) for at, each in enumerate(positions)] == [
+                "good",
+                "good",
+            ]
+
+
+def test_long_questions_are_cut_and_short_windows_refused(tmp_path: Path) -> None:
+    setting = setting_of(tmp_path, 24)
+    rows = Dataset.from_list(
+        [
+            {"question": "was the book good " * 40, "context": "the film was fine " * 20},
+            {"question": "a", "context": "b"},
+        ]
+    )
+    samples = TASK.preprocess(rows, setting, True)
+    assert max(samples["length"]) <= 24 and set(samples["row"]) == {0, 1}
+    assert any("1 questions are longer than" in note for note in setting.notes)
+    read = {at for sample in samples if sample["row"] == 0 for at, _ in sample["offsets"] if at >= 0}
+    assert len(read) == 80, "every word of the context is read"
+    with pytest.raises(hf_tl.ConfigError, match=r"max_length: 10 tokens are too few"):
+        TASK.preprocess(rows, setting_of(tmp_path, 10), True)
+
+
+def test_forms_of_answers() -> None:
+    wanted = {"text": ["good"], "answer_start": [13]}
+    for given in (wanted, [{"text": "good", "answer_start": 13}], {"text": "good", "answer_start": 13}):
+        assert check_answers("the film was good", given) == wanted
+    for given in ({"text": [], "answer_start": []}, [], {"text": None, "answer_start": None}):
+        assert check_answers("the film was good", given) == {"text": [], "answer_start": []}
+
+
+def test_report_marks_both_answers_and_escapes() -> None:
+    context = "a <b>film</b> was good, the book was bad"
+    answers = {"text": ["good", "was good"], "answer_start": [context.index("good"), context.index("was good")]}
+    row = {"question": "<i>?", "context": context, "answers": answers}
+    at = context.index("bad")
+    assert TASK.show is not None
+    html = TASK.show(row, {"answer": "bad", "start": at, "end": at + 3}, Setting())
+    assert "<mark>was good</mark>" in html and "<mark>bad</mark>" in html
+    assert "&lt;b&gt;film&lt;/b&gt;" in html and "&lt;i&gt;?" in html and "<b>film" not in html
+    none = TASK.show(
+        {**row, "answers": {"text": [], "answer_start": []}}, {"answer": "", "start": 0, "end": 0}, Setting()
+    )
+    assert none.count("no answer") == 2
 
 
 def records(unanswerable: bool) -> list[dict[str, object]]:
@@ -95,11 +240,11 @@ for question, context in pairs:
     with torch.no_grad():
         out = model(**inputs)
     keep = torch.tensor([each == 1 for each in inputs.sequence_ids(0)])
-    start = out.start_logits[0].masked_fill(~keep, -1e9)
-    end = out.end_logits[0].masked_fill(~keep, -1e9)
-    first, last = int(start.argmax()), int(end.argmax())
-    found.append([tokenizer.decode(inputs["input_ids"][0, first : last + 1]),
-                  float(start.softmax(-1)[first] * end.softmax(-1)[last])])
+    keep[0] = True  # no answer
+    start, end = (each[0].masked_fill(~keep, -1e9).softmax(-1) for each in (out.start_logits, out.end_logits))
+    spans = (start[1:, None] * end[None, 1:]).triu()
+    first, last = divmod(int(spans.argmax()), len(spans))
+    found.append([tokenizer.decode(inputs["input_ids"][0, first + 1 : last + 2]), float(spans[first, last])])
 print("RESULT" + json.dumps(found))
 """
 
@@ -123,6 +268,8 @@ def test_trained_shared_and_asked(unanswerable: bool, tmp_path: Path) -> None:
     theirs = json.loads(done.stdout.split("RESULT")[1])
     for mine, (answer, score) in zip(ours, theirs, strict=True):
         assert mine["answer"] == answer and mine["score"] == pytest.approx(score, abs=1e-5)
+    with pytest.raises(DataError, match="reads 'question', 'context' together"):
+        run.predict(["is the film good"])
     if unanswerable:
         assert run.predict({"question": "is the film good", "context": "the meal was quite"})[0]["answer"] == ""
     card = (run.folder / "README.md").read_text()
@@ -139,7 +286,11 @@ def test_trained_shared_and_asked(unanswerable: bool, tmp_path: Path) -> None:
         ({"answers": {"text": ["song"], "answer_start": [0]}}, r"line 49: .*it is not in the context"),
         ({"answers": {"text": ["good"], "answer_start": []}}, r"line 49: 1 answers have 0 values of answer_start"),
         ({"answers": {"text": [""], "answer_start": [0]}}, r"line 49: an answer is empty"),
-        ({"question": " "}, r"line 49: the text is empty"),
+        ({"question": " "}, r"line 49: the question is empty"),
+        ({"context": None}, r"line 49: the context is missing"),
+        ({"answers": None}, r"line 49: the answers are missing"),
+        ({"answers": {"text": ["fine"], "answer_start": [-17]}}, r"line 49: .*'fine' does not stand at character -17"),
+        ({"answers": {"text": ["good"], "answer_start": [None]}}, r"line 49: .*character None .*it stands at 13"),
     ],
 )
 def test_bad_rows_are_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
