@@ -123,6 +123,8 @@ class LossConfig(Section):
     """`auto` weighs every class by the inverse of its frequency in train; or label -> weight."""
     focal_gamma: float = Field(0.0, ge=0)
     """Focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002); 0 is cross-entropy."""
+    name: str | None = None
+    """Another loss, for tasks that have several (sentence-similarity: a class of sentence-transformers)."""
 
 
 class HubConfig(Section):

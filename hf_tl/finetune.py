@@ -23,7 +23,7 @@ from hf_tl.sharing.report import write_report
 from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
-from hf_tl.training.facts import describe_run, label_weights
+from hf_tl.training.facts import check_loss, describe_run, label_weights
 from hf_tl.training.fit import fit
 
 
@@ -53,6 +53,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     method.check(task)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
+    check_loss(config.loss, task)
     preprocessing = config.data.preprocessing
     trust = config.model.trust_remote_code
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
@@ -64,6 +65,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         model_config=pretrained.config,
         loss=config.loss,
         class_weights=label_weights(config.loss, data),
+        pooling=config.model.pooling,
+        folder=pretrained.path,
         label_smoothing=float(config.training.passed_through.get("label_smoothing_factor", 0.0)),
         seed=config.seed,
         notes=list(data.notes),
@@ -81,7 +84,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         setting.model_config = loaded.model.config
         fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
         if main.is_main_process:
-            save_model(run, method.finish, fitted.model, processor)
+            save_model(run, method.finish, fitted.model, processor, task, setting)
             run.reach("saved", train=fitted.facts)
             describe_run(run, pretrained, data, setting, fitted)
         main.wait_for_everyone()

@@ -41,6 +41,8 @@ def preview(
         processor=processor,
         preprocessing=preprocessing,
         model_config=pretrained.config,
+        pooling=config.model.pooling,
+        folder=pretrained.path,
         seed=config.seed,
         notes=list(data.notes),
     )

@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError, did_you_mean, listing
@@ -66,6 +67,10 @@ class Setting:
     """Regression while training: (mean, standard deviation) of the targets, which the model's outputs are measured
     in; folded into the head before it is saved."""
     label_smoothing: float = 0.0
+    pooling: str | None = None
+    """`model.pooling`, for a task that pools itself."""
+    folder: Path | None = None
+    """Where the pretrained or finished model is."""
     seed: int = 42
     notes: list[str] = field(default_factory=list)
     """Sentences for the user, in order."""
@@ -122,7 +127,17 @@ class Task:
     """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
     usage: str | None = None
     """Python lines that print an answer, given `model` and `processor`, where Transformers has no pipeline for the
-    task."""
+    task; or, with `{model}` (the id and its arguments) in them, lines that load it too."""
+    library: str = "transformers"
+    """What loads the result, by the Hub's name."""
+    save: Callable[..., None] | None = field(default=None, repr=False)
+    """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
+    marks: tuple[str, ...] = ()
+    """Files by which a finished model is known, where its architecture does not tell the task."""
+    losses: Callable[[str], Any] | None = field(default=None, repr=False)
+    """Where `loss.name` may choose: raises ConfigError for a name that is none."""
+    pools: bool = False
+    """Whether `model.pooling` is the task's to apply."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
     models: tuple[str, ...] = ()

@@ -120,7 +120,9 @@ def tiny_data(task: Task, folder: Path, rows: int = 24) -> Path:
 def _value(kind: str, role: str, text: str, good: bool, index: int) -> Any:
     words = text.split()
     if kind == "text":
-        return {"question": "is the film good"}.get(role, text)
+        return {"question": "is the film good", "sentence2": "a good film"}.get(role, text)
+    if role == "score":
+        return 4.0 if good else 1.0 + index % 3 / 2
     if kind == "label":
         return "positive" if good else "negative"
     if kind == "words":

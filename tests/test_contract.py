@@ -69,7 +69,8 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
     done = run("run")
     values = done.metrics["metrics"]
     assert done.metrics["samples"] == 6 and done.metrics["train"]["steps"] == 4
-    assert task.best_metric in values
+    problem = json.loads((done.folder / "environment.json").read_text())["problem"]
+    assert task.of_problem(problem).best_metric in values
     for value in values.values():
         assert value["low"] <= value["value"] <= value["high"]
     report = (done.folder / "report.html").read_text(encoding="utf-8")

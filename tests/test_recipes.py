@@ -110,6 +110,12 @@ def stock(hub: RunningHub, folder: Path) -> None:
     ]
     rows = Dataset.from_list(asked, features=Features(squad))
     share(hub, "rajpurkar/squad", folder / "squad", {"train": rows, "validation": rows.select(range(8))})
+    scored = [
+        {"sentence1": "the film was", "sentence2": text, "score": float(index % 2)}
+        for index, (_, text) in enumerate(lines)
+    ]
+    rows = Dataset.from_list(scored)
+    share(hub, "sentence-transformers/stsb", folder / "stsb", {"train": rows, "validation": rows.select(range(8))})
     food: dict[str, list[Any]] = {"image": [], "label": []}
     for index in range(16):
         mask = np.zeros((32, 32), dtype=np.uint8)
@@ -125,6 +131,7 @@ LABELS: dict[str, set[str] | None] = {
     "adapt_then_classify": {"neg", "pos"},
     "image_segmentation_full": {"0", "1"},
     "question_answering_full": None,
+    "sentence_similarity_full": None,
     "text_classification_full": {"neg", "pos"},
     "text_classification_lora": {"card_lost", "top_up"},
     "image_classification_full": {"angular_leaf_spot", "bean_rust", "healthy"},

@@ -45,13 +45,14 @@ def finished(
     id: str, revision: str | None = None, *, preprocessing: Preprocessing | None = None, trust: bool = False
 ) -> tuple[Any, Task, Setting]:
     """(model, task, setting) of a run folder, model folder, adapter or Hub id, for prediction."""
-    model, processor, task, _ = load_finished(id, revision, trust=trust)
+    model, processor, task, found = load_finished(id, revision, trust=trust)
     setting = Setting(
-        labels=labels_of(model.config) if task.targets else (),
+        labels=labels_of(model.config) if task.targets and task.new_head else (),
         problem=getattr(model.config, "problem_type", None) if task.problems else None,
         processor=processor,
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
+        folder=found.adapter or found.path,
     )
     return model, task, setting
 

@@ -32,7 +32,7 @@ def load_finished(id: str, revision: str | None = None, *, trust: bool = False) 
     found = find_pretrained(ModelConfig(id=id, revision=revision, trust_remote_code=trust or own_code(id)))
     labels_from = found.adapter if found.adapter and (found.adapter / "config.json").exists() else None
     config = AutoConfig.from_pretrained(labels_from) if labels_from else found.config
-    task = task_of(config, id)
+    task = task_of(config, id, found.adapter or found.path)
     processor = load_processor(found, task, trust=trust)
     auto = getattr(transformers, task.auto_class)
     with quiet(), no_warnings():

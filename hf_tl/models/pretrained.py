@@ -179,16 +179,17 @@ def architectures(task: Task) -> set[str]:
     return {name for value in names for name in ((value,) if isinstance(value, str) else value)}
 
 
-def task_of(config: PreTrainedConfig, where: str) -> Task:
-    """The task that a finished model does, from its architecture.
+def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
+    """The task that a finished model does, from its architecture and the files in its `folder`.
 
     Raises:
         ModelError: it has no head for any of hf_tl's tasks.
     """
     names = set(config.architectures or ())
     auto_map = set(getattr(config, "auto_map", None) or ())
-    for task in all_tasks():
-        if names & architectures(task) or task.auto_class in auto_map:
+    for task in sorted(all_tasks(), key=lambda task: not task.marks):  # what is marked is known for sure
+        marked = all((folder / name).exists() for name in task.marks)
+        if marked and (names & architectures(task) or task.auto_class in auto_map):
             return task.of_problem(getattr(config, "problem_type", None))
     shown = listing(sorted(names)) if names else "no architecture"
     raise ModelError(
@@ -288,7 +289,7 @@ def load_model(
         names["problem_type"] = targets.problem
     auto = getattr(transformers, task.auto_class)
     with quiet(), no_warnings():
-        if model.pooling or model.head != "linear":
+        if (model.pooling and not task.pools) or model.head != "linear":
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
             config = pretrained.config

@@ -92,6 +92,16 @@ class Card:
         return Raw(f", revision={python(self.revision)}" if self.revision else "")
 
     @property
+    def loads(self) -> bool:
+        """Whether the lines of `usage` load the model too."""
+        return "{model}" in (self.usage or "")
+
+    @property
+    def lines(self) -> Raw:
+        """`usage` for this very model."""
+        return Raw((self.usage or "").replace("{model}", f"{python(self.model_id)}{self.load_arguments}"))
+
+    @property
     def base_arguments(self) -> Raw:
         """Further arguments for the pretrained model under an adapter."""
         return Raw(f", revision={python(self.base_revision)}" if self.base_revision else "")
@@ -174,7 +184,7 @@ def metadata(record: Record, card: Card) -> ModelCardData:
     scored = {name: value["value"] for name, value in record.values.items() if _finite(value["value"])}
     return ModelCardData(
         **_known_license(card.base_license),
-        library_name="peft" if card.adapter_only else "transformers",
+        library_name="peft" if card.adapter_only else record.task.library,
         pipeline_tag=card.task,
         tags=["hf_tl", "transfer-learning", *([card.method] if card.method == "lora" else [])],
         **(base if card.base_id and card.method != "scratch" else {}),

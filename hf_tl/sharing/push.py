@@ -14,9 +14,12 @@ from hf_tl.models.pretrained import quiet
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import Pushed, push_folder
+from hf_tl.task import Setting, Task
 
 
-def save_model(run: Run, finish: Callable[[Any, Path], Any], trained: Any, processor: Any) -> None:
+def save_model(
+    run: Run, finish: Callable[[Any, Path], Any], trained: Any, processor: Any, task: Task, setting: Setting
+) -> None:
     """Writes `model/`: plain weights as safetensors, configuration with labels, processor; for adapters `adapter/` too.
 
     The folder appears whole or not at all.
@@ -26,11 +29,15 @@ def save_model(run: Run, finish: Callable[[Any, Path], Any], trained: Any, proce
         with quiet():
             plain.save_pretrained(folder)
         processor.save_pretrained(folder)
+        if task.save is not None:
+            task.save(plain, setting, folder)
         adapter = folder / "adapter"
         if adapter.is_dir():
             # PEFT saves neither: without them an adapter has no labels and no processor.
             plain.config.save_pretrained(adapter)
             processor.save_pretrained(adapter)
+            if task.save is not None:
+                task.save(plain, setting, adapter)
 
 
 def push(run: Run | str | Path, hub: HubConfig) -> Pushed:

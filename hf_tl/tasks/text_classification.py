@@ -89,6 +89,7 @@ TASK = Task(
     show=classification.show,
     problems=classification.PROBLEMS,
     vectors=True,
+    yields_to=("sentence-similarity",),  # two sentences and a score
     widget=({"text": "I have been waiting for a week. Where is my card?"},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
 )

@@ -12,9 +12,18 @@ from hf_tl.data import Data
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run import Run, write_json
-from hf_tl.task import Setting
+from hf_tl.task import Setting, Task
 from hf_tl.training.environment import environment
 from hf_tl.training.fit import Fitted
+
+
+def check_loss(loss: LossConfig, task: Task) -> None:
+    """Raises ConfigError when `loss.name` is not a loss of the task."""
+    if loss.name is None:
+        return
+    if task.losses is None:
+        raise ConfigError(f"loss.name: {task.name} has one loss, which needs no name; leave {loss.name!r} out.")
+    task.losses(loss.name)
 
 
 def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:

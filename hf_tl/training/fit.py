@@ -219,7 +219,7 @@ def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
 
 def _scale_targets(model: nn.Module, method: Method, loaded: Loaded, data: Data, setting: Setting) -> None:
     """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
-    if data.targets.problem != "regression":
+    if data.targets.problem != "regression" or "label" not in data.columns:
         return
     layer = output_layer(model, loaded.heads, 1)
     values = np.asarray(data.splits["train"]["label"], dtype=np.float64)

@@ -1,0 +1,331 @@
+"""Sentence similarity: an encoder whose vectors of two sentences are as near as their meanings (Reimers & Gurevych
+2019, https://arxiv.org/abs/1908.10084), from scored pairs, pairs that belong together, or triplets. Losses and the saved form
+are sentence-transformers'."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks.text_classification import text_limit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+SENTENCES = ("sentence1", "sentence2", "negative")
+SCORED = "regression"
+"""`problem_type` of pairs with a score; the others have none."""
+LOSSES = {SCORED: "CoSENTLoss", None: "MultipleNegativesRankingLoss"}
+POOLING_FILE = Path("1_Pooling") / "config.json"
+
+
+def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
+    """Scores as numbers, where there are any; they are only compared with each other, so their scale is free."""
+    from hf_tl.data.rows import encode_numbers
+
+    if "score" not in next(iter(splits.values())).column_names:
+        return Targets()
+    encode_numbers(splits, "score", config, notes)
+    return Targets(problem=SCORED)
+
+
+def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+    """Token ids of each sentence, in columns `sentence1_input_ids` and so on, cut at `text_limit`; `labels` are the
+    scores (scored pairs) or 0."""
+    limit, tokenizer = text_limit(setting), setting.processor
+    roles = [role for role in SENTENCES if role in rows.column_names]
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        out: dict[str, list[Any]] = {}
+        longest = [0] * len(batch[roles[0]])
+        for role in roles:
+            ids = tokenizer(batch[role], truncation=False, verbose=False)["input_ids"]
+            out["cut"] = [a or len(b) > limit for a, b in zip(out.get("cut", [False] * len(ids)), ids, strict=True)]
+            out[f"{role}_input_ids"] = tokenizer(batch[role], truncation=True, max_length=limit)["input_ids"]
+            longest = [max(a, min(len(b), limit)) for a, b in zip(longest, ids, strict=True)]
+        out["length"] = longest
+        if set(roles) > {"sentence1"}:
+            out["labels"] = batch.get("score", [0.0] * len(longest))
+        return out
+
+    encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
+    cut = sum(encoded["cut"])
+    if training and cut:
+        setting.notes.append(
+            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is cut there "
+            "(data.preprocessing.max_length)."
+        )
+    return encoded.remove_columns("cut")
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """One batch of all sentences: first every sentence1, then every sentence2, then every negative."""
+    import torch
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        columns = [f"{role}_input_ids" for role in SENTENCES if f"{role}_input_ids" in samples[0]]
+        ids = [{"input_ids": sample[column]} for column in columns for sample in samples]
+        batch = dict(setting.processor.pad(ids, return_tensors="pt"))
+        if "labels" in samples[0]:
+            batch["labels"] = torch.tensor([float(sample["labels"]) for sample in samples])  # float32 (samples,)
+        return batch
+
+    return collate
+
+
+def embed(out: Any, batch: Any, setting: Setting) -> torch.Tensor:
+    """float32 (sentences of the batch, hidden): the token vectors pooled, by sentence-transformers' own module."""
+    vectors: torch.Tensor = _pooling(out["last_hidden_state"].shape[-1], pooling_mode(setting))(
+        {"token_embeddings": out["last_hidden_state"].float(), "attention_mask": batch["attention_mask"]}
+    )["sentence_embedding"]
+    return vectors
+
+
+def pooling_mode(setting: Setting) -> str | tuple[str, ...]:
+    """`model.pooling`; else as the model was made, by its `1_Pooling/config.json`; else the mean."""
+    if setting.pooling:
+        return setting.pooling
+    if setting.folder is not None and (setting.folder / POOLING_FILE).exists():
+        from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+
+        found = Pooling.load_config(str(setting.folder), subfolder=POOLING_FILE.parent.name)
+        mode = found.get("pooling_mode", "mean")
+        return mode if isinstance(mode, str) else tuple(mode)
+    return "mean"
+
+
+@functools.lru_cache(maxsize=8)
+def _pooling(width: int, mode: str | tuple[str, ...]) -> Any:
+    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+
+    return Pooling(width, mode)
+
+
+@functools.lru_cache(maxsize=8)
+def loss_of(name: str) -> Any:
+    """A loss of sentence-transformers that works on embeddings.
+
+    Raises:
+        ConfigError: `loss.name` is none.
+    """
+    from sentence_transformers.sentence_transformer import losses
+    from torch import nn
+
+    from hf_tl.errors import ConfigError, did_you_mean, listing
+
+    known = sorted(
+        each
+        for each, cls in vars(losses).items()
+        if isinstance(cls, type) and hasattr(cls, "compute_loss_from_embeddings")
+    )
+    if name not in known:
+        raise ConfigError(
+            f"loss.name: {name!r} is not a loss of sentence-transformers on embeddings"
+            f"{did_you_mean(name, known) or f'; they are {listing(known, most=20)}.'}"
+        )
+    return getattr(losses, name)(nn.Identity())
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """`loss.name`, or CoSENT of scored pairs (Huang et al. 2024) and in-batch negatives of the others (Henderson et al.
+    2017, https://arxiv.org/abs/1705.00652).
+
+    Both compare the samples of a batch with each other: with gradient accumulation it is those of each smaller batch.
+    """
+    labels = batch["labels"]
+    name = getattr(setting.loss, "name", None) or LOSSES[setting.problem]
+    vectors = list(embed(outputs, batch, setting).split(len(labels)))
+    mean: torch.Tensor = loss_of(name).compute_loss_from_embeddings(vectors, labels)
+    return mean if items is None else mean * len(labels) / items
+
+
+def items(batch: Any) -> int:
+    return len(batch["labels"])
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[Any]:
+    """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
+    vectors = embed(out, batch, setting)
+    count = len(batch["labels"]) if "labels" in batch else len(vectors)
+    found: Any = vectors.reshape(-1, count, vectors.shape[-1]).transpose(0, 1).cpu().numpy()
+    return list(found)
+
+
+def similarity(a: Any, b: Any) -> np.ndarray:
+    """Cosines, float64 (n,), of the rows of two (n, hidden)."""
+    import numpy as np
+
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines: np.ndarray = (a * b).sum(1) / np.maximum(norms, 1e-12)
+    return cosines
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`score`: the cosine of the two sentences; of a sentence alone its `embedding`."""
+    if not outputs:
+        return []
+    if len(outputs[0]) == 1:
+        return [{"embedding": [float(value) for value in each[0]]} for each in outputs]
+    cosines = similarity([each[0] for each in outputs], [each[1] for each in outputs])
+    return [{"score": float(value)} for value in cosines]
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """Scored pairs: Spearman's and Pearson's correlation of cosine and score. Pairs: how well sentence1 finds its
+    sentence2 among all of the split (equal texts are equally right): recall at 1 and 10, mean reciprocal rank; with
+    negatives also how often the right one is nearer."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.evaluation.numbers import measure as measure_numbers
+
+    vectors = np.stack(outputs)
+    cosines = similarity(vectors[:, 0], vectors[:, 1])
+    if "score" in rows.column_names:
+        references = np.asarray(rows["score"], dtype=np.float64)
+        found = measure_numbers(cosines, references, np.zeros(len(rows)), **options)
+        return Measurement({name: found.metrics[name] for name in ("spearman", "pearson")})
+    ranks = ranks_of(vectors[:, 0], vectors[:, 1], list(rows["sentence2"]))
+    parts = {"mrr": 1 / ranks, "recall_at_1": (ranks <= 1) * 1.0, "recall_at_10": (ranks <= 10) * 1.0}
+    if vectors.shape[1] > 2:
+        parts["triplet_accuracy"] = (cosines > similarity(vectors[:, 0], vectors[:, 2])) * 1.0
+    scores = {name: Score(float(values.mean()), values[:, None]) for name, values in parts.items()}
+    chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
+    return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": chance})
+
+
+def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
+    """Rank, from 1, of each query's own answer among the different answers, by cosine; float64 (n,). A tie counts as
+    lost."""
+    import numpy as np
+
+    first: dict[str, int] = {}
+    own = np.array([first.setdefault(text, len(first)) for text in texts])
+    keep = np.unique(own, return_index=True)[1]
+
+    def unit(vectors: Any) -> np.ndarray:
+        vectors = np.asarray(vectors, dtype=np.float32)
+        scaled: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return scaled
+
+    q, a = unit(queries), unit(answers)[keep]
+    ranks = np.empty(len(q))
+    for start in range(0, len(q), 1024):  # a block of the similarities at a time
+        found = q[start : start + 1024] @ a.T
+        right = found[np.arange(len(found)), own[start : start + 1024]]
+        ranks[start : start + 1024] = (found >= right[:, None]).sum(1)
+    return ranks
+
+
+def show(row: Any, prediction: Any, setting: Setting) -> str:
+    from html import escape
+
+    said = [f"cosine {prediction['score']:.3f}"]
+    if "score" in row:
+        said.append(f"given {row['score']:g}")
+    return f"<p>{escape(row['sentence1'])}<br>{escape(row['sentence2'])}<br><small>{', '.join(said)}</small></p>"
+
+
+def save(model: Any, setting: Setting, folder: Path) -> None:
+    """What `SentenceTransformer(folder)` reads beside the weights: its modules and the pooling."""
+    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+
+    mode = pooling_mode(setting)
+    Pooling(model.config.hidden_size, mode).save(_made(folder / POOLING_FILE.parent))
+    package = "sentence_transformers"
+    modules = [
+        ("", f"{package}.base.modules.transformer.Transformer"),
+        (POOLING_FILE.parent.name, f"{package}.sentence_transformer.modules.pooling.Pooling"),
+    ]
+    files = {
+        "modules.json": [
+            {"idx": index, "name": str(index), "path": path, "type": kind} for index, (path, kind) in enumerate(modules)
+        ],
+        "sentence_bert_config.json": {"max_seq_length": text_limit(setting)},
+        "config_sentence_transformers.json": {"similarity_fn_name": "cosine", "prompts": {}},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _made(folder: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
+TASK = Task(
+    name="sentence-similarity",
+    summary="vectors of sentences that are near where their meanings are: search, clustering, duplicates",
+    columns=(
+        Column(
+            "sentence1",
+            "text",
+            ("sentence1", "sentence_1", "anchor", "query", "sentence_a", "text1", "text_a", "question1", "premise"),
+        ),
+        Column(
+            "sentence2",
+            "text",
+            (
+                "sentence2",
+                "sentence_2",
+                "positive",
+                "answer",
+                "passage",
+                "sentence_b",
+                "text2",
+                "text_b",
+                "question2",
+                "hypothesis",
+            ),
+            required=False,
+        ),
+        Column("negative", "text", ("negative", "hard_negative", "negative_1"), required=False),
+        Column("score", "label", ("score", "similarity_score", "similarity"), required=False, target=True),
+    ),
+    modality="text",
+    auto_class="AutoModel",
+    processor_class="AutoTokenizer",
+    peft_task_type="FEATURE_EXTRACTION",
+    metrics=("mrr", "recall_at_1", "recall_at_10", "triplet_accuracy"),
+    best_metric="mrr",
+    greater_is_better=True,
+    preprocess=preprocess,
+    collator=collator,
+    targets=targets,
+    loss=loss,
+    losses=loss_of,
+    items=items,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    show=show,
+    save=save,
+    marks=("modules.json",),
+    pools=True,
+    library="sentence-transformers",
+    usage="""from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({model})
+vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
+print(model.similarity(vectors, vectors))""",
+    new_head=False,
+    methods=("full", "lora", "scratch"),
+    problems={SCORED: {"metrics": ("spearman", "pearson"), "best_metric": "spearman"}},
+    forms=(("sentence1", "sentence2", "score"), ("sentence1", "sentence2", "negative"), ("sentence1", "sentence2")),
+    widget=(
+        {"source_sentence": "A plane is taking off.", "sentences": ["An air plane is taking off.", "A man is eating."]},
+    ),
+    models=(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "sentence-transformers/all-mpnet-base-v2",
+        "BAAI/bge-base-en-v1.5",
+    ),
+)

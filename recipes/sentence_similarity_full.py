@@ -1,0 +1,20 @@
+"""Teach an encoder which sentences mean the same: scored pairs, pairs that belong together, or triplets.
+
+    accelerate launch recipes/sentence_similarity_full.py
+    accelerate launch recipes/sentence_similarity_full.py data=pairs.csv data.columns.sentence1=question
+
+Hardware: any.
+Measured: STSB_LINE
+"""
+
+from hf_tl.cli import recipe
+
+CONFIG = {
+    "task": "sentence-similarity",
+    "model": "sentence-transformers/all-MiniLM-L6-v2",
+    "data": "sentence-transformers/stsb",
+    "method": "full",
+}
+
+if __name__ == "__main__":
+    recipe(CONFIG)

@@ -1,0 +1,161 @@
+"""Sentence similarity: scored pairs, pairs and triplets; the result is a SentenceTransformer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hf_tl
+from hf_tl.config import LossConfig
+from hf_tl.errors import ConfigError, DataError
+from hf_tl.task import Setting
+from hf_tl.tasks import sentence_similarity as task
+from tests.tiny import declare_torchvision_operators, tiny_bert
+
+declare_torchvision_operators()
+SUBJECTS = ("film", "book", "song", "meal", "room")
+STRANGER = """
+import json, sys
+sys.modules["torchvision"] = None
+sys.modules["hf_tl"] = None
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer(sys.argv[1])
+vectors = model.encode(["the film was good", "a bad book"])
+print("RESULT" + json.dumps([vectors.tolist(), float(model.similarity(vectors, vectors)[0, 1])]))
+"""
+
+
+def rows(count: int = 30) -> list[dict[str, Any]]:
+    return [
+        {
+            "anchor": f"the {SUBJECTS[index % 5]} was good",
+            "positive": f"a good {SUBJECTS[index % 5]}",
+            "negative": f"a good {SUBJECTS[(index + 1) % 5]}",
+        }
+        for index in range(count)
+    ]
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> str:
+    path.write_text("\n".join(json.dumps(row) for row in found) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def train(tmp_path: Path, data: str, **options: Any) -> hf_tl.Run:
+    model = tmp_path / "tiny"
+    if not model.exists():
+        tiny_bert(model)
+    training = {"max_steps": 4, "per_device_train_batch_size": 4, "bf16": False, **options.pop("training", {})}
+    return hf_tl.finetune(
+        model={"id": str(model), **options.pop("model", {})},
+        data={"path": data, "validation": 0.3},
+        output=str(tmp_path / "run"),
+        training=training,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "metrics"),
+    [(("anchor", "positive"), {"mrr", "recall_at_1", "recall_at_10"}),
+     (("anchor", "positive", "negative"), {"mrr", "recall_at_1", "recall_at_10", "triplet_accuracy"})],
+)  # fmt: skip
+def test_pairs_and_triplets(columns: tuple[str, ...], metrics: set[str], tmp_path: Path) -> None:
+    data = write(tmp_path / "pairs.jsonl", [{name: row[name] for name in columns} for row in rows()])
+    run = train(tmp_path, data, training={"max_steps": 30, "learning_rate": 5e-3, "eval_steps": 10})
+    assert set(run.metrics["metrics"]) == metrics
+    losses = [line["loss"] for line in map(json.loads, (run.folder / "log.jsonl").open()) if "loss" in line]
+    assert losses[-1] < losses[0]
+    assert run.metrics["metrics"]["recall_at_1"]["value"] == 1.0  # five subjects, told apart
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_stranger_has_the_same_vectors(pooling: str, tmp_path: Path) -> None:
+    data = write(tmp_path / "pairs.jsonl", [{"query": row["anchor"], "positive": row["positive"]} for row in rows()])
+    run = train(tmp_path, data, model={"pooling": pooling})
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, str(run.model)], capture_output=True, text=True, cwd="/", check=False
+    )
+    line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), None)
+    assert line, done.stderr[-2000:]
+    vectors, cosine = json.loads(line.removeprefix("RESULT"))
+    ours = run.predict(["the film was good", "a bad book"])
+    np.testing.assert_allclose([each["embedding"] for each in ours], vectors, atol=1e-5)
+    (pair,) = run.predict([{"sentence1": "the film was good", "sentence2": "a bad book"}])
+    assert pair["score"] == pytest.approx(cosine, abs=1e-5)
+    # the run is known as what it is, and goes on as the next run's model with its pooling
+    again = train(tmp_path / "next", data, model={"id": str(run.folder)}) if (tmp_path / "next").mkdir() is None else 0
+    assert json.loads((again.model / "1_Pooling" / "config.json").read_text())["pooling_mode"] == pooling
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert "library_name: sentence-transformers" in card and "SentenceTransformer(" in card
+
+
+def batch_of(width: int, **columns: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Outputs whose pooled vectors are given: one token a sentence."""
+    vectors = torch.tensor([vector for column in columns["vectors"] for vector in column])[:, None]  # (sentences, 1, 2)
+    return {"last_hidden_state": vectors}, {
+        "attention_mask": torch.ones(len(vectors), 1, dtype=torch.long),
+        "labels": torch.tensor(columns["labels"]),
+    }
+
+
+def test_losses_by_hand() -> None:
+    first, second = [[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]  # cosines 1 and 0
+    out, batch = batch_of(2, vectors=[first, second], labels=[0.1, 0.9])
+    scored = Setting(problem="regression")
+    # CoSENT, scale 20: log(1 + exp(20 (cos of the lower scored - cos of the higher scored)))
+    assert task.loss(out, batch, scored, None).item() == pytest.approx(np.log1p(np.exp(20.0)), rel=1e-6)
+    assert task.loss(out, batch, scored, 8).item() == pytest.approx(np.log1p(np.exp(20.0)) * 2 / 8, rel=1e-6)
+    squared = Setting(problem="regression", loss=LossConfig(name="CosineSimilarityLoss"))
+    assert task.loss(out, batch, squared, None).item() == pytest.approx((0.9**2 + 0.9**2) / 2, rel=1e-6)
+    # in-batch negatives, scale 20: both queries are nearest to the first answer
+    wanted = (np.log(1 + np.exp(-20.0)) + np.log(1 + np.exp(20.0))) / 2
+    assert task.loss(out, batch, Setting(), None).item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_ranks_count_different_answers_only() -> None:
+    queries = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    answers = [[1.0, 0.1], [1.0, 0.1], [0.1, 1.0]]
+    # the first two have the same answer, so it is no rival of itself
+    assert task.ranks_of(queries, answers, ["a", "a", "b"]).tolist() == [1.0, 2.0, 2.0]
+
+
+def test_scores_are_compared_by_rank(tmp_path: Path) -> None:
+    from datasets import Dataset
+    from scipy import stats
+
+    drawn = np.random.default_rng(0)
+    outputs = list(drawn.normal(size=(20, 2, 4)).astype(np.float32))
+    scores = drawn.uniform(0, 5, 20)
+    found = task.measure(outputs, None, Dataset.from_dict({"score": scores}), Setting(problem="regression"))
+    cosines = [float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in outputs]
+    assert found.metrics["spearman"]["value"] == pytest.approx(stats.spearmanr(cosines, scores).statistic)
+    assert found.metrics["spearman"]["low"] < found.metrics["spearman"]["value"] < found.metrics["spearman"]["high"]
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    tiny_bert(tmp_path / "tiny")
+    scored = [{"sentence1": "a film", "sentence2": "a book", "score": 1.0 + index % 3} for index in range(20)]
+    with pytest.raises(DataError, match=r"pairs.jsonl.*the label is not a number|score"):
+        train(tmp_path, write(tmp_path / "pairs.jsonl", [*scored, {**scored[0], "score": None}]))
+    with pytest.raises(DataError, match="sentence2 is empty"):
+        train(tmp_path, write(tmp_path / "pairs.jsonl", [*scored, {**scored[0], "sentence2": " "}]))
+    data = write(tmp_path / "pairs.jsonl", scored)
+    with pytest.raises(ConfigError, match=r"'CosentLoss'.*did you mean 'CoSENTLoss'"):
+        train(tmp_path, data, loss={"name": "CosentLoss"})
+    with pytest.raises(ConfigError, match=r"method: .*not by frozen"):
+        train(tmp_path, data, method="frozen")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_tasks_have_one_loss(tmp_path: Path) -> None:
+    found = [{"text": f"the {SUBJECTS[index % 5]}", "label": index % 2} for index in range(20)]
+    with pytest.raises(ConfigError, match=r"loss\.name: .* has one loss"):
+        train(tmp_path, write(tmp_path / "texts.jsonl", found), loss={"name": "CoSENTLoss"})
