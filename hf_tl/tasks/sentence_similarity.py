@@ -1,6 +1,6 @@
 """Sentence similarity: an encoder whose vectors of two sentences are as near as their meanings (Reimers & Gurevych
-2019, https://arxiv.org/abs/1908.10084), from scored pairs, pairs that belong together, or triplets. Losses and the saved form
-are sentence-transformers'."""
+2019, https://arxiv.org/abs/1908.10084), from scored pairs, pairs that belong together, or triplets. Losses and the
+saved form are sentence-transformers'."""
 
 from __future__ import annotations
 

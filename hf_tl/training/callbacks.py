@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from hf_tl.models.methods import Stage, steps_of
 from hf_tl.training.sampler import EpochSampler
@@ -32,6 +33,21 @@ class SetEpoch(TrainerCallback):
         sampler: EpochSampler | None = self.trainer.sampler
         if sampler is not None:
             sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
+class Clock(TrainerCallback, ExportableState):
+    """Seconds of training, those before a kill included: Trainer keeps them in its checkpoints."""
+
+    def __init__(self, start: float | None = None) -> None:
+        self.before = 0.0
+        self.start = time.monotonic() if start is None else start
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"before": self.seconds}}
 
 
 class LogFile(TrainerCallback):

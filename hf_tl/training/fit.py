@@ -24,7 +24,7 @@ from hf_tl.models.pretrained import Loaded, Pretrained, quiet
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import Choice, Facts, build_arguments
-from hf_tl.training.callbacks import Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes, process_state
 from hf_tl.training.head import head_on_features
@@ -132,7 +132,7 @@ def fit(
         lengths=lengths,
         classes=np.asarray(data.splits["train"][classes]) if config.data.sampling == "balanced" else None,
         measure=measured,
-        callbacks=_callbacks(run, config, task),
+        callbacks=[Clock(start), *_callbacks(run, config, task)],
     )
     trainer.add_callback(SetEpoch(trainer))
     trainer.remove_callback(PrinterCallback)
@@ -140,9 +140,10 @@ def fit(
     if stages:
         per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         trainer.add_callback(Unfreeze(trained, stages, -(-len(train) // per_step)))
+    planned = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
     _say(
         f"{method.config.name}: {trainable:,} of {total:,} parameters train ({trainable / total:.1%}), "
-        f"{len(train)} samples, {args.num_train_epochs:g} epochs, learning rate {args.learning_rate:g}, "
+        f"{len(train)} samples, {planned}, learning rate {args.learning_rate:g}, "
         f"{'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'} ({precision[1]})."
     )
     with attention, quiet():
@@ -154,13 +155,13 @@ def fit(
         setting.scale = None
     if trainer.state.best_model_checkpoint:
         _say(f"Best checkpoint: step {Path(trainer.state.best_model_checkpoint).name.split('-')[-1]}.")
-    seconds = time.monotonic() - start
+    seconds = next(each for each in trainer.callback_handler.callbacks if isinstance(each, Clock)).seconds
     _say(f"Trained in {duration(seconds)}.")
     best = trainer.state.best_model_checkpoint
     return Fitted(
         model=model,
         facts={
-            "seconds": round(seconds + float(run.state.get("seconds_before", 0.0)), 1),
+            "seconds": round(seconds, 1),
             "steps": trainer.state.global_step,
             "epochs": round(trainer.state.epoch or 0.0, 3),
             "best_step": int(Path(best).name.split("-")[-1]) if best else trainer.state.global_step,
@@ -276,6 +277,7 @@ def _bring_back(trainer: TransferTrainer, checkpoint: Path) -> None:
     from transformers import TrainerState
 
     trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    trainer._load_callback_state()
     if trainer.state.best_model_checkpoint and Path(trainer.state.best_model_checkpoint).exists():
         trainer._load_best_model()
     else:

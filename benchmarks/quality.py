@@ -1,0 +1,150 @@
+"""Quality of every task on real data, with default settings: fills `docs/quality.md`.
+
+    python benchmarks/quality.py                      # everything: some hours of two CPU cores
+    python benchmarks/quality.py sst2-full stsb       # these cases only; the table keeps what other cases have
+    python benchmarks/quality.py --list
+
+Each case is one `hf-tl train` into `--runs`; what is finished there is not run again, what was killed goes on. The
+data are those of `--root` (`text/`, `vision/`, `models/`). Where no pretrained model is at hand a small one is made with
+random weights, and the table says so: such rows show that the task learns, not how well it can do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "quality.md"
+HEAD = """# Quality
+
+One row is one `hf-tl train` with default settings but for what the last column says. Written by
+`python benchmarks/quality.py`, which runs whatever is missing. Values are of the held-out split (test where there is
+one), with 95 % bootstrap intervals; minutes are those of the training, on the CPU with {threads}.
+
+| task | model | data | method | result | minutes | remark |
+|---|---|---|---|---|---|---|
+"""
+MINI, MOBILE = "models/all-MiniLM-L6-v2", "models/mobilenet_v2_1.0_224"
+
+
+@dataclass(frozen=True)
+class Case:
+    model: str
+    """Folder below the root, or the name of a model that `benchmarks/untrained.py` makes."""
+    data: str
+    options: tuple[str, ...] = ()
+    """Further words of the command line."""
+    remark: str = ""
+
+
+def texts(data: str, *options: str, remark: str = "") -> Case:
+    return Case(MINI, f"text/{data}", options, remark)
+
+
+def pictures(data: str, *options: str, remark: str = "") -> Case:
+    return Case(MOBILE, f"vision/{data}", options, remark)
+
+
+CASES = {
+    "sst2-full": texts("sst2"),
+    "sst2-lora": texts("sst2", "--method", "lora"),
+    "sst2-frozen": texts("sst2", "--method", "frozen"),
+    "sst2-frozen-mean": texts("sst2", "--method", "frozen", "model.pooling=mean", remark="`model.pooling=mean`"),
+    "banking77-full": texts("banking77"),
+    "ants-full": pictures("ants_bees"),
+    "ants-lora": pictures("ants_bees", "--method", "lora"),
+    "ants-frozen": pictures("ants_bees", "--method", "frozen"),
+    "ants-scratch": pictures("ants_bees", "--method", "scratch", remark="the control: random weights"),
+    "stsb": texts("stsb"),
+    "stsb-regression": texts(
+        "stsb", "--task", "text-classification", remark="regression, both sentences read together"
+    ),
+    "wnut17": texts("wnut17"),
+    "xquad": texts("xquad_en", remark="1,000 questions"),
+    "membrane": pictures("membrane_segmentation"),
+    "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
+    "banking77-then-full": Case(
+        "run:banking77-adapted", "text/banking77", (), "the model of the row above, then classification"
+    ),
+}
+
+
+def command(name: str, root: Path, runs: Path) -> list[str]:
+    case = CASES[name]
+    if case.model.startswith("run:"):
+        model = runs / case.model.removeprefix("run:")
+    elif "/" in case.model:
+        model = root / case.model
+    else:
+        from untrained import make
+
+        model = make(case.model, root, runs / "untrained")
+    where = ["--model", str(model), "--data", str(root / case.data), "--output", str(runs / name)]
+    return [sys.executable, "-m", "hf_tl", "train", *where, *case.options]
+
+
+def row(name: str, runs: Path) -> str | None:
+    """A line of the table; None where the case was not run."""
+    from hf_tl import Run
+    from hf_tl.sharing.record import read_record
+
+    folder = runs / name
+    if not (folder / "config.yaml").exists() or not Run(folder).reached("measured"):
+        return None
+    record, case = read_record(folder), CASES[name]
+    metric = record.task.best_metric
+    value: dict[str, Any] = record.metrics["metrics"][metric]
+    model = case.model.rpartition("/")[2] if not case.model.startswith("run:") else "(adapted)"
+    remark = case.remark or ("random weights" if "/" not in case.model else "")
+    minutes = record.train["seconds"] / 60
+    cells = (
+        record.task.name,
+        model,
+        case.data.rpartition("/")[2],
+        record.config.method.name,
+        f"{metric} {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})",
+        f"{minutes:.1f}",
+        remark,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="default: all")
+    parser.add_argument(
+        "--root", type=Path, default=Path(os.environ.get("HF_TL_TEST_DATA", HERE / "../../shared/data"))
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--list", action="store_true", help="names the cases and stops")
+    parser.add_argument("--table", action="store_true", help="writes the table from what there is, without running")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(CASES))
+        return
+    unknown = [name for name in options.cases if name not in CASES]
+    if unknown:
+        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    root, runs = options.root.resolve(), options.runs
+    failed = []
+    for name in [] if options.table else options.cases or CASES:
+        print(f"== {name}", file=sys.stderr)
+        if subprocess.run(command(name, root, runs), check=False).returncode:
+            failed.append(name)
+    lines = [line for name in CASES if (line := row(name, runs))]
+    threads = os.environ.get("OMP_NUM_THREADS")
+    text = HEAD.format(threads=f"{threads} thread" + ("s" if threads != "1" else "") if threads else "all its cores")
+    PAGE.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(lines)} rows in {PAGE}", file=sys.stderr)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
