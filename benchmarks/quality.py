@@ -5,7 +5,7 @@
     python benchmarks/quality.py --list
 
 Each case is one `hf-tl train` into `--runs`; what is finished there is not run again, what was killed goes on. The
-data are those of `--root` (`text/`, `vision/`, `models/`). Where no pretrained model is at hand a small one is made with
+data are those of `--root` (`text/`, `vision/`, `models/`). Where no pretrained model is at hand a small one is made of
 random weights, and the table says so: such rows show that the task learns, not how well it can do.
 """
 

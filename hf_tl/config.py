@@ -124,7 +124,7 @@ class LossConfig(Section):
     focal_gamma: float = Field(0.0, ge=0)
     """Focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002); 0 is cross-entropy."""
     name: str | None = None
-    """Another loss, for tasks that have several (sentence-similarity: a class of sentence-transformers)."""
+    """Another loss, for tasks that have several."""
 
 
 class HubConfig(Section):

@@ -66,8 +66,14 @@ class Record:
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Lines of the log about the validation split."""
-        return [line for line in self.log if "eval_loss" in line]
+        """Lines of the log about the validation split, from the first step on."""
+        return [line for line in self.log if "eval_loss" in line and line["step"]]
+
+    @property
+    def before(self) -> float | None:
+        """The headline's value on the validation split before training, of models that could do the task already."""
+        lines = [line for line in self.log if "eval_loss" in line and not line["step"]]
+        return lines[0].get(f"eval_{self.headline}") if lines else None
 
     @property
     def rows(self) -> dict[str, int]:

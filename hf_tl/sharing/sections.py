@@ -59,6 +59,17 @@ def result(record: Record) -> dict[str, Any]:
             "Measured on the validation split, which also picked the checkpoint, because the data have no test split, "
             "so these figures are a little too good."
         )
+    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
+    before, after = record.before, kept.get(f"eval_{name}")
+    if (
+        before is not None
+        and after is not None
+        and (after <= before if record.task.greater_is_better else after >= before)
+    ):
+        warnings.append(
+            f"Training gained nothing: on validation it went from {number(before)} to {number(after)}; "
+            "try a smaller learning rate, or keep the model as it was."
+        )
     if not all(math.isfinite(each["value"]) for each in record.values.values()):
         warnings.append("A value that is not a number means that training diverged; try a smaller learning rate.")
     return {
@@ -126,6 +137,7 @@ def training(record: Record) -> dict[str, Any] | None:
         "kept": kept,
         "metric": metric_title(metric).lower(),
         "kept_value": value,
+        "before": record.before,
         "rank": f"the best of {len(values)} evaluations"
         if value == top
         else f"where the best of the run was {number(top)}",

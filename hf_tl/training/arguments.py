@@ -165,6 +165,7 @@ def build_arguments(
         "logging_nan_inf_filter": False,
         "save_total_limit": 2,
         "load_best_model_at_end": True,
+        "eval_on_start": method.pretrained and not task.new_head,  # what it can do already
         "restore_callback_states_from_checkpoint": True,  # early stopping goes on counting
         "metric_for_best_model": task.best_metric,
         "greater_is_better": task.greater_is_better,

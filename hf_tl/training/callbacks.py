@@ -132,7 +132,11 @@ class Lines(TrainerCallback):
         if "loss" in logs and state.global_step:
             self.loss = logs["loss"]
         value = logs.get(f"eval_{self.metric}")
-        if value is not None:
+        if value is not None and not state.global_step:
+            self._say(
+                f"before training  validation loss {logs.get('eval_loss', math.nan):.3f}  {self.metric} {value:.3f}"
+            )
+        elif value is not None:
             mark = "  best so far" if self._best(args, state, value, logs) else ""
             trained = "" if math.isnan(self.loss) else f"training loss {self.loss:.3f}  "
             self._say(

@@ -250,6 +250,7 @@ def _train(run: Run, trainer: TransferTrainer) -> int:
             _bring_back(trainer, checkpoint)
         else:
             if checkpoint:
+                trainer.args.eval_on_start = False
                 _say(f"Resuming from step {done} of {planned}.")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
