@@ -130,6 +130,7 @@ LABELS: dict[str, set[str] | None] = {
     "token_classification_full": {"O", "B-key"},
     "adapt_then_classify": {"neg", "pos"},
     "image_segmentation_full": {"0", "1"},
+    "image_feature_extraction_full": None,
     "question_answering_full": None,
     "sentence_similarity_full": None,
     "text_classification_full": {"neg", "pos"},
