@@ -32,6 +32,7 @@ OPTIONS = {
     "token-classification": {"aggregation_strategy": "first"},
     "text-classification": {"top_k": None},
     "image-feature-extraction": {"pool": True},
+    "object-detection": {"threshold": 0.0},
 }
 
 
