@@ -23,6 +23,9 @@ SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
 
 
+Augment = Literal["default", "none", "trivial", "rand", "erasing", "mixup", "cutmix"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -59,8 +62,22 @@ class Preprocessing(Section):
     """Tokens; default: what the model can take, at most 512."""
     image_size: int | None = Field(None, ge=8)
     """Pixels, square; default: the image processor's own."""
-    augment: Literal["default", "none", "trivial", "rand"] = "default"
-    """`default` is random resized crop and horizontal flip."""
+    augment: Augment | list[Augment] = "default"
+    """`default` is random resized crop and horizontal flip, to which the others are added: `trivial` (TrivialAugment),
+    `rand` (RandAugment), `erasing`, and of whole batches `mixup`, `cutmix` (one of them where both are given)."""
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """All that `augment` names, without `none`."""
+        names = [self.augment] if isinstance(self.augment, str) else self.augment
+        return tuple(name for name in names if name != "none")
+
+    @field_validator("augment")
+    @classmethod
+    def _none_alone(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and "none" in value and len(value) > 1:
+            raise ValueError("none stands alone")
+        return value
 
 
 class DataConfig(Section):

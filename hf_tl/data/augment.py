@@ -7,9 +7,10 @@ Pillow and draws its random numbers from torch as well, so that a resumed run re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -37,27 +38,76 @@ def processor_size(processor: Any) -> tuple[int, int]:
     return int(size.get("height") or edge), int(size.get("width") or edge)
 
 
-def augmentation(name: str, size: tuple[int, int]) -> Change:
-    """The transform called `name`: `default` (random resized crop and flip), `trivial` (and TrivialAugment, Müller and
-    Hutter 2021, https://arxiv.org/abs/2103.10158) or `rand` (and RandAugment, Cubuk et al. 2019,
+def pixels_of(processor: Any, image: Image.Image) -> torch.Tensor:
+    """float32 (channels, height, width): a picture that has the processor's size, rescaled and normalised only."""
+    if hasattr(processor, "data_config"):  # timm's cannot be told to leave the size alone
+        mean, std = (torch.tensor(processor.data_config[name])[:, None, None] for name in ("mean", "std"))
+        pixels: torch.Tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+        return (pixels - mean) / std
+    found: torch.Tensor = processor(image, return_tensors="pt", do_resize=False, do_center_crop=False)["pixel_values"]
+    return found[0]
+
+
+def augmentation(names: Sequence[str], size: tuple[int, int]) -> Change:
+    """Random resized crop and flip, and those of `names` that change a picture: `trivial` (TrivialAugment, Müller and
+    Hutter 2021, https://arxiv.org/abs/2103.10158) and `rand` (RandAugment, Cubuk et al. 2019,
     https://arxiv.org/abs/1909.13719).
 
     Raises:
-        ConfigError: the transform needs torchvision and it is not installed.
+        ConfigError: a transform needs torchvision and it is not installed.
     """
     if not has_torchvision():
-        if name != "default":
+        other = next((name for name in names if name != "default"), None)
+        if other:
             raise ConfigError(
-                f"data.preprocessing.augment: {name!r} needs torchvision, which is not installed; "
+                f"data.preprocessing.augment: {other!r} needs torchvision, which is not installed; "
                 "pip install 'hf_tl[vision]', or choose 'default' or 'none'."
             )
         return lambda image: _crop_and_flip(image, size)
     from torchvision.transforms import v2
 
-    extra = {"default": [], "trivial": [v2.TrivialAugmentWide()], "rand": [v2.RandAugment()]}[name]
-    steps = [v2.RandomResizedCrop(size, scale=SCALE, ratio=RATIO), v2.RandomHorizontalFlip(), *extra]
-    change: Change = v2.Compose(steps)
+    more = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
+    steps = [v2.RandomResizedCrop(size, scale=SCALE, ratio=RATIO), v2.RandomHorizontalFlip()]
+    change: Change = v2.Compose([*steps, *(more[name]() for name in names if name in more)])
     return change
+
+
+def erase(pixels: torch.Tensor) -> torch.Tensor:
+    """A random rectangle of some pictures made grey (Zhong et al. 2017, https://arxiv.org/abs/1708.04896); pixels are
+    normalised, float32 (channels, height, width)."""
+    from torchvision.transforms import v2
+
+    erased: torch.Tensor = v2.RandomErasing(p=0.25)(pixels)
+    return erased
+
+
+MIXES = ("mixup", "cutmix")
+
+
+def mix(
+    names: Sequence[str], pixels: torch.Tensor, labels: torch.Tensor, classes: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of which each picture is mixed with its neighbour, and the labels in the same proportion: by `mixup`
+    (Zhang et al. 2017, https://arxiv.org/abs/1710.09412) or `cutmix` (Yun et al. 2019, https://arxiv.org/abs/1905.04899),
+    where both are given by either.
+
+    Args:
+        pixels: float32 (batch, channels, height, width).
+        labels: int64 (batch,) or float32 (batch, classes).
+
+    Returns:
+        Pixels, and labels as float32 (batch, classes).
+    """
+    from torchvision.transforms import v2
+
+    known = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
+    number = classes if labels.ndim == 1 else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        chosen = [known[name](num_classes=number) for name in names if name in known]
+        change = chosen[int(torch.randint(len(chosen), ()))]
+        mixed: tuple[torch.Tensor, torch.Tensor] = change(pixels, labels)
+    return mixed
 
 
 def _uniform(low: float, high: float) -> float:

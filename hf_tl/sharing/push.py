@@ -28,7 +28,7 @@ def save_model(
         plain = finish(trained, folder)
         with quiet():
             plain.save_pretrained(folder)
-        processor.save_pretrained(folder)
+            processor.save_pretrained(folder)  # timm's says that it is in config.json already
         if task.save is not None:
             task.save(plain, setting, folder)
         adapter = folder / "adapter"

@@ -59,8 +59,8 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int |
 
     Args:
         outputs: has `logits`, shape (batch, labels).
-        batch: `labels`: int64 (batch,) for one label, float32 (batch, labels) for several, float32 (batch,) for a
-            number.
+        batch: `labels`: int64 (batch,) for one label or float32 (batch, labels) for mixed ones, float32 (batch, labels)
+            for several, float32 (batch,) for a number.
         items: samples over all accumulated batches and processes, so that the gradient does not depend on how the
             batch was cut; None outside training.
     """
@@ -84,7 +84,8 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int |
             logits, labels, weight=weights, reduction="none", label_smoothing=setting.label_smoothing
         )  # (batch,)
         if gamma:
-            true = logits.log_softmax(-1).gather(1, labels[:, None]).squeeze(1).exp()  # probability of the true class
+            chances = logits.softmax(-1)
+            true = (chances * labels).sum(1) if labels.is_floating_point() else chances.gather(1, labels[:, None])[:, 0]
             losses = losses * (1 - true).clamp(min=torch.finfo(true.dtype).tiny) ** gamma
     total: torch.Tensor = losses.sum() / (len(labels) if items is None else items)
     return total

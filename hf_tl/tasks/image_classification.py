@@ -16,22 +16,28 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
     augmentation brings the image to the processor's size, and the processor only rescales and normalises."""
     import torch
 
-    from hf_tl.data.augment import Augmented, augmentation, processor_size
+    from hf_tl.data.augment import MIXES, Augmented, augmentation, erase, pixels_of, processor_size
     from hf_tl.data.images import to_rgb
+    from hf_tl.errors import ConfigError
 
     processor = setting.processor
-    name = setting.preprocessing.augment if training else "none"
-    change = None if name == "none" else augmentation(name, processor_size(processor))
+    names = setting.preprocessing.augmentations if training else ()
+    mixing = next((name for name in names if name in MIXES), None)
+    if mixing and setting.problem == classification.REGRESSION:
+        raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, and these data have numbers.")
+    change = augmentation(names, processor_size(processor)) if names else None
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         image = to_rgb(row["image"])
         if change is None:
-            pixels = processor(image, return_tensors="pt")["pixel_values"]
+            pixels = processor(image, return_tensors="pt")["pixel_values"][0]
         else:
-            pixels = processor(change(image), return_tensors="pt", do_resize=False, do_center_crop=False)[
-                "pixel_values"
-            ]
-        out = {"pixel_values": pixels[0]}  # float32 (channels, height, width)
+            pixels = pixels_of(processor, change(image))
+        out = {"pixel_values": pixels}  # float32 (channels, height, width)
+        if "erasing" in names:
+            out["pixel_values"] = erase(out["pixel_values"])
+        if mixing:
+            out["draw"] = torch.randint(2**62, ())  # by row and epoch, so that a batch is mixed as its rows say
         if "label" in row:
             out["labels"] = torch.tensor(row["label"])  # int64 (), or float32 () or (labels,)
         return out
@@ -40,12 +46,21 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
 
 
 def collator(setting: Setting, training: bool) -> Any:
+    """`pixel_values` float32 (batch, channels, height, width); `labels` int64 (batch,), or float32 (batch,) numbers, or
+    (batch, labels) of several or mixed ones."""
     import torch
+
+    from hf_tl.data.augment import mix
+
+    names, classes = setting.preprocessing.augmentations if training else (), len(setting.labels)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
         if "labels" in samples[0]:
             batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
+        if "draw" in samples[0]:
+            seed = sum(int(sample["draw"]) for sample in samples) % 2**62
+            batch["pixel_values"], batch["labels"] = mix(names, batch["pixel_values"], batch["labels"], classes, seed)
         return batch
 
     return collate

@@ -109,12 +109,13 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
 
     processor = setting.processor
     height, width = whole_picture(processor)
-    name = setting.preprocessing.augment if training else "none"
-    if name not in ("none", "default"):
+    names = setting.preprocessing.augmentations if training else ()
+    name = next((each for each in names if each != "default"), None)
+    if name:
         raise ConfigError(
             f"data.preprocessing.augment: {name!r} would move pictures without their masks; choose 'default' or 'none'."
         )
-    change = name == "default"
+    change = bool(names)
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         image, mask = to_rgb(row["image"]), row.get("mask")

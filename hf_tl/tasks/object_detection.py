@@ -90,7 +90,8 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     from hf_tl.data.augment import Augmented
     from hf_tl.data.images import to_rgb
 
-    change = setting.preprocessing.augment if training else "none"
+    names = setting.preprocessing.augmentations if training else ()
+    change = next((name for name in names if name != "default"), "default") if names else "none"
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         image, objects = to_rgb(row["image"]), row.get("objects")
