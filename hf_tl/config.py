@@ -61,6 +61,13 @@ class Preprocessing(Section):
     """Pixels, square; default: the image processor's own."""
     augment: Literal["default", "none", "trivial", "rand"] = "default"
     """`default` is random resized crop and horizontal flip."""
+    max_target_length: int | None = Field(None, ge=4)
+    """Tokens of a text to be written; default 128."""
+    prefix: str | None = None
+    """What every input begins with, such as `summarize: ` for T5; default: what the model's configuration says."""
+    source_lang: str | None = None
+    """Language of the inputs: a key of a `translation` column, or the code that the tokenizer knows."""
+    target_lang: str | None = None
 
 
 class DataConfig(Section):
@@ -77,6 +84,9 @@ class DataConfig(Section):
     """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
     validation: float = Field(0.1, gt=0, lt=1)
     """Share of train that becomes validation when the data has none."""
+    validation_rows: int | None = Field(None, ge=1)
+    """Rows of validation that are looked at during training, evenly spaced; default all, or as many as the task says.
+    The final figures are of every row."""
     max_samples: int | None = Field(None, ge=1)
     """At most so many rows of each split, drawn with the seed."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -127,6 +137,10 @@ class LossConfig(Section):
     """Another loss, for tasks that have several."""
 
 
+class GenerationSection(OpenSection):
+    """Any `GenerationConfig` field under its own name, for tasks that write texts; saved with the model."""
+
+
 class HubConfig(Section):
     id: str
     private: bool | None = None
@@ -147,6 +161,7 @@ class RunConfig(Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    generation: GenerationSection = Field(default_factory=GenerationSection)
     hub: HubConfig | None = None
     output: str | None = None
     seed: int = Field(42, ge=0, lt=2**32)

@@ -71,6 +71,16 @@ def _is_record(*keys: str) -> Callable[[Dataset, str], bool]:
     return check
 
 
+def _is_texts(rows: Dataset, name: str) -> bool:
+    """A mapping of at least two texts, such as language -> sentence."""
+    feature = rows.features[name]
+    return (
+        isinstance(feature, dict)
+        and len(feature) > 1
+        and all(isinstance(e, Value) and e.dtype in ("string", "large_string") for e in feature.values())
+    )
+
+
 KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "text": _is_text,
     "image": _is_image,
@@ -81,6 +91,7 @@ KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "answers": _is_record("text", "answer_start"),
     "objects": _is_record("bbox"),
     "messages": _is_record("role", "content"),
+    "translations": _is_texts,
 }
 """`Column.kind` -> whether a column can be that; a new kind is a function here."""
 NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_target}
@@ -197,6 +208,10 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
     return None
 
 
+def _has_usual_name(column: Column, name: str | list[str] | None) -> bool:
+    return isinstance(name, str) and name.strip().lower() in {usual.lower() for usual in column.names}
+
+
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
     if NAMED[column.kind](rows, name):
         return
@@ -212,6 +227,7 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         "answers": "records of text and answer_start",
         "objects": "records of bbox and category",
         "messages": "lists of role and content",
+        "translations": "records of texts, one a language",
     }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(
@@ -237,18 +253,30 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
     """
     pictures = [name for name in rows.column_names if _is_image(rows, name)]
     fits, errors = [], []
+
+    def named(task: Task, columns: Columns) -> int:
+        """How many columns are found by their names rather than by what is in them."""
+        return sum(column.role in given or _has_usual_name(column, columns.get(column.role)) for column in task.columns)
+
     for task in all_tasks():
         if bool(pictures) != any(column.kind == "image" for column in task.columns):
             continue
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
         try:
-            fits.append((task, match(task, rows, given)))
+            columns = match(task, rows, given)
+            if all(
+                column.role in given or not column.by_name or _has_usual_name(column, columns.get(column.role, ""))
+                for column in task.columns
+                if column.role in columns
+            ):
+                fits.append((task, columns))
         except (ConfigError, DataError) as error:
             errors.append((task, error))
-    # A task that uses more of the columns is meant rather than one that leaves some aside.
-    most = max((len(columns) for _, columns in fits), default=0)
-    best = [(task, columns) for task, columns in fits if len(columns) == most]
+    # A task that uses more of the columns is meant rather than one that leaves some aside, and one whose columns are
+    # called as usual rather than one that takes them by what is in them.
+    most = max(((len(columns), named(task, columns)) for task, columns in fits), default=None)
+    best = [(task, columns) for task, columns in fits if (len(columns), named(task, columns)) == most]
     names = {task.name for task, _ in best}
     best = [(task, columns) for task, columns in best if not names & set(task.yields_to)]
     if len(best) == 1:

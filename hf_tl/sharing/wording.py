@@ -20,7 +20,18 @@ def last_part(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
-TITLES = {"r2": "R²", "mse": "Mean squared error", "mae": "Mean absolute error", "map": "mAP"}
+TITLES = {
+    "r2": "R²",
+    "mse": "Mean squared error",
+    "mae": "Mean absolute error",
+    "map": "mAP",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "cut_share": "Share cut at the longest length",
+}
 
 
 def metric_title(name: str) -> str:
