@@ -175,11 +175,12 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     """
     names = set(config.architectures or ())
     auto_map = set(getattr(config, "auto_map", None) or ())
-    said = {*(getattr(config, "task_specific_params", None) or {}), *tags_of(folder)}
+    said = [list(getattr(config, "task_specific_params", None) or ()), tags_of(folder)]
 
     def certainty(task: Task) -> int:
-        """A file that marks it, then what configuration or card say."""
-        return 0 if task.marks else 1 if any(f"{tag}_".startswith(f"{task.name}_") for tag in said) else 2
+        """A file that marks it, then what the configuration says, then the card."""
+        heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
+        return -1 if task.marks else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
         marked = all((folder / name).exists() for name in task.marks)

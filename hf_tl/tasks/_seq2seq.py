@@ -59,13 +59,13 @@ def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source
     encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
     if training:
         for column, what, most, option in (
-            ("cut", f"{source}s", limit, "max_length"),
-            ("target_cut", f"{target}s", target_most, "max_target_length"),
+            ("cut", source, limit, "max_length"),
+            ("target_cut", target, target_most, "max_target_length"),
         ):
             cut = sum(encoded[column])
             if cut:
                 setting.notes.append(
-                    f"{cut} of {len(rows)} training {what} are longer than {most} tokens and are cut there "
+                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is cut there "
                     f"(data.preprocessing.{option})."
                 )
     return encoded.remove_columns(["cut", "target_cut"])
@@ -113,7 +113,8 @@ def collator(setting: Setting, training: bool) -> Any:
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = dict(pad([{key: sample[key] for key in names if key in sample} for sample in samples]))
-        if "labels" not in batch:
+        if batch.get("labels") is None:
+            batch.pop("labels", None)
             batch["decoder_input_ids"] = torch.full((len(samples), 1), start)
         return batch
 

@@ -146,7 +146,8 @@ def ready(model: Any, setting: Setting, *, name: str) -> None:
         setting.notes.append(f"Every input begins with {prefix!r} (data.preprocessing.prefix).")
     tokenizer.model_max_length = source_limit(setting)
     accepted = inspect.signature(model.forward).parameters
-    tokenizer.model_input_names = [each for each in tokenizer.model_input_names if each in accepted]
+    names = [each for each in tokenizer.model_input_names if each in accepted]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter is what is saved
 
 
 def _first_language(model: Any, tokenizer: Any) -> None:
