@@ -86,6 +86,13 @@ def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
     assert torch.equal(mine.logits, own.logits)
     assert float(TASK.loss(mine, batch, setting, None)) == pytest.approx(float(own.loss), rel=1e-6)
     assert float(TASK.loss(mine, batch, setting, 40)) == pytest.approx(float(own.loss) * 13 / 40, rel=1e-6)
+    parts = 0.0  # accumulated batches, padded each for itself, are one large one
+    for some in ([0], [1, 2]):
+        part = TASK.collator(setting, True)([samples[index] for index in some])
+        with torch.no_grad():
+            out = model(**{name: part[name] for name in (*inputs, "decoder_input_ids")})
+        parts += float(TASK.loss(out, part, setting, 13))
+    assert parts == pytest.approx(float(own.loss), rel=1e-5)
     setting.label_smoothing = 0.1
     from transformers.trainer_pt_utils import LabelSmoother
 
