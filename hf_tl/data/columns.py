@@ -208,8 +208,10 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
     return None
 
 
-def _has_usual_name(column: Column, name: str | list[str] | None) -> bool:
-    return isinstance(name, str) and name.strip().lower() in {usual.lower() for usual in column.names}
+def _named(task: Task, found: Columns) -> set[str]:
+    """The roles whose columns have a usual name."""
+    usual = {column.role: {name.lower() for name in column.names} for column in task.columns}
+    return {role for role, name in found.items() if isinstance(name, str) and name.strip().lower() in usual[role]}
 
 
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
@@ -253,32 +255,27 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
     """
     pictures = [name for name in rows.column_names if _is_image(rows, name)]
     fits, errors = [], []
-
-    def named(task: Task, columns: Columns) -> int:
-        """How many columns are found by their names rather than by what is in them."""
-        return sum(column.role in given or _has_usual_name(column, columns.get(column.role)) for column in task.columns)
-
     for task in all_tasks():
         if bool(pictures) != any(column.kind == "image" for column in task.columns):
             continue
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
+        by_name = {column.role for column in task.columns if column.by_name and not given}
         try:
             columns = match(task, rows, given)
-            if all(
-                column.role in given or not column.by_name or _has_usual_name(column, columns.get(column.role, ""))
-                for column in task.columns
-                if column.role in columns
-            ):
+            if by_name & set(columns) <= _named(task, columns):
                 fits.append((task, columns))
         except (ConfigError, DataError) as error:
-            errors.append((task, error))
-    # A task that uses more of the columns is meant rather than one that leaves some aside, and one whose columns are
-    # called as usual rather than one that takes them by what is in them.
-    most = max(((len(columns), named(task, columns)) for task, columns in fits), default=None)
-    best = [(task, columns) for task, columns in fits if (len(columns), named(task, columns)) == most]
+            if not by_name:  # nobody has to have what no other task asks for
+                errors.append((task, error))
+    # A task that uses more of the columns is meant rather than one that leaves some aside.
+    most = max((len(columns) for _, columns in fits), default=0)
+    best = [(task, columns) for task, columns in fits if len(columns) == most]
     names = {task.name for task, _ in best}
     best = [(task, columns) for task, columns in best if not names & set(task.yields_to)]
+    # Then one whose columns are called as usual rather than one that takes them for what is in them.
+    most = max((len(_named(task, columns)) for task, columns in best), default=0)
+    best = [(task, columns) for task, columns in best if len(_named(task, columns)) == most]
     if len(best) == 1:
         task, columns = best[0]
         shown = ", ".join(f"{role} from column {_shown(name)}" for role, name in columns.items())
