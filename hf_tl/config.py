@@ -66,7 +66,7 @@ class Preprocessing(Section):
     prefix: str | None = None
     """What every input begins with, such as `summarize: ` for T5; default: what the model's configuration says."""
     source_lang: str | None = None
-    """Language of the inputs: a key of a `translation` column, or the code that the tokenizer knows."""
+    """Language of the inputs: a key of a column that has a text a language, or the code that the tokenizer knows."""
     target_lang: str | None = None
 
 

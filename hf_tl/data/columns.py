@@ -91,7 +91,7 @@ KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "answers": _is_record("text", "answer_start"),
     "objects": _is_record("bbox"),
     "messages": _is_record("role", "content"),
-    "translations": _is_texts,
+    "texts": _is_texts,
 }
 """`Column.kind` -> whether a column can be that; a new kind is a function here."""
 NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_target}
@@ -229,7 +229,7 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         "answers": "records of text and answer_start",
         "objects": "records of bbox and category",
         "messages": "lists of role and content",
-        "translations": "records of texts, one a language",
+        "texts": "records of texts, such as one a language",
     }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(

@@ -158,7 +158,7 @@ TASK = Task(
     summary="the same text in another language",
     columns=(
         Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
-        Column("translation", "translations", ("translation", "translations"), required=False),
+        Column("translation", "texts", ("translation", "translations"), required=False),
         Column(
             "target", "text", ("target", "tgt", "target_text", "translation"), required=False, by_name=True, target=True
         ),
