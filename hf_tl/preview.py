@@ -61,14 +61,17 @@ def preview(
         "class_counts": data.source.get("class_counts", {}),
         "notes": setting.notes,
         "batch": {
-            key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}" for key, value in batch.items()
+            key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+            if hasattr(value, "shape")
+            else f"a list of {len(value)}"
+            for key, value in batch.items()
         },
     }
     if "input_ids" in batch:
         out["samples"] = [_tokens(batch, index, names[index], processor, items[index]) for index in range(len(rows))]
     elif "pixel_values" in batch:
         path = Path(output or "preview.png")
-        _grid(batch["pixel_values"].numpy(), names, processor, path)
+        _grid(batch["pixel_values"].numpy(), names, processor, path, batch.get("labels"))
         out["picture"] = str(path)
         out["samples"] = [{"label": name} for name in names]
     return out
@@ -78,20 +81,26 @@ def _tokens(batch: Any, index: int, label: str, processor: Any, item: Any) -> di
     ids = batch["input_ids"][index].tolist()
     mask = batch["attention_mask"][index].tolist() if "attention_mask" in batch else [1] * len(ids)
     tokens = processor.convert_ids_to_tokens(ids)
+    labels = batch.get("labels")
+    by_token = getattr(labels, "shape", None) == batch["input_ids"].shape
+    trained = [label != -100 for label in labels[index].tolist()] if by_token else []
     unknown = processor.unk_token
     return {
         "label": label,
         "tokens": [token for token, real in zip(tokens, mask, strict=True) if real],
         "padding": mask.count(0),
+        **({"trained": [token for token, counts in zip(tokens, trained, strict=True) if counts]} if by_token else {}),
         "unknown": sum(token == unknown for token, real in zip(tokens, mask, strict=True) if real),
         "read": processor.decode([i for i, real in zip(ids, mask, strict=True) if real], skip_special_tokens=True),
     }
 
 
-def _grid(pixels: Any, names: list[str], processor: Any, path: Path) -> None:
-    """Writes the pictures (count, channels, height, width) with normalisation undone, four in a row, labels above."""
+def _grid(pixels: Any, names: list[str], processor: Any, path: Path, labels: Any = None) -> None:
+    """Writes the pictures (count, channels, height, width) with normalisation undone, four in a row, labels above;
+    masks (count, height, width) are laid over them, boxes (relative: middle, width and height) drawn."""
     import numpy as np
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     mean = np.asarray(getattr(processor, "image_mean", None) or [0.0] * 3).reshape(-1, 1, 1)
     std = np.asarray(getattr(processor, "image_std", None) or [1.0] * 3).reshape(-1, 1, 1)
@@ -106,6 +115,14 @@ def _grid(pixels: Any, names: list[str], processor: Any, path: Path) -> None:
     for axis, picture, name in zip(axes, pixels, names, strict=False):
         axis.imshow(np.clip(picture, 0, 1).transpose(1, 2, 0))
         axis.set_title(name.replace("$", r"\$")[:30], fontsize=9)
+    height, width = pixels.shape[-2:]
+    for axis, label in zip(axes, labels if labels is not None else (), strict=False):
+        if getattr(label, "ndim", 0) == 2:
+            mask = np.ma.masked_less_equal(np.asarray(label), 0)  # class 0 and what does not count stay as they are
+            axis.imshow(mask, alpha=0.5, cmap="tab10", vmin=0, vmax=9, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        elif isinstance(label, Mapping) and "boxes" in label:
+            for x, y, w, h in np.asarray(label["boxes"]) * [width, height, width, height]:
+                axis.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, edgecolor="tab:red"))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
     figure.savefig(temporary, dpi=110)
     os.replace(temporary, path)
@@ -135,6 +152,8 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(
                 f"      {len(sample['tokens'])} tokens, {sample['padding']} padding, {sample['unknown']} unknown"
             )
+            if "trained" in sample:
+                lines.append(f"      trained on {len(sample['trained'])}: {shorten(' '.join(sample['trained']), 80)}")
     if "picture" in found:
         lines.append(f"  as pictures: {found['picture']}")
     return "\n".join(lines)

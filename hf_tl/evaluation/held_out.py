@@ -59,7 +59,9 @@ def finished(
 
 def targets_of(task: Task, setting: Setting) -> Targets:
     """A finished model's own labels, for reading data with them."""
-    one = task.column("label") is not None and setting.problem in (None, "single_label_classification")
+    one = (
+        task.new_head and task.column("label") is not None and setting.problem in (None, "single_label_classification")
+    )
     config = setting.model_config.to_dict() if setting.model_config is not None else {}
     return Targets(setting.labels, setting.problem, config, classes="label" if one else None)
 

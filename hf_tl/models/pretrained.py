@@ -183,7 +183,11 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
         return -1 if task.marks else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
-        marked = all((folder / name).exists() for name in task.marks)
+        kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
+        timm = config.model_type == "timm_wrapper"  # has no processor file of its own
+        marked = all((folder / name).exists() for name in task.marks) and (
+            any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
+        )
         if marked and (names & architectures(task) or task.auto_class in auto_map):
             return task.of_problem(getattr(config, "problem_type", None))
     shown = listing(sorted(names)) if names else "no architecture"

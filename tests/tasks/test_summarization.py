@@ -252,11 +252,13 @@ def test_it_is_suggested_by_names_only(tmp_path: Path) -> None:
 def test_which_of_the_two_a_model_does(tmp_path: Path) -> None:
     """Both have the same architecture: the configuration says, as T5's does, or the card."""
     config = transformers.BartConfig(architectures=["BartForConditionalGeneration"])
+    tiny_tokenizer(tmp_path)
     assert task_of(config, "x", _card(tmp_path, "pipeline_tag: translation")).name == "translation"
     assert task_of(config, "x", _card(tmp_path, "tags: [summarization]")).name == "summarization"
     config.task_specific_params = {"translation_en_to_de": {"prefix": "translate English to German: "}}
     assert task_of(config, "x", _card(tmp_path, "tags: [summarization, bart]")).name == "translation"
-    assert task_of(config, "x", tmp_path / "nothing").name == "translation"
+    (tmp_path / "README.md").unlink()
+    assert task_of(config, "x", tmp_path).name == "translation"
 
 
 def _card(folder: Path, head: str) -> Path:
