@@ -65,6 +65,13 @@ class Preprocessing(Section):
     augment: Augment | list[Augment] = "default"
     """`default` is random resized crop and horizontal flip, to which the others are added: `trivial` (TrivialAugment),
     `rand` (RandAugment), `erasing`, and of whole batches `mixup`, `cutmix` (one of them where both are given)."""
+    max_target_length: int | None = Field(None, ge=4)
+    """Tokens of a text to be written; default 128."""
+    prefix: str | None = None
+    """What every input begins with, such as `summarize: ` for T5; default: what the model's configuration says."""
+    source_lang: str | None = None
+    """Language of the inputs: a key of a column that has a text a language, or the code that the tokenizer knows."""
+    target_lang: str | None = None
 
     @property
     def augmentations(self) -> tuple[str, ...]:
@@ -96,6 +103,9 @@ class DataConfig(Section):
     """Format of boxes, in pixels or as shares of the picture; default: found from their values, xywh first."""
     validation: float = Field(0.1, gt=0, lt=1)
     """Share of train that becomes validation when the data has none."""
+    validation_rows: int | None = Field(None, ge=1)
+    """Rows of validation that are looked at during training, evenly spaced; default all, or as many as the task says.
+    The final figures are of every row."""
     max_samples: int | None = Field(None, ge=1)
     """At most so many rows of each split, drawn with the seed."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -146,6 +156,10 @@ class LossConfig(Section):
     """Another loss, for tasks that have several."""
 
 
+class GenerationSection(OpenSection):
+    """Any `GenerationConfig` field under its own name, for tasks that write texts; saved with the model."""
+
+
 class HubConfig(Section):
     id: str
     private: bool | None = None
@@ -166,6 +180,7 @@ class RunConfig(Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    generation: GenerationSection = Field(default_factory=GenerationSection)
     hub: HubConfig | None = None
     output: str | None = None
     seed: int = Field(42, ge=0, lt=2**32)

@@ -27,6 +27,8 @@ class Column:
     names: tuple[str, ...]
     """Usual names in data sets, best first; compared without case and surrounding space."""
     required: bool = True
+    by_name: bool = False
+    """Whether data suggest the task only when this column has one of its usual names."""
     target: bool = False
     """Whether it is what the model learns to give, and so missing when one predicts."""
 
@@ -71,6 +73,8 @@ class Setting:
     """`model.pooling`, for a task that pools itself."""
     folder: Path | None = None
     """Where the pretrained or finished model is."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """`generation` of the configuration: fields of `GenerationConfig`."""
     seed: int = 42
     notes: list[str] = field(default_factory=list)
     """Sentences for the user, in order."""
@@ -132,6 +136,11 @@ class Task:
     """What loads the result, by the Hub's name."""
     save: Callable[..., None] | None = field(default=None, repr=False)
     """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
+    ready: Callable[..., None] | None = field(default=None, repr=False)
+    """`(model, setting)`: settles on the loaded model and its processor, in place and before anything is prepared or
+    trained, what else has to travel with them, such as how texts are written."""
+    validation_rows: int | None = None
+    """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
     marks: tuple[str, ...] = ()
     """Files by which a finished model is known, where its architecture does not tell the task."""
     losses: Callable[[str], Any] | None = field(default=None, repr=False)

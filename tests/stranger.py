@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,22 @@ def assert_same_scores(ours: list[dict[str, Any]], theirs: list[dict[str, float]
         assert mine["label"] == max(other, key=lambda name: other[name])
         for name, score in other.items():
             assert abs(mine["scores"][name] - score) < tolerance, (name, mine["scores"][name], score)
+
+
+def stranger_says(card: Path, text: str) -> str:
+    """What the Python lines of a model card print for `text` (in place of their own example), run as they stand in a
+    process that cannot import hf_tl."""
+    code = card.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    example = re.search(r"prefix \+ ('[^'\n]*'|\"[^\"\n]*\")", code)
+    assert example is not None, code
+    code = code.replace(example.group(1), repr(text))
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\nsys.modules['torchvision'] = sys.modules['hf_tl'] = None\n{code}"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()

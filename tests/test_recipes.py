@@ -18,7 +18,7 @@ from hf_tl.task import get_task
 from tests.anything import tiny_model
 from tests.hub.server import RunningHub
 from tests.stranger import stranger_scores
-from tests.tiny import tiny_bert, tiny_mobilenet, tiny_resnet, tiny_vit
+from tests.tiny import tiny_bert, tiny_mobilenet, tiny_resnet, tiny_vit, tiny_writer
 
 TOKEN = "hf_test_alice"
 WORDS = [["bad", "poor", "awful"], ["good", "fine", "great"]]
@@ -116,6 +116,20 @@ def stock(hub: RunningHub, folder: Path) -> None:
     ]
     rows = Dataset.from_list(scored)
     share(hub, "sentence-transformers/stsb", folder / "stsb", {"train": rows, "validation": rows.select(range(8))})
+    hub.seed_model(
+        "google-t5/t5-small",
+        tiny_writer(folder / "t5", "summarize: translate English to French: the film was good bad".split(), "t5"),
+    )
+    talks = Dataset.from_list([{"id": str(i), "dialogue": f"{a} {b}", "summary": b} for i, (a, b) in enumerate(lines)])
+    few = talks.select(range(8))
+    share(hub, "knkarthick/samsum", folder / "samsum", {"train": talks, "validation": few, "test": few})
+    books = Dataset.from_list([{"id": str(i), "translation": {"en": a, "fr": b}} for i, (a, b) in enumerate(lines)])
+    (folder / "books" / "en-fr").mkdir(parents=True)
+    books.to_parquet(folder / "books" / "en-fr" / "train-00000-of-00001.parquet")
+    (folder / "books" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: en-fr\n  data_files:\n  - split: train\n    path: en-fr/train-*\n---\n"
+    )
+    hub.seed_dataset("Helsinki-NLP/opus_books", folder / "books")
     food: dict[str, list[Any]] = {"image": [], "label": []}
     for index in range(16):
         mask = np.zeros((32, 32), dtype=np.uint8)
@@ -141,6 +155,8 @@ LABELS: dict[str, set[str] | None] = {
     "object_detection_full": {"Coverall"},
     "question_answering_full": None,
     "sentence_similarity_full": None,
+    "summarization_full": None,
+    "translation_full": None,
     "text_classification_full": {"neg", "pos"},
     "text_classification_lora": {"card_lost", "top_up"},
     "image_classification_full": {"angular_leaf_spot", "bean_rust", "healthy"},

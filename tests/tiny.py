@@ -117,3 +117,35 @@ def tiny_resnet(folder: Path, labels: int = 10, seed: int = 0) -> Path:
     ResNetForImageClassification(config).save_pretrained(folder)
     ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0).save_pretrained(folder)
     return folder
+
+
+def tiny_writer(folder: Path, words: list[str], kind: str = "bart", width: int = 48, **options: object) -> Path:
+    """A BART or T5 of one layer that writes texts, untrained, with a tokenizer of whole words; `</s>` ends a text."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = {word: index for index, word in enumerate([*special, *dict.fromkeys(words)])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=48
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    both = {"vocab_size": len(vocabulary), "d_model": width, "pad_token_id": 1, "eos_token_id": 2}
+    if kind == "bart":
+        layers = {f"{part}_{name}": n for part in ("encoder", "decoder")
+                  for name, n in (("layers", 1), ("attention_heads", 4), ("ffn_dim", 2 * width))}  # fmt: skip
+        config = transformers.BartConfig(
+            **both, **layers, max_position_embeddings=48, bos_token_id=0, decoder_start_token_id=2, dropout=0.0,
+            init_std=0.1, **options,
+        )  # fmt: skip
+    else:
+        config = transformers.T5Config(
+            **both, num_layers=1, num_decoder_layers=1, num_heads=4, d_kv=width // 4, d_ff=2 * width, dropout_rate=0.0,
+            **options,
+        )  # fmt: skip
+    transformers.AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
+    return folder

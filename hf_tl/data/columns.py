@@ -71,6 +71,16 @@ def _is_record(*keys: str) -> Callable[[Dataset, str], bool]:
     return check
 
 
+def _is_texts(rows: Dataset, name: str) -> bool:
+    """A mapping of at least two texts, such as language -> sentence."""
+    feature = rows.features[name]
+    return (
+        isinstance(feature, dict)
+        and len(feature) > 1
+        and all(isinstance(e, Value) and e.dtype in ("string", "large_string") for e in feature.values())
+    )
+
+
 KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "text": _is_text,
     "image": _is_image,
@@ -81,6 +91,7 @@ KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
     "answers": _is_record("text", "answer_start"),
     "objects": _is_record("bbox"),
     "messages": _is_record("role", "content"),
+    "texts": _is_texts,
 }
 """`Column.kind` -> whether a column can be that; a new kind is a function here."""
 NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_target}
@@ -197,6 +208,12 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
     return None
 
 
+def _named(task: Task, found: Columns) -> set[str]:
+    """The roles whose columns have a usual name."""
+    usual = {column.role: {name.lower() for name in column.names} for column in task.columns}
+    return {role for role, name in found.items() if isinstance(name, str) and name.strip().lower() in usual[role]}
+
+
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
     if NAMED[column.kind](rows, name):
         return
@@ -212,6 +229,7 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         "answers": "records of text and answer_start",
         "objects": "records of bbox and category",
         "messages": "lists of role and content",
+        "texts": "records of texts, such as one a language",
     }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(
@@ -242,15 +260,22 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
             continue
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
+        by_name = {column.role for column in task.columns if column.by_name and not given}
         try:
-            fits.append((task, match(task, rows, given)))
+            columns = match(task, rows, given)
+            if by_name & set(columns) <= _named(task, columns):
+                fits.append((task, columns))
         except (ConfigError, DataError) as error:
-            errors.append((task, error))
+            if not by_name:  # nobody has to have what no other task asks for
+                errors.append((task, error))
     # A task that uses more of the columns is meant rather than one that leaves some aside.
     most = max((len(columns) for _, columns in fits), default=0)
     best = [(task, columns) for task, columns in fits if len(columns) == most]
     names = {task.name for task, _ in best}
     best = [(task, columns) for task, columns in best if not names & set(task.yields_to)]
+    # Then one whose columns are called as usual rather than one that takes them for what is in them.
+    most = max((len(_named(task, columns)) for task, columns in best), default=0)
+    best = [(task, columns) for task, columns in best if len(_named(task, columns)) == most]
     if len(best) == 1:
         task, columns = best[0]
         shown = ", ".join(f"{role} from column {_shown(name)}" for role, name in columns.items())

@@ -62,7 +62,8 @@ def targets_of(task: Task, setting: Setting) -> Targets:
     one = (
         task.new_head and task.column("label") is not None and setting.problem in (None, "single_label_classification")
     )
-    return Targets(setting.labels, setting.problem, classes="label" if one else None)
+    config = setting.model_config.to_dict() if setting.model_config is not None else {}
+    return Targets(setting.labels, setting.problem, config, classes="label" if one else None)
 
 
 def results(

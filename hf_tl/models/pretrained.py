@@ -19,6 +19,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model
+from hf_tl.models.card_file import license_of, tags_of
 from hf_tl.models.layers import head_modules
 from hf_tl.task import Targets, Task, all_tasks
 
@@ -124,7 +125,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
             "The Hub's space 'safetensors/convert' makes a pull request with them."
         )
     hashes = {file.name: sha256(file) for file in weights}
-    return Pretrained(model.id, path / subfolder, revision, config, adapter, _license(path), hashes)
+    return Pretrained(model.id, path / subfolder, revision, config, adapter, license_of(path), hashes)
 
 
 def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
@@ -160,19 +161,6 @@ def _sha256(stream: Any) -> str:
     return digest.hexdigest()
 
 
-def _license(path: Path) -> str | None:
-    card = path / "README.md"
-    if not card.exists():
-        return None
-    from huggingface_hub import ModelCard
-
-    try:
-        value = ModelCard.load(card).data.license
-    except Exception:  # a card that cannot be parsed says nothing
-        return None
-    return value if isinstance(value, str) else None
-
-
 def architectures(task: Task) -> set[str]:
     """Names of the classes that can do `task`."""
     names = getattr(transformers, task.auto_class)._model_mapping._model_mapping.values()
@@ -187,7 +175,14 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     """
     names = set(config.architectures or ())
     auto_map = set(getattr(config, "auto_map", None) or ())
-    for task in sorted(all_tasks(), key=lambda task: not task.marks):  # what is marked is known for sure
+    said = [list(getattr(config, "task_specific_params", None) or ()), tags_of(folder)]
+
+    def certainty(task: Task) -> int:
+        """A file that marks it, then what the configuration says, then the card."""
+        heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
+        return -1 if task.marks else heard.index(True) if True in heard else len(said)
+
+    for task in sorted(all_tasks(), key=certainty):
         kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
         timm = config.model_type == "timm_wrapper"  # has no processor file of its own
         marked = all((folder / name).exists() for name in task.marks) and (

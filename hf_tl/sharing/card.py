@@ -49,6 +49,8 @@ class Card:
     base_license: str | None
     method: str
     adapter_only: bool
+    writes: bool
+    """Whether there are generation settings beside an adapter."""
     remote_code: bool
     data: str
     data_id: str | None
@@ -145,6 +147,7 @@ def describe(record: Record) -> Card:
         base_license=_license(record),
         method=config.method.name,
         adapter_only=adapter_only,
+        writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
         remote_code=bool(record.model_config.get("auto_map")),
         data=record.data_name,
         data_id=record.data_id,

@@ -21,7 +21,7 @@ MAP_CLASSES = 100
 PAIRS = 15
 MISTAKES = 12
 LONG_TEXT = 600
-UNBOUNDED = ("loss", "mse", "mae", "perplexity")
+UNBOUNDED = ("loss", "mse", "mae", "perplexity", "bleu", "chrf", "generated_tokens")
 """Metrics that are no share, so that a strip from 0 to 1 says nothing."""
 BLIND = {True: "always answering the commonest class", False: "always answering the mean"}
 """Characters of a text that a mistake shows."""
@@ -294,7 +294,7 @@ def settings(record: Record) -> list[tuple[str, str, str]]:
     """(key, value, why) of what was configured and of each default that hf_tl chose."""
     given = [
         (f"{section}.{key}", value)
-        for section in ("model", "method", "training", "loss")
+        for section in ("model", "method", "training", "loss", "generation")
         for key, value in getattr(record.config, section).model_dump(mode="json", exclude_defaults=True).items()
         if (section, key) not in (("model", "id"), ("method", "name"))
     ]

@@ -31,6 +31,12 @@ TITLES = {
     "map_at_r": "mAP at R",
     "mrr": "Mean reciprocal rank",
     "knn_accuracy": "Accuracy of nearest neighbours",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "cut_share": "Share cut at the longest length",
 }
 
 

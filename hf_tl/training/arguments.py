@@ -180,6 +180,8 @@ def build_arguments(
     if few:
         values["eval_steps"] = values["save_steps"] = few
     values.update(given)
+    if "metric_for_best_model" in given and "greater_is_better" not in given:
+        values["greater_is_better"] = not str(given["metric_for_best_model"]).endswith("loss")
     if values["eval_strategy"] in ("no", False):
         values["load_best_model_at_end"] = False
     try:

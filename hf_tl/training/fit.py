@@ -67,7 +67,8 @@ def fit(
     set_seed(config.seed)
     start = time.monotonic()
     train = task.preprocess(data.splits["train"], setting, True)
-    validation = task.preprocess(data.splits["validation"], setting, False)
+    looked_at = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, setting)
+    validation = task.preprocess(looked_at, setting, False)
     collators = (task.collator(setting, True), task.collator(setting, False))
     for note in setting.notes:
         _say(note)
@@ -114,7 +115,7 @@ def fit(
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
 
     def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
-        found: dict[str, float] = task.measure(outputs, samples, data.splits["validation"], setting, resamples=0).values
+        found: dict[str, float] = task.measure(outputs, samples, looked_at, setting, resamples=0).values
         return found
 
     classes = data.targets.classes
@@ -175,6 +176,16 @@ def fit(
         architecture=type(loaded.model).__name__,
         processes=state.num_processes,
     )
+
+
+def some_rows(rows: Any, most: int | None, setting: Setting) -> Any:
+    """At most so many rows, evenly spaced."""
+    if most is None or len(rows) <= most:
+        return rows
+    setting.notes.append(
+        f"Checkpoints are compared on {most} of the {len(rows)} validation rows (data.validation_rows)."
+    )
+    return rows.select(np.linspace(0, len(rows) - 1, most).round().astype(int))
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,194 @@
+"""What summarization and translation share: a text in, a text out, by a model with an encoder and a decoder.
+
+Training is next-token cross-entropy of the target; evaluation writes texts with `model.generate` and keeps the strings.
+What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `ready` and saved with
+model and tokenizer, so that plain Transformers writes the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.errors import ConfigError
+from hf_tl.task import Setting
+from hf_tl.tasks._writing import end_of, prefix_of, set_languages, source_limit, start_of, target_limit
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS_IN_TRAINING = 200
+"""Validation rows that are written in each evaluation during training: a text is many steps of the decoder."""
+AROUND = 600
+"""Characters of a text that the report shows."""
+USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
+inputs = processor(prefix + {text!r}, truncation=True, return_tensors="pt")
+print(processor.decode(model.generate(**inputs)[0], skip_special_tokens=True))"""
+"""Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+
+
+def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source: str, target: str) -> Any:
+    """`input_ids` and `attention_mask` of the prefixed source; `labels` of the target, ending in end-of-sequence;
+    `length` is the source's."""
+    set_languages(setting)
+    tokenizer, prefix, end = setting.processor, prefix_of(setting, name), end_of(setting)
+    limit, target_most = source_limit(setting), target_limit(setting)
+    if limit < 4 or target_most < 4:
+        raise ConfigError("data.preprocessing: texts need at least 4 tokens (max_length, max_target_length).")
+    if len(tokenizer(prefix)["input_ids"]) >= limit:
+        raise ConfigError(f"data.preprocessing.prefix: leaves no room in an input of {limit} tokens (max_length).")
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        texts = [prefix + text for text in batch[source]]
+        whole = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        found = tokenizer(texts, truncation=True, max_length=limit)
+        out = {key: found[key] for key in ("input_ids", "attention_mask")}
+        out["length"] = [len(ids) for ids in out["input_ids"]]
+        out["cut"] = [len(ids) > limit for ids in whole]
+        out["target_cut"] = [False] * len(texts)
+        if target in batch:
+            whole = tokenizer(text_target=batch[target], truncation=False, verbose=False)["input_ids"]
+            ids = tokenizer(text_target=batch[target], truncation=True, max_length=target_most)["input_ids"]
+            # A language code may follow the end.
+            out["labels"] = [each if end in each[-2:] else [*each[: target_most - 1], end] for each in ids]
+            out["target_cut"] = [len(each) > target_most for each in whole]
+        return out
+
+    encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
+    if training:
+        for column, what, most, option in (
+            ("cut", source, limit, "max_length"),
+            ("target_cut", target, target_most, "max_target_length"),
+        ):
+            cut = sum(encoded[column])
+            if cut:
+                setting.notes.append(
+                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is cut there "
+                    f"(data.preprocessing.{option})."
+                )
+    return encoded.remove_columns(["cut", "target_cut"])
+
+
+def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Labels, int64 (batch, tokens), -100 where there are none, -> what the decoder reads, of the same shape.
+
+    The model's own rule, from a copy of it without weights; where a class has none, the start token before the labels.
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    from hf_tl.models.pretrained import quiet
+
+    config, start = copy.deepcopy(setting.model_config), start_of(setting)
+    config.decoder_start_token_id = start
+    pad = setting.processor.pad_token_id
+    own: Any = None
+    if type(config) in AutoModelForSeq2SeqLM._model_mapping:
+        with quiet(), torch.device("meta"):
+            own = getattr(AutoModelForSeq2SeqLM.from_config(config), "prepare_decoder_input_ids_from_labels", None)
+
+    def shift(labels: torch.Tensor) -> torch.Tensor:
+        if own is not None:
+            found: torch.Tensor = own(labels=labels)
+            return found
+        first = labels.new_full((len(labels), 1), start)
+        return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)], dim=1)
+
+    return shift
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """Pads to the longest of a batch, labels with -100; `decoder_input_ids` are the labels shifted, or where there are
+    none the start token alone."""
+    import torch
+    from transformers import DataCollatorForSeq2Seq
+
+    shift, start = shifter(setting), start_of(setting)
+    pad = DataCollatorForSeq2Seq(
+        setting.processor, SimpleNamespace(prepare_decoder_input_ids_from_labels=lambda labels: shift(labels))
+    )
+    names = ("input_ids", "attention_mask", "labels")
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = dict(pad([{key: sample[key] for key in names if key in sample} for sample in samples]))
+        if batch.get("labels") is None:
+            batch.pop("labels", None)
+            batch["decoder_input_ids"] = torch.full((len(samples), 1), start)
+        return batch
+
+    return collate
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """Cross-entropy over the target's tokens; `logits` (batch, tokens, vocabulary)."""
+    from torch.nn.functional import cross_entropy
+
+    labels = batch["labels"]
+    total: torch.Tensor = cross_entropy(
+        outputs["logits"].flatten(0, 1).float(), labels.flatten(), reduction="sum", ignore_index=-100,
+        label_smoothing=setting.label_smoothing,
+    )  # fmt: skip
+    mean: torch.Tensor = total / ((labels != -100).sum().clamp(min=1) if items is None else items)
+    return mean
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+    """Of each sample: the `text` that the model writes, its `tokens` (with the end), whether it was `cut` at the
+    longest length, and the `nll` and `count` of the true target's tokens, where that is known."""
+    from torch.nn.functional import cross_entropy
+
+    generation, tokenizer = model.generation_config, setting.processor
+    written = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    written = written[: len(batch["input_ids"]), 1:].cpu()  # without the start token
+    texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+    ends = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    most = generation.max_new_tokens or ((generation.max_length or 1) - 1)
+    found = []
+    for index, (ids, text) in enumerate(zip(written.tolist(), texts, strict=True)):
+        stop = next((at for at, token in enumerate(ids) if token in ends), None)
+        count = len(ids) if stop is None else stop + 1
+        forced = generation.forced_eos_token_id is not None and count >= most
+        each = {"text": text.strip(), "tokens": count, "cut": stop is None or forced, "nll": 0.0, "count": 0}
+        if "labels" in batch:
+            labels = batch["labels"][index]
+            each["nll"] = cross_entropy(out["logits"][index].float(), labels, reduction="sum").item()
+            each["count"] = int((labels != -100).sum())
+        found.append(each)
+    return found
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting, *, key: str) -> list[dict[str, Any]]:
+    """The text under the `key` of Transformers 4's pipeline, and as `label`."""
+    return [{"label": each["text"], key: each["text"], "cut": each["cut"]} for each in outputs]
+
+
+def lengths(outputs: Any) -> dict[str, Any]:
+    """Scores of what was written whatever it says: loss, mean number of tokens, and the share cut at the longest."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score
+
+    sums = np.array([[each["nll"], each["count"]] for each in outputs], dtype=np.float64)
+    tokens = np.array([each["tokens"] for each in outputs], dtype=np.float64)
+    cut = np.array([each["cut"] for each in outputs], dtype=np.float64)
+    return {
+        "loss": Score(float(sums[:, 0].sum() / max(1, sums[:, 1].sum())), sums, lambda s: s[:, 0] / s[:, 1].clip(1)),
+        "generated_tokens": Score(float(tokens.mean()), tokens),
+        "cut_share": Score(float(cut.mean()), cut),
+    }
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting, *, source: str, target: str) -> str:
+    """The source, the true text and the written one."""
+    from markupsafe import escape
+
+    def short(text: str) -> str:
+        return str(escape(text if len(text) <= AROUND else f"{text[:AROUND]} …"))
+
+    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
+    true = f"<p><b>true</b> {short(row[target])}</p>" if row.get(target) else ""
+    return (
+        f"<p>{short(row[source])}</p>{true}<p><b>written</b> {short(prediction['label']) or '<i>nothing</i>'}{cut}</p>"
+    )

@@ -1,0 +1,77 @@
+"""Summarization: a short text that says what a long one says."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Task
+from hf_tl.tasks import _scripts as scripts
+from hf_tl.tasks import _seq2seq as seq2seq
+from hf_tl.tasks import _writing as writing
+
+if TYPE_CHECKING:
+    from hf_tl.evaluation.measure import Measurement
+
+NAME = "summarization"
+ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """ROUGE-1, -2 and -L (Lin 2004, https://aclanthology.org/W04-1013/): means of the texts' F-measures, by
+    rouge-score with stemming, as papers give them. It knows Latin letters only, so texts in other scripts are compared
+    word by word, and those without spaces character by character."""
+    import numpy as np
+    from rouge_score.rouge_scorer import RougeScorer
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    true = list(rows["summary"])
+    words = scripts.Words() if scripts.is_other_script(true) else None
+    scorer = RougeScorer(list(ROUGE), use_stemmer=True, tokenizer=words)
+    found = [scorer.score(text, each["text"]) for text, each in zip(true, outputs, strict=True)]
+    values = np.array([[each[name].fmeasure for name in ROUGE] for each in found])  # (rows, 3)
+    scores = {name: Score(float(values[:, at].mean()), values[:, at]) for at, name in enumerate(ROUGE)}
+    scores |= seq2seq.lengths(outputs)
+    extra = {"rouge_words": "any script" if words else "rouge-score, stemmed"}
+    return Measurement(with_intervals(scores, len(rows), **options), extra=extra)
+
+
+TASK = Task(
+    name=NAME,
+    summary="a short text that says what a long one says",
+    columns=(
+        Column(
+            "document",
+            "text",
+            ("document", "article", "dialogue", "dialog", "report", "text", "content", "body"),
+        ),
+        Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), by_name=True, target=True),
+    ),
+    modality="text",
+    auto_class="AutoModelForSeq2SeqLM",
+    processor_class="AutoTokenizer",
+    peft_task_type="SEQ_2_SEQ_LM",
+    metrics=(*ROUGE, "generated_tokens", "cut_share", "loss"),
+    best_metric="rougeL",
+    greater_is_better=True,
+    preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
+    collator=seq2seq.collator,
+    loss=seq2seq.loss,
+    outputs=seq2seq.outputs,
+    postprocess=partial(seq2seq.postprocess, key="summary_text"),
+    measure=measure,
+    show=partial(seq2seq.show, source="document", target="summary"),
+    ready=partial(writing.ready, name=NAME),
+    save=writing.save,
+    usage=seq2seq.USAGE.format(
+        text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
+    ),
+    new_head=False,
+    methods=("full", "lora", "scratch"),
+    batch_sizes=(16, 16),
+    validation_rows=seq2seq.ROWS_IN_TRAINING,
+    widget=({"text": "Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."},),
+    models=("google-t5/t5-small", "facebook/bart-base", "google/pegasus-xsum"),
+)
