@@ -56,11 +56,19 @@ class ModelConfig(OpenSection):
 
 class Preprocessing(Section):
     max_length: int | None = Field(None, ge=4)
-    """Tokens; default: what the model can take, at most 512."""
+    """Tokens; default: what the model can take, at most 512, or 1024 for a model that writes."""
     image_size: int | None = Field(None, ge=8)
     """Pixels, square; default: the image processor's own."""
     augment: Literal["default", "none", "trivial", "rand"] = "default"
     """`default` is random resized crop and horizontal flip."""
+    long_samples: Literal["drop", "truncate", "split"] | None = None
+    """Texts to write on that are longer than `max_length`: left out, cut, or cut into pieces; counted in any case.
+    Default: plain texts are split, others truncated."""
+    packing: bool | None = None
+    """Whether several short texts to write on share a training sample, each seeing only itself; default: plain texts
+    do."""
+    chat_template: str | None = None
+    """Jinja file that writes a conversation as text, for a tokenizer without one or in place of its own."""
 
 
 class DataConfig(Section):
@@ -127,6 +135,10 @@ class LossConfig(Section):
     """Another loss, for tasks that have several."""
 
 
+class GenerationSection(OpenSection):
+    """Any `GenerationConfig` field under its own name, for tasks that write texts; saved with the model."""
+
+
 class HubConfig(Section):
     id: str
     private: bool | None = None
@@ -147,6 +159,7 @@ class RunConfig(Section):
     method: MethodConfig = Field(default_factory=MethodConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    generation: GenerationSection = Field(default_factory=GenerationSection)
     hub: HubConfig | None = None
     output: str | None = None
     seed: int = Field(42, ge=0, lt=2**32)

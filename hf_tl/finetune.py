@@ -23,7 +23,7 @@ from hf_tl.sharing.report import write_report
 from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
-from hf_tl.training.facts import check_loss, describe_run, label_weights
+from hf_tl.training.facts import check_generation, check_loss, describe_run, label_weights
 from hf_tl.training.fit import fit
 
 
@@ -54,6 +54,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     check_loss(config.loss, task)
+    check_generation(config.generation, task)
     preprocessing = config.data.preprocessing
     trust = config.model.trust_remote_code
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
@@ -68,6 +69,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         pooling=config.model.pooling,
         folder=pretrained.path,
         label_smoothing=float(config.training.passed_through.get("label_smoothing_factor", 0.0)),
+        generation=config.generation.passed_through,
         seed=config.seed,
         notes=list(data.notes),
     )
@@ -82,6 +84,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
         setting.notes += loaded.notes
         setting.model_config = loaded.model.config
+        if task.ready is not None:
+            task.ready(loaded.model, setting)
         fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)

@@ -243,7 +243,9 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
         try:
-            fits.append((task, match(task, rows, given)))
+            columns = match(task, rows, given)
+            if tuple(columns) not in task.asked_for:
+                fits.append((task, columns))
         except (ConfigError, DataError) as error:
             errors.append((task, error))
     # A task that uses more of the columns is meant rather than one that leaves some aside.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationConfig
 
 from hf_tl.config import ModelConfig
 from hf_tl.models.pretrained import (
@@ -38,6 +38,8 @@ def load_finished(id: str, revision: str | None = None, *, trust: bool = False) 
     with quiet(), no_warnings():
         if found.adapter is not None:
             model = with_adapter(auto, found, config, {"dtype": torch.float32})
+            if (found.adapter / "generation_config.json").exists():
+                model.generation_config = GenerationConfig.from_pretrained(found.adapter)
         else:
             model = auto.from_pretrained(
                 found.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=trust or own_code(id)
