@@ -134,8 +134,9 @@ def encode(
 
 def _marked(messages: list[dict[str, Any]], tokenizer: Any, template: str | None) -> tuple[list[int], list[bool]]:
     found = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, chat_template=template
-    )
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, chat_template=template,
+        tokenizer_kwargs={"verbose": False},
+    )  # fmt: skip
     return list(found["input_ids"]), [bool(each) for each in found["assistant_masks"]]
 
 
@@ -167,7 +168,9 @@ def _by_prefix(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[list[int
 
 def prompt_ids(messages: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     """A conversation that the assistant is to go on with, as the stock pipeline writes it."""
-    found = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, add_generation_prompt=True)
+    found = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, add_generation_prompt=True, tokenizer_kwargs={"verbose": False}
+    )
     return list(found["input_ids"])
 
 

@@ -94,7 +94,13 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
             f"follows the prompts is cut off at {limit} tokens (data.preprocessing.max_length), left out as too long "
             "(data.preprocessing.long_samples), or the chat template marks no turn as the assistant's."
         )
-    found = found.select(used).remove_columns("long")
+    # What a report shows is kept in an evaluation, though nothing of it is learned within the limit.
+    kept = [
+        index
+        for index, (labels, asked) in enumerate(zip(found["labels"], found["asked"], strict=True))
+        if asked or any(label != -100 for label in labels)
+    ]
+    found = found.select(kept).remove_columns("long")
     packing = setting.preprocessing.packing if setting.preprocessing else None
     if training and (plain if packing is None else packing):
         return _packed(found, limit, setting)
@@ -407,6 +413,10 @@ TASK = Task(
     label_fields=("labels", "asked"),
     new_head=False,
     methods=("full", "lora", "scratch"),
+    widget=(
+        {"text": "Once upon a time"},
+        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    ),
     batch_sizes=(8, 8),
     models=("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"),
 )
