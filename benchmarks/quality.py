@@ -67,6 +67,7 @@ CASES = {
     ),
     "wnut17": texts("wnut17"),
     "xquad": texts("xquad_en", remark="1,000 questions"),
+    "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
     "membrane": pictures("membrane_segmentation"),
     "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
     "banking77-then-full": Case(

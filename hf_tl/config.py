@@ -83,6 +83,8 @@ class DataConfig(Section):
     """Role (text, image, label, ...) -> the data's own column name; for labels also a list of 0/1 columns."""
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
+    boxes: Literal["xywh", "xyxy", "cxcywh"] | None = None
+    """Format of boxes, in pixels or as shares of the picture; default: found from their values, xywh first."""
     validation: float = Field(0.1, gt=0, lt=1)
     """Share of train that becomes validation when the data has none."""
     max_samples: int | None = Field(None, ge=1)

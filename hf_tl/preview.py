@@ -64,6 +64,8 @@ def preview(
             key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
             if hasattr(value, "shape")
             else f"a list of {len(value)}"
+            if hasattr(value, "__len__")
+            else repr(value)
             for key, value in batch.items()
         },
     }

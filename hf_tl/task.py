@@ -149,6 +149,8 @@ class Task:
     """Well-known Hub models to start from, smallest first."""
     label_fields: tuple[str, ...] = ("labels",)
     """Batch keys that hold what is to be predicted."""
+    unread: tuple[str, ...] = ()
+    """Further batch keys that the task's functions need and the model does not read."""
     own_loss: bool = False
     """Whether the model computes the loss, and so gets the label fields too."""
     new_head: bool = True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,8 +32,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def unreadable(source: Path | bytes) -> str | None:
     """Why a picture cannot be decoded, or None when it can."""
-    import io
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -41,3 +42,18 @@ def unreadable(source: Path | bytes) -> str | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return str(error) or type(error).__name__
     return None
+
+
+def upright_size(picture: Path | Mapping[str, Any]) -> tuple[int, int]:
+    """(width, height) in pixels once the EXIF orientation is applied; decodes nothing.
+
+    Args:
+        picture: a file, or an undecoded picture of a data set (`bytes` or `path`).
+    """
+    if isinstance(picture, Mapping):
+        source: Any = io.BytesIO(picture["bytes"]) if picture.get("bytes") else picture["path"]
+    else:
+        source = picture
+    with Image.open(source) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return (image.height, image.width) if turned else image.size

@@ -14,6 +14,7 @@ from datasets import Dataset, Image, concatenate_datasets
 
 from hf_tl.config import DataConfig
 from hf_tl.data.archives import extract, is_archive
+from hf_tl.data.boxes import is_coco, read_boxes, read_coco
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
@@ -129,6 +130,9 @@ def _local(path: Path, config: DataConfig, digest: Any) -> dict[str, Dataset]:
             "zip and tar, and folders of these or of images."
         )
     split = split_of(path.stem, config, path.name) or "train"
+    if is_coco(path):
+        _hash(path, digest)
+        return {split: read_coco(path, [])}
     return {split: _table(path, path.name, path.parent, digest)}
 
 
@@ -154,6 +158,10 @@ def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = 
             split = _split_of_path(file.relative_to(folder), config) or "train"
             rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
             out.setdefault(split, []).append(rows)
+    elif images and (boxes := read_boxes(folder, files, images, lambda path: _split_of_path(path, config))):
+        for file in files:
+            _hash(file, digest)
+        out = boxes
     elif images:
         return _image_folder(folder, images, config, digest, shown)
     elif tables:

@@ -60,7 +60,9 @@ def finished(
 
 def targets_of(task: Task, setting: Setting) -> Targets:
     """A finished model's own labels, for reading data with them."""
-    one = task.column("label") is not None and setting.problem in (None, "single_label_classification")
+    one = (
+        task.new_head and task.column("label") is not None and setting.problem in (None, "single_label_classification")
+    )
     return Targets(setting.labels, setting.problem, classes="label" if one else None)
 
 

@@ -188,7 +188,11 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     names = set(config.architectures or ())
     auto_map = set(getattr(config, "auto_map", None) or ())
     for task in sorted(all_tasks(), key=lambda task: not task.marks):  # what is marked is known for sure
-        marked = all((folder / name).exists() for name in task.marks)
+        kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
+        timm = config.model_type == "timm_wrapper"  # has no processor file of its own
+        marked = all((folder / name).exists() for name in task.marks) and (
+            any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
+        )
         if marked and (names & architectures(task) or task.auto_class in auto_map):
             return task.of_problem(getattr(config, "problem_type", None))
     shown = listing(sorted(names)) if names else "no architecture"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks._embeddings import cosines, loss_of, unit
 from hf_tl.tasks.text_classification import text_limit
 
 if TYPE_CHECKING:
@@ -107,31 +108,6 @@ def _pooling(width: int, mode: str | tuple[str, ...]) -> Any:
     return Pooling(width, mode)
 
 
-@functools.lru_cache(maxsize=8)
-def loss_of(name: str) -> Any:
-    """A loss of sentence-transformers that works on embeddings.
-
-    Raises:
-        ConfigError: `loss.name` is none.
-    """
-    from sentence_transformers.sentence_transformer import losses
-    from torch import nn
-
-    from hf_tl.errors import ConfigError, did_you_mean, listing
-
-    known = sorted(
-        each
-        for each, cls in vars(losses).items()
-        if isinstance(cls, type) and hasattr(cls, "compute_loss_from_embeddings")
-    )
-    if name not in known:
-        raise ConfigError(
-            f"loss.name: {name!r} is not a loss of sentence-transformers on embeddings"
-            f"{did_you_mean(name, known) or f'; they are {listing(known, most=20)}.'}"
-        )
-    return getattr(losses, name)(nn.Identity())
-
-
 def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
     """`loss.name`, or CoSENT of scored pairs (Huang et al. 2024) and in-batch negatives of the others (Henderson et al.
     2017, https://arxiv.org/abs/1705.00652).
@@ -157,24 +133,14 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[Any]:
     return list(found)
 
 
-def similarity(a: Any, b: Any) -> np.ndarray:
-    """Cosines, float64 (n,), of the rows of two (n, hidden)."""
-    import numpy as np
-
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines: np.ndarray = (a * b).sum(1) / np.maximum(norms, 1e-12)
-    return cosines
-
-
 def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
     """`score`: the cosine of the two sentences; of a sentence alone its `embedding`."""
     if not outputs:
         return []
     if len(outputs[0]) == 1:
         return [{"embedding": [float(value) for value in each[0]]} for each in outputs]
-    cosines = similarity([each[0] for each in outputs], [each[1] for each in outputs])
-    return [{"score": float(value)} for value in cosines]
+    found = cosines([each[0] for each in outputs], [each[1] for each in outputs])
+    return [{"score": float(value)} for value in found]
 
 
 def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
@@ -188,15 +154,15 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     from hf_tl.evaluation.numbers import measure as measure_numbers
 
     vectors = np.stack(outputs)
-    cosines = similarity(vectors[:, 0], vectors[:, 1])
+    near = cosines(vectors[:, 0], vectors[:, 1])
     if "score" in rows.column_names:
         references = np.asarray(rows["score"], dtype=np.float64)
-        found = measure_numbers(cosines, references, np.zeros(len(rows)), **options)
+        found = measure_numbers(near, references, np.zeros(len(rows)), **options)
         return Measurement({name: found.metrics[name] for name in ("spearman", "pearson")})
     ranks = ranks_of(vectors[:, 0], vectors[:, 1], list(rows["sentence2"]))
     parts = {"mrr": 1 / ranks, "recall_at_1": (ranks <= 1) * 1.0, "recall_at_10": (ranks <= 10) * 1.0}
     if vectors.shape[1] > 2:
-        parts["triplet_accuracy"] = (cosines > similarity(vectors[:, 0], vectors[:, 2])) * 1.0
+        parts["triplet_accuracy"] = (near > cosines(vectors[:, 0], vectors[:, 2])) * 1.0
     scores = {name: Score(float(values.mean()), values[:, None]) for name, values in parts.items()}
     chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
     return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": chance})
@@ -210,11 +176,6 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
     first: dict[str, int] = {}
     own = np.array([first.setdefault(text, len(first)) for text in texts])
     keep = np.unique(own, return_index=True)[1]
-
-    def unit(vectors: Any) -> np.ndarray:
-        vectors = np.asarray(vectors, dtype=np.float32)
-        scaled: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return scaled
 
     q, a = unit(queries), unit(answers)[keep]
     ranks = np.empty(len(q))

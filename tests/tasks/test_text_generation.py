@@ -411,3 +411,72 @@ def test_show_escapes(path: Path) -> None:
         html = TASK.show(row, prediction, setting) if TASK.show else ""
         assert "<script" not in html and html.count("&lt;script&gt;") >= 2
     assert TASK.show is not None and TASK.show({"text": "a"}, {"label": "", "score": 0.0}, setting) == ""
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_plain_texts_by_lora(path: Path, tmp_path: Path, packing: bool) -> None:
+    """From a text file, packed, with GPT-2: its weights are transposed, and it has places of its own."""
+    from transformers import pipeline
+
+    models(path)[1].save_pretrained(path)
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS * 8))
+    run = hf_tl.finetune(
+        task="text-generation", model=str(path), method="lora", output=str(tmp_path / "run"),
+        data={"path": str(file), "preprocessing": {"packing": packing}},
+        training={"num_train_epochs": 2, "learning_rate": 1e-2, "bf16": False},
+    )  # fmt: skip
+    log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    losses = [line["eval_loss"] for line in log if "eval_loss" in line]
+    assert losses[-1] < losses[0]
+    pipe = pipeline("text-generation", model=str(run.model))
+    found = run.predict(["the film", "a very bad book was"])
+    assert [each["generated_text"] for each in found] == [pipe(text)[0]["generated_text"] for text in
+                                                          ["the film", "a very bad book was"]]  # fmt: skip
+    seen = hf_tl.preview(
+        {
+            "task": "text-generation",
+            "model": str(path),
+            "data": {"path": str(file), "preprocessing": {"packing": packing}},
+        },
+        samples=4,
+    )
+    assert len(seen["samples"]) == (1 if packing else 4)
+
+
+@pytest.mark.slow
+def test_real_conversations(data_dir: Path, tmp_path: Path) -> None:
+    """From random weights and a tokenizer of the same texts, since nothing pretrained is at hand."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+    from tokenizers import models as kinds
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    data = data_dir / "text" / "seed_tasks_chat"
+    lines = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [turn["content"] for line in lines for turn in json.loads(line)["messages"]]
+    made = Tokenizer(kinds.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special, alphabet = ["<|im_start|>", "<|im_end|>"], pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], model_max_length=512
+    )
+    tokenizer.chat_template = CHATML
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    run = hf_tl.finetune(
+        model=str(tmp_path / "model"), data=str(data), output=str(tmp_path / "run"),
+        generation={"max_new_tokens": 16}, training={"num_train_epochs": 6, "learning_rate": 2e-3, "bf16": False},
+    )  # fmt: skip
+    log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    before = next(line["eval_perplexity"] for line in log if "eval_perplexity" in line)
+    assert 900 < before < 1200  # as good as drawing one of the 1000 tokens
+    assert run.metrics["metrics"]["perplexity"]["high"] < before / 2

@@ -1,0 +1,356 @@
+"""Object detection: boxes of things and what they are (DETR and its kin, RT-DETR, D-FINE, YOLOS)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks import _boxes as boxes_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+THRESHOLD = 0.5
+"""Score from which on a box is a prediction, as in the stock pipeline."""
+SHOWN = 320
+"""Longest side in pixels of the report's pictures."""
+CROPS = 0.5
+"""Share of the training pictures that are cropped."""
+
+
+def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
+    """Boxes as corners in pixels and class ids, in place of `objects`, whatever format they came in."""
+    from datasets import ClassLabel, List, Value
+
+    from hf_tl.data.images import upright_size
+    from hf_tl.data.rows import label_name, replace_column, skip_rows
+    from hf_tl.errors import DataError, did_you_mean
+
+    feature = next(iter(splits.values())).features["objects"]
+    key, inner = boxes_of.category_key(feature), getattr(feature, "feature", feature)
+    of_key: Any = inner.get(key) if key else None
+    of_class = getattr(of_key, "feature", of_key)
+    names = of_class.names if isinstance(of_class, ClassLabel) else None
+    found: dict[str, list[tuple[Any, list[str], tuple[int, int]]]] = {}
+    for split in list(splits):
+        rows, read, bad = splits[split].with_format(None), [], {}
+        for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
+            try:
+                boxes, categories = boxes_of.parts(objects)
+            except ValueError as error:
+                boxes, categories, bad[index] = [], [], str(error)
+            named = [names[each] if names else label_name(each) or "" for each in categories]
+            read.append((boxes, named, upright_size(image)))
+        skip_rows(splits, split, bad, config, notes)
+        found[split] = [each for index, each in enumerate(read) if index not in bad]
+    first = "train" if known is None else next(iter(splits))
+    form, relative = boxes_of.form_of(
+        [boxes for boxes, _, _ in found[first]], [size for _, _, size in found[first]], config.boxes
+    )
+    if known is None:
+        share = ", as shares of the picture" if relative else ""
+        notes.append(f"Boxes are {boxes_of.FORMATS[form]}{share} (data.boxes says otherwise).")
+    seen = {name for _, categories, _ in found[first] for name in categories}
+    labels = known.labels if known else tuple(names or sorted(seen))
+    if not seen and known is None:
+        raise DataError("data.path: no picture of train has a box; there is nothing to learn.")
+    ids = {label: index for index, label in enumerate(labels)}
+    for split, rows in found.items():
+        encoded, bad = [], {}
+        for index, (boxes, categories, size) in enumerate(rows):
+            corners = boxes_of.corners(boxes, size, form, relative)
+            fits = boxes_of.fit(corners, size)
+            if not fits.all():
+                worst = int((~fits).argmax())
+                bad[index] = boxes_of.why_not(boxes[worst], form, size)
+            unknown = next((name for name in categories if name not in ids), None)
+            if unknown is not None:
+                lacks = "is not one of the model's" if known else "is not in train"
+                bad.setdefault(index, f"category {unknown!r} {lacks}{did_you_mean(unknown, labels) or ''}".rstrip("."))
+            limits = [*size, *size]
+            kept = corners.clip(0, limits).tolist()
+            encoded.append({"boxes": kept, "labels": [ids.get(name, -1) for name in categories]})
+        skip_rows(splits, split, bad, config, notes)
+        good = [each for index, each in enumerate(encoded) if index not in bad]
+        replace_column(
+            splits, split, "objects", good, {"boxes": List(List(Value("float32"))), "labels": List(Value("int64"))}
+        )
+    return Targets(labels)
+
+
+def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+    """Pictures as the image processor makes them, with `size`, the original (height, width), and `labels`: `boxes` as
+    (middle, width, height) in shares of the picture, and `class_labels`."""
+    import torch
+
+    from hf_tl.data.augment import Augmented
+    from hf_tl.data.images import to_rgb
+
+    change = setting.preprocessing.augment if training else "none"
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        image, objects = to_rgb(row["image"]), row.get("objects")
+        boxes = torch.tensor(objects["boxes"] if objects else [], dtype=torch.float32).reshape(-1, 4)
+        classes = torch.tensor(objects["labels"] if objects else [], dtype=torch.int64)
+        if change != "none":
+            image, boxes, classes = augment(image, boxes, classes, change)
+        out = {
+            "pixel_values": setting.processor(images=image, return_tensors="pt")["pixel_values"][0],
+            "size": torch.tensor([image.height, image.width]),
+        }
+        if objects is not None:
+            left, top, right, bottom = (boxes / torch.tensor([image.width, image.height] * 2)).unbind(1)
+            middle = torch.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top], dim=1)
+            out["labels"] = {"boxes": middle, "class_labels": classes}  # float32 (objects, 4), int64 (objects,)
+        return out
+
+    return Augmented(rows, encode, setting.seed, fixed=change == "none")
+
+
+def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -> tuple[Any, Any, Any]:
+    """The picture changed and its boxes (corners in pixels) moved with it, by torchvision's v2 transforms: colours, a
+    crop that keeps a part of some box (Liu et al. 2015, https://arxiv.org/abs/1512.02325), a flip. Without torchvision
+    only the flip. Boxes that are left with no area go.
+
+    Raises:
+        ConfigError: `name` is an augmentation of whole pictures.
+    """
+    import torch
+    from PIL import Image
+
+    from hf_tl.compat import has_torchvision
+    from hf_tl.errors import ConfigError
+
+    if name != "default":
+        raise ConfigError(
+            f"data.preprocessing.augment: {name!r} is for whole pictures; with boxes use default or none."
+        )
+    if not has_torchvision():
+        if torch.rand(()).item() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            left, top, right, bottom = boxes.unbind(1)
+            boxes = torch.stack([image.width - right, top, image.width - left, bottom], dim=1)
+        return image, boxes, classes
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    given = {
+        "image": image,
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.height, image.width)),  # type: ignore[call-overload]
+        "labels": classes,
+    }
+    steps: list[Any] = [v2.RandomPhotometricDistort(p=0.5), v2.RandomHorizontalFlip()]
+    if len(boxes):
+        steps.insert(1, v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], p=CROPS))
+    out = v2.Compose([*steps, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(min_size=2)])(given)
+    return out["image"], torch.as_tensor(out["boxes"]).reshape(-1, 4), out["labels"]
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """Pads a batch to its largest picture, to the right and below, with `pixel_mask` where the model reads one."""
+    import torch
+    import transformers
+
+    known = transformers.AutoModelForObjectDetection._model_mapping
+    forward = inspect.signature(known[type(setting.model_config)].forward).parameters
+    masked = "pixel_mask" in forward
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        pictures = [sample["pixel_values"] for sample in samples]  # each float32 (channels, height, width)
+        shapes = torch.tensor([picture.shape[-2:] for picture in pictures])
+        height, width = shapes.max(0).values.tolist()
+        batch: dict[str, Any] = {
+            "pixel_values": torch.stack(
+                [torch.nn.functional.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in pictures]
+            ),
+            "sizes": torch.stack([sample["size"] for sample in samples]),
+            "filled": shapes / torch.tensor([height, width]),  # share of the padded picture, (height, width)
+        }
+        if masked:
+            batch["pixel_mask"] = torch.stack(
+                [torch.nn.functional.pad(torch.ones(h, w), (0, width - w, 0, height - h)) for h, w in shapes.tolist()]
+            ).long()
+        if "labels" in samples[0]:
+            batch["labels"] = [
+                {**each["labels"], "boxes": each["labels"]["boxes"] * fill.flip(0).repeat(2)}
+                for each, fill in zip(samples, batch["filled"], strict=True)
+            ]
+        return batch
+
+    return collate
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """The model's own: boxes are matched to what is there, and class, distance and overlap compared (Carion et al.
+    2020, https://arxiv.org/abs/2005.12872). It is a mean over boxes, so batches are weighed by theirs."""
+    mean: torch.Tensor = outputs["loss"]
+    return mean if items is None else mean * _count(batch) / items
+
+
+def _count(batch: Any) -> int:
+    return max(1, sum(len(each["class_labels"]) for each in batch["labels"]))
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, np.ndarray]]:
+    """Of each picture its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
+    height, width = batch["filled"].unbind(1)
+    out["logits"], out["pred_boxes"] = out["logits"].float(), out["pred_boxes"].float()
+    if bool((batch["filled"] < 1).any()):  # relative to the padded picture
+        import torch
+
+        scale = torch.stack([width, height, width, height], dim=1)
+        out["pred_boxes"] = out["pred_boxes"] / scale[:, None].to(out["pred_boxes"])
+    found = setting.processor.post_process_object_detection(out, threshold=0.0, target_sizes=batch["sizes"])
+    kept = []
+    for each in found:
+        order = each["scores"].argsort(descending=True, stable=True)[: boxes_of.MOST]
+        kept.append({name: value[order].cpu().numpy() for name, value in each.items()})
+    return kept
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`objects`, as the stock pipeline gives them; `label` and `score` are those of the surest box of all."""
+    out = []
+    for each in outputs:
+        objects = [
+            {
+                "label": setting.labels[label],
+                "score": float(score),
+                "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), map(int, box), strict=True)),
+            }
+            for box, score, label in zip(each["boxes"], each["scores"], each["labels"], strict=True)
+        ]
+        best: dict[str, Any] = objects[0] if objects else {"label": "", "score": 0.0}
+        sure = [found for found in objects if found["score"] > THRESHOLD]
+        out.append({"label": best["label"], "score": best["score"], "objects": sure})
+    return out
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """Mean average precision as COCO defines it (over overlaps of 0.5 to 0.95, at 0.5, at 0.75), recall with 100 boxes
+    a picture, and of each class its average precision; intervals by drawing pictures."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    true = [
+        {"boxes": np.asarray(each["boxes"], dtype=np.float32).reshape(-1, 4), "labels": np.asarray(each["labels"], int)}
+        for each in rows["objects"]
+    ]
+    values, per_class = boxes_of.measure_boxes(outputs, true, len(setting.labels))
+    if not options.get("resamples", 1):
+        return Measurement({name: {"value": value} for name, value in values.items()})
+    again = boxes_of.Resampled(outputs, true)
+    cached: dict[bytes, tuple[float, ...]] = {}
+
+    def of(which: int) -> Any:
+        def value(index: np.ndarray) -> float:
+            key = index.tobytes()
+            if key not in cached:
+                cached[key] = again(index)
+            return cached[key][which]
+
+        return value
+
+    scores = {name: Score(value, again=of(which)) for which, (name, value) in enumerate(values.items())}
+    support = np.bincount(np.concatenate([each["labels"] for each in true]), minlength=len(setting.labels))
+    classes = []
+    for index, label in enumerate(setting.labels):
+        right, said = _right_and_said(outputs, true, index)
+        precision, recall = right / max(1, said), right / max(1, int(support[index]))
+        f1 = 2 * right / max(1, said + int(support[index]))
+        row = {"label": label, "precision": precision, "recall": recall, "f1": f1, "support": int(support[index])}
+        ap = per_class[index]
+        classes.append({**row, **({"ap": ap} if ap == ap else {})})
+    return Measurement(with_intervals(scores, len(rows), **options), classes)
+
+
+def _right_and_said(found: Any, true: Any, label: int) -> tuple[int, int]:
+    """(boxes of a class that are right at an overlap of 0.5, boxes that are predicted), each thing found once."""
+    import numpy as np
+
+    right = said = 0
+    for guess, there in zip(found, true, strict=True):
+        sure = (guess["labels"] == label) & (guess["scores"] > THRESHOLD)
+        boxes, wanted = guess["boxes"][sure], there["boxes"][there["labels"] == label]
+        said += len(boxes)
+        free = np.ones(len(wanted), dtype=bool)
+        for box in boxes:  # surest first
+            overlaps = overlap(box, wanted) * free
+            if overlaps.size and overlaps.max() >= 0.5:
+                free[overlaps.argmax()] = False
+                right += 1
+    return right, said
+
+
+def overlap(box: Any, others: Any) -> np.ndarray:
+    """Intersection over union of a box with each of `others` (n, 4), corners."""
+    import numpy as np
+
+    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
+    shared = sides.prod(1)
+    area = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared
+    out: np.ndarray = shared / np.maximum(area, 1e-9)
+    return out
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+    """The picture twice: with the boxes that are right, and with those that were found."""
+    from markupsafe import escape
+
+    from hf_tl.data.images import to_rgb
+
+    image, count = to_rgb(row["image"]), len(boxes_of.COLOURS)
+    true = [(box, setting.labels[label], label) for box, label in zip(*row["objects"].values(), strict=True)]
+    found = [
+        (list(each["box"].values()), f"{each['label']} {each['score']:.2f}", setting.labels.index(each["label"]))
+        for each in prediction["objects"]
+    ]
+    pictures = []
+    for title, which in (("right", true), ("found", found)):
+        colours = [boxes_of.COLOURS[label % count] for _, _, label in which]
+        uri = boxes_of.draw(image, [box for box, _, _ in which], [text for _, text, _ in which], colours, SHOWN)
+        pictures.append(f'<img src="{uri}" alt="{title}" title="{title}">')
+    named = sorted({label for _, _, label in [*true, *found]})
+    key = [
+        f'<span style="border-left:.8em solid {boxes_of.COLOURS[label % count]};padding-left:.3em">'
+        f"{escape(setting.labels[label])}</span>"
+        for label in named
+    ]
+    return f"<p>{' '.join(pictures)}</p><p>{len(true)} there, {len(found)} found. {' '.join(key)}</p>"
+
+
+TASK = Task(
+    name="object-detection",
+    summary="boxes around things, and what each is",
+    columns=(
+        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),
+    ),
+    modality="image",
+    auto_class="AutoModelForObjectDetection",
+    processor_class="AutoImageProcessor",
+    peft_task_type=None,
+    metrics=("map", "map_50", "map_75", f"mar_{boxes_of.MOST}"),
+    best_metric="map",
+    greater_is_better=True,
+    targets=targets,
+    preprocess=preprocess,
+    collator=collator,
+    loss=loss,
+    items=_count,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    show=show,
+    own_loss=True,
+    unread=("sizes", "filled"),
+    # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
+    batch_sizes=(8, 1),
+    models=("hustvl/yolos-tiny", "PekingU/rtdetr_v2_r18vd", "ustc-community/dfine-small-coco"),
+)

@@ -1,0 +1,85 @@
+"""Image embeddings: the metrics against scikit-learn and by hand, classes that train does not have, and neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import hf_tl
+from hf_tl.errors import ConfigError
+from hf_tl.task import Setting, get_task
+from hf_tl.tasks import image_feature_extraction as task
+from tests.anything import tiny_model
+from tests.tiny import colour_folder, declare_torchvision_operators
+
+declare_torchvision_operators()
+
+
+def test_metrics_against_scikit_learn() -> None:
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+
+    drawn = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    vectors = drawn.normal(size=(40, 8)).astype(np.float32) + np.eye(8)[labels] * 1.5
+    rows = Dataset.from_dict({"label": labels.tolist()})
+    found = task.measure(list(vectors), None, rows, Setting(), resamples=100)
+    scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    one = cross_val_predict(KNeighborsClassifier(1), scaled, labels, cv=LeaveOneOut())
+    assert found.values["recall_at_1"] == pytest.approx((one == labels).mean())
+    for name in ("map_at_r", "recall_at_1", "knn_accuracy"):
+        interval = found.metrics[name]
+        assert interval["low"] <= interval["value"] <= interval["high"]
+
+
+def test_map_at_r_and_the_vote_by_hand() -> None:
+    # on a line: a, a, b, b, with the second a nearer to the first b than to the first a
+    angles = np.array([0.0, 0.5, 0.9, 1.3])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    rows = Dataset.from_dict({"label": [0, 0, 1, 1]})
+    found = task.measure(list(vectors), None, rows, Setting(), resamples=0)
+    # nearest of each: a->a right, a->b wrong; the first b is as near to a as to b: 0.4 away both, so the order decides
+    assert found.values["map_at_r"] == pytest.approx(found.values["recall_at_1"])  # R is 1
+    assert task._vote(np.array([[1, 0, 0], [2, 1, 0], [0, 1, 1]])).tolist() == [0, 2, 1]
+
+
+def test_an_image_alone_in_its_class_is_not_asked() -> None:
+    vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [1, 0.1], [0, 1])]
+    rows = Dataset.from_dict({"label": [0, 0, 1]})
+    assert task.measure(vectors, None, rows, Setting(), resamples=0).values["recall_at_1"] == 1.0
+
+
+def test_loss_of_the_hardest_triplet_by_hand() -> None:
+    out = {"pooler_output": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])[:, :, None, None]}
+    batch = {"labels": torch.tensor([0, 0, 1])}
+    # unit vectors: the two of class 0 are sqrt(2) apart, the stranger 0 and sqrt(2); the stranger has no positive (0)
+    root = np.sqrt(2)
+    wanted = np.mean([np.log1p(np.exp(root - 0)), np.log1p(np.exp(root - root)), np.log1p(np.exp(0 - 0))])
+    assert task.loss(out, batch, Setting(), None).item() == pytest.approx(wanted, abs=1e-3)
+    assert task.loss(out, batch, Setting(), 6).item() == pytest.approx(wanted / 2, abs=1e-3)
+
+
+def test_training_brings_classes_together(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "task": "image-feature-extraction",
+        "model": str(tiny_model(get_task("image-feature-extraction"), tmp_path / "model")),
+        "data": str(colour_folder(tmp_path / "data")),
+        "output": str(tmp_path / "run"),
+    }
+    with pytest.raises(ConfigError, match=r"loss\.name.*did you mean 'TripletLoss'"):
+        hf_tl.finetune(**options, loss={"name": "TripleLoss"})
+    run = hf_tl.finetune(**options, training={"max_steps": 30, "learning_rate": 1e-3, "bf16": False})
+    value = run.metrics["metrics"]["map_at_r"]["value"]
+    assert value > 0.8
+    pictures = sorted(str(path) for path in (tmp_path / "data").rglob("*.png"))
+    again = run.predict(pictures[:2])
+    assert len(again) == 2 and set(again[0]) == {"embedding"}
+    labelled = hf_tl.predict(str(run.folder), {"path": str(tmp_path / "data")})
+    assert len(labelled[0]["embedding"]) == len(again[0]["embedding"])
+    measured = hf_tl.evaluate(str(run.folder), str(tmp_path / "data"))
+    assert measured["metrics"]["recall_at_1"]["value"] > 0.9
