@@ -212,16 +212,21 @@ def models(path: Path) -> list[Any]:
 TEXTS = ["the film was good", "a very bad book", "great", "the song is not so awful as the meal was poor"]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flash"])
 def test_packed_texts_do_not_see_each_other(path: Path, attention: str) -> None:
     """The summed loss of packed texts is that of the texts one by one, by Transformers' own loss."""
     for model in models(path):
-        model.set_attn_implementation(attention)
         setting = setting_of(path, max_length=48)
-        setting.model_config = model.config
+        if attention == "flash":  # its layout of a batch, by an attention that this machine has
+            setting.model_config = type(model.config)(**model.config.to_dict())
+            setting.model_config._attn_implementation = "flash_attention_2"
+        else:
+            model.set_attn_implementation(attention)
+            setting.model_config = model.config
         samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), setting, True)
         assert len(samples) < len(TEXTS) and any("packed" in note for note in setting.notes)
         batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+        assert len(batch["input_ids"]) == (1 if attention == "flash" else len(samples))
         for mode in (model.train(), model.eval()):
             with torch.no_grad():
                 out = mode(**{name: value for name, value in batch.items() if name != "labels"})
@@ -234,6 +239,19 @@ def test_packed_texts_do_not_see_each_other(path: Path, attention: str) -> None:
                 count += ids.shape[1] - 1
             assert packed == pytest.approx(alone, rel=1e-5)
             assert TASK.items is not None and TASK.items(batch) == count
+
+
+def test_packed_conversations_are_trained_on_the_same_tokens(path: Path) -> None:
+    rows = Dataset.from_dict({"messages": [CHAT, CHAT[1:3], CHAT[1:]], "file": ["a", "b", "c"]})
+    found = []
+    for packing in (True, False):
+        setting = setting_of(path, packing=packing, max_length=64)
+        samples = TASK.preprocess(rows, setting, True)
+        batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+        found.append(sorted(batch["labels"][batch["labels"] != -100].tolist()))
+        assert len(samples) == (2 if packing else 3)
+        assert any("tokens are trained on" in note for note in setting.notes)
+    assert found[0] == found[1]
 
 
 def test_loss_after_the_shift_and_under_accumulation(path: Path) -> None:
@@ -373,6 +391,9 @@ def test_qlora_where_it_cannot_be(path: Path, tmp_path: Path, monkeypatch: pytes
     quantized = {"id": str(path), "quantization_config": {"load_in_4bit": True}}
     with pytest.raises(ConfigError, match="use method lora, not full"):
         hf_tl.finetune(model=quantized, method="full", **options)
+    monkeypatch.setattr("hf_tl.training.arguments.is_liger_kernel_available", lambda: False)
+    with pytest.raises(ConfigError, match="needs the package liger-kernel"):
+        hf_tl.finetune(model=str(path), training={"use_liger_kernel": True}, **options)
     monkeypatch.setattr("hf_tl.models.quantized.importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"needs the package bitsandbytes .* and a GPU, which this machine does not"):
