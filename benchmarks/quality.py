@@ -69,6 +69,7 @@ CASES = {
     "xquad": texts("xquad_en", remark="1,000 questions"),
     "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
     "membrane": pictures("membrane_segmentation"),
+    "bccd": Case("rt-detr-small-random", "vision/bccd_detection", ("--method", "scratch")),
     "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
     "banking77-then-full": Case(
         "run:banking77-adapted", "text/banking77", (), "the model of the row above, then classification"
@@ -83,6 +84,9 @@ def command(name: str, root: Path, runs: Path) -> list[str]:
     elif "/" in case.model:
         model = root / case.model
     else:
+        from hf_tl.compat import declare_torchvision_operators
+
+        declare_torchvision_operators()
         from untrained import make
 
         model = make(case.model, root, runs / "untrained")

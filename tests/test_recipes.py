@@ -130,6 +130,13 @@ def stock(hub: RunningHub, folder: Path) -> None:
         mask[8:20, 4 + index : 16 + index] = 1
         food["image"].append(PillowImage.fromarray(np.where(mask[..., None] > 0, [200, 40, 40], 90).astype(np.uint8)))
         food["label"].append(PillowImage.fromarray(mask))
+    hub.seed_model("hustvl/yolos-tiny", tiny_model(get_task("object-detection"), folder / "yolos"))
+    things: dict[str, list[Any]] = {"image": food["image"], "objects": []}
+    for index in range(16):
+        things["objects"].append({"bbox": [[4.0 + index, 8.0, 12.0, 12.0]], "category": [0]})
+    kinds = {"bbox": List(List(Value("float32"))), "category": List(ClassLabel(names=["Coverall"]))}
+    rows = Dataset.from_dict(things, features=Features({"image": Image(), "objects": kinds}))
+    share(hub, "rishitdagli/cppe-5", folder / "cppe", {"train": rows, "test": rows.select(range(4))})
     rows = Dataset.from_dict(food, features=Features({"image": Image(), "label": Image()}))
     share(hub, "EduardoPacheco/FoodSeg103", folder / "food", {"train": rows, "validation": rows.select(range(4))})
 
@@ -139,6 +146,7 @@ LABELS: dict[str, set[str] | None] = {
     "adapt_then_classify": {"neg", "pos"},
     "image_segmentation_full": {"0", "1"},
     "image_feature_extraction_full": None,
+    "object_detection_full": {"Coverall"},
     "question_answering_full": None,
     "sentence_similarity_full": None,
     "text_classification_full": {"neg", "pos"},

@@ -20,7 +20,18 @@ def last_part(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
 
 
-TITLES = {"r2": "R²", "mse": "Mean squared error", "mae": "Mean absolute error", "map": "mAP"}
+TITLES = {
+    "r2": "R²",
+    "mse": "Mean squared error",
+    "mae": "Mean absolute error",
+    "map": "mAP",
+    "map_50": "mAP at overlap 0.5",
+    "map_75": "mAP at overlap 0.75",
+    "mar_100": "Recall with 100 boxes",
+    "map_at_r": "mAP at R",
+    "mrr": "Mean reciprocal rank",
+    "knn_accuracy": "Accuracy of nearest neighbours",
+}
 
 
 def metric_title(name: str) -> str:
