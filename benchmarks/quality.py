@@ -69,6 +69,7 @@ CASES = {
     "xquad": texts("xquad_en", remark="1,000 questions"),
     "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
     "membrane": pictures("membrane_segmentation"),
+    "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
     "bccd": Case("rt-detr-small-random", "vision/bccd_detection", ("--method", "scratch")),
     "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
     "banking77-then-full": Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,35 @@ def _rt_detr(folder: Path, root: Path) -> None:
     transformers.RTDetrImageProcessor(size={"height": 256, "width": 256}).save_pretrained(folder)
 
 
-MODELS: dict[str, Callable[[Path, Path], None]] = {"rt-detr-small-random": _rt_detr}
+def _llama(folder: Path, root: Path) -> None:
+    """0.9 M parameters, with a byte-level BPE of 1000 tokens made from the conversations and the ChatML template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    lines = (root / "text" / "seed_tasks_chat" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [turn["content"] for line in lines for turn in json.loads(line)["messages"]]
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special, alphabet = ["<|im_start|>", "<|im_end|>"], pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], model_max_length=512
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+MODELS: dict[str, Callable[[Path, Path], None]] = {"rt-detr-small-random": _rt_detr, "llama-small-random": _llama}
 
 
 def make(name: str, root: Path, folder: Path) -> Path:

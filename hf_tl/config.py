@@ -59,7 +59,7 @@ class ModelConfig(OpenSection):
 
 class Preprocessing(Section):
     max_length: int | None = Field(None, ge=4)
-    """Tokens; default: what the model can take, at most 512."""
+    """Tokens; default: what the model can take, at most 512, or 1024 for a model that writes."""
     image_size: int | None = Field(None, ge=8)
     """Pixels, square; default: the image processor's own."""
     augment: Augment | list[Augment] = "default"
@@ -72,6 +72,14 @@ class Preprocessing(Section):
     source_lang: str | None = None
     """Language of the inputs: a key of a column that has a text a language, or the code that the tokenizer knows."""
     target_lang: str | None = None
+    long_samples: Literal["drop", "truncate", "split"] | None = None
+    """Texts to write on that are longer than `max_length`: left out, cut, or cut into pieces; counted in any case.
+    Default: plain texts are split, others truncated."""
+    packing: bool | None = None
+    """Whether several short texts to write on share a training sample, each seeing only itself; default: plain texts
+    do."""
+    chat_template: str | None = None
+    """Jinja file that writes a conversation as text, for a tokenizer without one or in place of its own."""
 
     @property
     def augmentations(self) -> tuple[str, ...]:

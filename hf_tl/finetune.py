@@ -15,6 +15,7 @@ from hf_tl.data import load_data
 from hf_tl.evaluation.held_out import measure_saved
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
+from hf_tl.models.quantized import check_quantization
 from hf_tl.run import Run
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import check_access
@@ -44,6 +45,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     # 1. What can be wrong without reading anything.
     check_training(config.training)
     method = get_method(config.method)
+    check_quantization(config.model, config.method.name)
     if config.hub is not None:
         check_access(config.hub)
 

@@ -49,7 +49,7 @@ def preview(
     train = data.splits["train"]
     rows = train.shuffle(seed=config.seed).select(range(min(samples, len(train))))
     ready = task.preprocess(rows, setting, True)
-    items = [ready[index] for index in range(len(rows))]
+    items = [ready[index] for index in range(min(len(ready), len(rows)))]
     batch = task.collator(setting, True)(items)
     classes = data.targets.classes
     names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)
@@ -64,11 +64,16 @@ def preview(
             key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
             if hasattr(value, "shape")
             else f"a list of {len(value)}"
+            if hasattr(value, "__len__")
+            else repr(value)
             for key, value in batch.items()
         },
     }
     if "input_ids" in batch:
-        out["samples"] = [_tokens(batch, index, names[index], processor, items[index]) for index in range(len(rows))]
+        out["samples"] = [
+            _tokens(batch, index, names[index], processor, items[index])
+            for index in range(min(len(items), len(batch["input_ids"])))
+        ]
     elif "pixel_values" in batch:
         path = Path(output or "preview.png")
         _grid(batch["pixel_values"].numpy(), names, processor, path, batch.get("labels"))

@@ -75,6 +75,9 @@ class Setting:
     """Where the pretrained or finished model is."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """`generation` of the configuration: fields of `GenerationConfig`."""
+    stage: str = "training"
+    """What is going on: `training`, `measuring` a finished model, or `predicting` with one. Writing a text takes many
+    steps of the model, so it is not done in each evaluation while training."""
     seed: int = 42
     notes: list[str] = field(default_factory=list)
     """Sentences for the user, in order."""
@@ -168,6 +171,9 @@ class Task:
     """`problem_type` -> the fields that it changes, `metrics` and `best_metric` first."""
     forms: tuple[tuple[str, ...], ...] = ()
     """Where data come in several shapes: the sets of roles of which one has to be complete."""
+    asked_for: tuple[tuple[str, ...], ...] = ()
+    """Forms of the data that do not suggest the task by themselves, since data for them would fit half of all data
+    sets."""
     inferred: bool = True
     """Whether data may suggest it; otherwise it is asked for (data for it would fit half of all data sets)."""
     yields_to: tuple[str, ...] = ()

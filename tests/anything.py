@@ -11,7 +11,7 @@ import transformers
 from PIL import Image, ImageDraw
 
 from hf_tl.task import Task
-from tests.tiny import WORDS, tiny_tokenizer
+from tests.tiny import WORDS, tiny_chat_tokenizer, tiny_tokenizer
 
 SMALL = {
     "hidden_size": 32,
@@ -44,7 +44,17 @@ TEXT = {
         "decoder_start_token_id": 3,
         "forced_eos_token_id": None,
     },
+    "LlamaConfig": {
+        **SMALL,
+        "vocab_size": len(WORDS) + 10,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 3,
+    },
 }
+BEST = {"AutoModelForCausalLM": "LlamaConfig"}
+"""Where the first architecture that can do it is not the usual one."""
 IMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "ViTConfig": ({**SMALL, "image_size": 32, "patch_size": 8, "num_labels": 10}, "ViTImageProcessor"),
     "SegformerConfig": (
@@ -69,13 +79,17 @@ def tiny_model(task: Task, folder: Path) -> Path:
 
     torch.manual_seed(0)
     known = getattr(transformers, task.auto_class)._model_mapping
-    for name, options in TEXT.items() if task.modality == "text" else ((n, o) for n, (o, _) in IMAGE.items()):
+    first = BEST.get(task.auto_class)
+    texts = sorted(TEXT.items(), key=lambda each: each[0] != first)
+    for name, options in texts if task.modality == "text" else ((n, o) for n, (o, _) in IMAGE.items()):
         config = getattr(transformers, name)(**options)
         if type(config) not in known:
             continue
         auto = transformers.AutoModel if task.new_head else getattr(transformers, task.auto_class)
         auto.from_config(config).save_pretrained(folder)
-        if task.modality == "text":
+        if name == "LlamaConfig":
+            tiny_chat_tokenizer(folder)
+        elif task.modality == "text":
             tiny_tokenizer(folder)
         else:
             processor = getattr(transformers, IMAGE[name][1])

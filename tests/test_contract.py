@@ -105,6 +105,8 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
         lines = [line for line in theirs.stdout.splitlines() if line.startswith("RESULT")]
         assert lines, theirs.stderr[-2000:]
         for mine, other in zip(ours, json.loads(lines[-1].removeprefix("RESULT")), strict=True):
+            if "generated_text" in mine:
+                assert other == [{"generated_text": mine["generated_text"]}]
             if "embedding" in mine:
                 assert mine["embedding"] == pytest.approx(other[0], abs=1e-5)
                 continue

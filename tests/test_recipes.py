@@ -99,6 +99,14 @@ def stock(hub: RunningHub, folder: Path) -> None:
     tagged = [{"tokens": [*a.split(), b], "ner_tags": [0, 0, 0, 1]} for a, b in lines]
     rows = Dataset.from_list(tagged, features=Features(words))
     share(hub, "leondz/wnut_17", folder / "wnut", {"train": rows, "validation": rows.select(range(8))})
+    talked = [
+        {"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}], "topic": "films"}
+        for a, b in lines
+    ]
+    rows = Dataset.from_list(talked)
+    splits = {"train_sft": rows, "test_sft": rows.select(range(8))}
+    share(hub, "HuggingFaceTB/everyday-conversations-llama3.1-2k", folder / "talks", splits)
+    hub.seed_model("HuggingFaceTB/SmolLM2-135M-Instruct", tiny_model(get_task("text-generation"), folder / "decoder"))
     squad = {
         "question": Value("string"),
         "context": Value("string"),
@@ -158,6 +166,7 @@ LABELS: dict[str, set[str] | None] = {
     "summarization_full": None,
     "translation_full": None,
     "text_classification_full": {"neg", "pos"},
+    "text_generation_full": None,
     "text_classification_lora": {"card_lost", "top_up"},
     "image_classification_full": {"angular_leaf_spot", "bean_rust", "healthy"},
     "image_classification_lora": {"angular_leaf_spot", "bean_rust", "healthy"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 from hf_tl.compat import declare_torchvision_operators
 
@@ -19,6 +20,33 @@ def tiny_tokenizer(folder: Path, words: list[str] | None = None) -> None:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(words or WORDS)]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}, model_max_length=64)
     tokenizer.save_pretrained(folder)
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The template of many chat models, which does not mark the assistant's tokens."""
+
+
+def tiny_chat_tokenizer(folder: Path | None, template: str | None = CHATML, words: list[str] | None = None) -> Any:
+    """A word-level tokenizer of a decoder, spaces and line breaks kept."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<unk>", "<|im_start|>", "<|im_end|>", "<|end|>"]
+    vocabulary = [*special, " ", "\n", "user", "assistant", "system", *(words or WORDS)]
+    made = Tokenizer(models.WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s|[^\s]+"), "isolated")
+    made.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", pad_token="<pad>", eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>", "<|end|>"], model_max_length=64,
+    )  # fmt: skip
+    tokenizer.chat_template = template
+    if folder is not None:
+        tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def tiny_bert(folder: Path, dropout: float = 0.0, seed: int = 0) -> Path:

@@ -263,7 +263,7 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
         by_name = {column.role for column in task.columns if column.by_name and not given}
         try:
             columns = match(task, rows, given)
-            if by_name & set(columns) <= _named(task, columns):
+            if by_name & set(columns) <= _named(task, columns) and tuple(columns) not in task.asked_for:
                 fits.append((task, columns))
         except (ConfigError, DataError) as error:
             if not by_name:  # nobody has to have what no other task asks for

@@ -53,6 +53,7 @@ def finished(
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
         folder=found.adapter or found.path,
+        stage="measuring",
     )
     return model, task, setting
 

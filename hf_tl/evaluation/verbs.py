@@ -62,6 +62,7 @@ def predict(
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
     loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
+    setting.stage = "predicting"
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
         found = load_rows(_data(inputs), task, targets_of(task, setting), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()
@@ -100,9 +101,13 @@ def _records(items: list[dict[str, Any]], task: Task) -> Dataset:
         for role in {*needed, *item}:
             if role not in known:
                 raise DataError(f"input {index}: {task.name} reads {listing(known)}, not {role!r}.")
-            if not isinstance(item.get(role), str) or not item[role].strip():
+            text = next(column.kind == "text" for column in task.columns if column.role == role)
+            if text and (not isinstance(item.get(role), str) or not item[role].strip()):
                 raise DataError(f"input {index}: {role} is {item.get(role)!r}, expected a text.")
     roles = [role for role in known if any(role in item for item in items)]
+    kinds = {column.role: column.kind for column in task.columns}
+    if any(kinds[role] != "text" for role in roles):
+        return Dataset.from_dict({role: [item.get(role) for item in items] for role in roles})
     features = Features({role: Value("string") for role in roles})
     return Dataset.from_dict({role: [item.get(role) for item in items] for role in roles}, features=features)
 

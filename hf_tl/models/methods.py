@@ -20,6 +20,7 @@ from hf_tl.config import MethodConfig
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.models.layers import adapter_targets, count_parameters, depths, hold_batch_norm, in_modules, set_trainable
 from hf_tl.models.pretrained import Loaded
+from hf_tl.models.quantized import is_quantized, whole
 from hf_tl.task import Task
 
 Groups = list[dict[str, Any]]
@@ -192,6 +193,11 @@ class Lora(Method):
             options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
+        self.revision = loaded.revision
+        if is_quantized(loaded.model):
+            from peft import prepare_model_for_kbit_training
+
+            prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # between PEFT and Transformers
@@ -212,6 +218,11 @@ class Lora(Method):
         model.save_pretrained(folder / "adapter")  # type: ignore[operator]
         readme = folder / "adapter" / "README.md"  # PEFT's empty card
         readme.unlink(missing_ok=True)
+        base = model.get_base_model()  # type: ignore[operator]
+        if is_quantized(base):
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(whole(base, self.revision), folder / "adapter")
         try:
             plain: PreTrainedModel = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
         except (AttributeError, NotImplementedError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ def metadata(record: Record, card: Card) -> ModelCardData:
         **(base if card.base_id and card.method != "scratch" else {}),
         datasets=[card.data_id] if card.data_id else None,
         metrics=list(dict.fromkeys(split_name(name)[0] for name in scored if name != "loss")) or None,
-        **({"widget": [dict(example) for example in record.task.widget]} if record.task.widget else {}),
+        **({"widget": _widget(record)} if record.task.widget else {}),
         model_name=visible(card.name),
         eval_results=[
             EvalResult(
@@ -237,8 +238,17 @@ def render(card: Card) -> str:
 
 def _example(record: Record) -> str:
     """A Python expression of an input of the task: its own example, or the name of a file."""
-    first = next((value for example in record.task.widget for value in example.values()), None)
+    first = next((value for example in _widget(record) for value in example.values()), None)
+    if isinstance(first, list):
+        return Raw(json.dumps(first))
     return python(str(first) if first is not None else f"{record.task.input_roles[0]}.jpg")
+
+
+def _widget(record: Record) -> list[dict[str, Any]]:
+    """The task's examples in the form of the run's data, where it has several; else the first."""
+    roles, used = set(record.task.input_roles), set(record.data.get("columns") or ())
+    fits = [dict(example) for example in record.task.widget if not used or not (set(example) & roles) - used]
+    return fits or [dict(example) for example in record.task.widget[:1]]
 
 
 def _training(record: Record) -> list[tuple[str, str]]:

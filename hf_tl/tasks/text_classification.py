@@ -17,15 +17,15 @@ TEXT_NAMES = (
 PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "text_b", "sentence_b")
 
 
-def text_limit(setting: Setting) -> int:
-    """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most 512 by
+def text_limit(setting: Setting, most: int = 512) -> int:
+    """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
     default, since attention's cost grows with the square."""
     limits = [setting.processor.model_max_length, getattr(setting.model_config, "max_position_embeddings", None)]
-    possible = min([limit for limit in limits if limit and limit < 10**9], default=512)
+    possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
     if getattr(setting.model_config, "pad_token_id", None) and "roberta" in setting.model_config.model_type:
         possible = min(possible, setting.model_config.max_position_embeddings - setting.model_config.pad_token_id - 1)
     wanted = setting.preprocessing.max_length if setting.preprocessing else None
-    return min(wanted or 512, possible)
+    return min(wanted or most, possible)
 
 
 def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:

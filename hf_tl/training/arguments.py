@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_liger_kernel_available
 
 from hf_tl.config import RunConfig, TrainingConfig
 from hf_tl.errors import ConfigError, did_you_mean
@@ -78,6 +79,7 @@ def check_training(training: TrainingConfig) -> None:
     Raises:
         ConfigError: names the key and the nearest or the new one.
     """
+    _check_packages(training)
     fields = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
     own = {"early_stopping_patience", "early_stopping_threshold"}
     for key in training.passed_through:
@@ -94,6 +96,13 @@ def check_training(training: TrainingConfig) -> None:
             raise ConfigError(
                 f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}"
             )
+
+
+def _check_packages(training: TrainingConfig) -> None:
+    if training.passed_through.get("use_liger_kernel") and not is_liger_kernel_available():
+        raise ConfigError(
+            "training.use_liger_kernel: needs the package liger-kernel (pip install liger-kernel), which is missing."
+        )
 
 
 def choose(facts: Facts, method: Method) -> list[Choice]:

@@ -89,7 +89,7 @@ def fit(
     ):
         attention.enter_context(eager_attention(loaded.model))
     facts = Facts(
-        samples=len(data.splits["train"]),
+        samples=len(train),
         classes=max(1, len(data.labels)),
         convolutional=convolutional,
         hidden=getattr(loaded.model.config, "hidden_size", None),

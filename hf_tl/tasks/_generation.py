@@ -1,0 +1,133 @@
+"""How a decoder writes texts: the settings that are saved with the model, and a batch of prompts gone on with."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.errors import ConfigError, ModelError
+from hf_tl.task import Setting
+
+if TYPE_CHECKING:
+    import torch
+
+MOST = 256
+"""Tokens of a text that is written, by default, as in the stock pipeline."""
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
+
+
+def capacity(setting: Setting) -> int:
+    """Tokens of prompt and text together that tokenizer and model can take."""
+    limits = [setting.processor.model_max_length, getattr(setting.model_config, "max_position_embeddings", None)]
+    return min([limit for limit in limits if limit and limit < 10**9], default=10**9)
+
+
+def most_new(setting: Setting, generation: Any = None) -> int:
+    """Tokens that are written at most: as set, else `MOST`, and half of what the model can take."""
+    wanted = setting.generation.get("max_new_tokens") or getattr(generation, "max_new_tokens", None)
+    return int(wanted or min(MOST, max(1, capacity(setting) // 2)))
+
+
+def check_end(setting: Setting) -> None:
+    """Raises ModelError where no token ends a text."""
+    if setting.processor.eos_token_id is None:
+        raise ModelError(
+            "model: the tokenizer has no end-of-sequence token (eos_token), so the model could never learn to stop; "
+            "set one on the tokenizer and save it beside the model."
+        )
+
+
+def ends_of(setting: Setting) -> set[int]:
+    """The tokens that end a text: the tokenizer's, and those of the model's generation settings."""
+    from transformers import GenerationConfig
+
+    ends: Any = None
+    if setting.folder is not None and (setting.folder / "generation_config.json").exists():
+        ends = GenerationConfig.from_pretrained(setting.folder).eos_token_id
+    return {setting.processor.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
+
+
+def ready(model: Any, setting: Setting) -> None:
+    """Settles the generation settings, which are saved with the model: the tokenizer's special tokens, and greedy
+    unless asked otherwise, so that everybody gets the same texts.
+
+    Raises:
+        ConfigError: settings that do not go together.
+        ModelError: there is no end-of-sequence token.
+    """
+    from transformers.trainer_utils import align_special_tokens
+
+    from hf_tl.models.pretrained import quiet
+
+    check_end(setting)
+    with quiet():
+        align_special_tokens(model, setting.processor)
+    generation, given = model.generation_config, dict(setting.generation)
+    if not given.get("do_sample"):
+        if generation.do_sample:
+            setting.notes.append(
+                "The pretrained model draws its words; this one writes the likeliest (generation.do_sample=true)."
+            )
+        generation.do_sample = False
+        for name in SAMPLING:
+            setattr(generation, name, None)
+    if "max_length" not in given and "max_new_tokens" not in given and generation.max_length is None:
+        given["max_new_tokens"] = most_new(setting, generation)
+    if "max_new_tokens" in given:
+        generation.max_length = None
+    for name, value in given.items():
+        setattr(generation, name, value)
+    try:
+        generation.validate(strict=True)
+    except ValueError as error:
+        raise ConfigError(f"generation: {' '.join(str(error).split())}") from None
+
+
+def save(model: Any, setting: Setting, folder: Any) -> None:
+    """The generation settings beside an adapter too."""
+    model.generation_config.save_pretrained(folder)
+
+
+def write(model: Any, prompts: torch.Tensor, setting: Setting) -> list[dict[str, Any]]:
+    """Goes on with each prompt: the new `text`, its `score` (the mean probability of a token, geometrically) and
+    whether it was `cut` at the longest length.
+
+    Args:
+        prompts: int64 (batch, tokens), -1 where there is none, on the left.
+    """
+    import torch
+
+    from hf_tl.models.pretrained import quiet
+
+    tokenizer, generation = setting.processor, model.generation_config
+    real = prompts >= 0
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ids = prompts.masked_fill(~real, pad)
+    # As the stock pipeline, for a model that does not say how long its texts may be.
+    free = generation.max_new_tokens is None and "max_length" not in generation.to_diff_dict()
+    more = {"max_new_tokens": most_new(setting)} if free else {}
+    with quiet():
+        out = model.generate(input_ids=ids, attention_mask=real.long(), pad_token_id=pad, **more)
+        new = out[:, ids.shape[1] :]
+        ends = generation.eos_token_id
+        stops = torch.isin(
+            new, torch.tensor(ends if isinstance(ends, list) else [ends if ends is not None else -1]).to(new)
+        )
+        kept = (stops.cumsum(1) - stops.long()) == 0  # up to and with the end
+        mask = torch.cat([real, kept], dim=1)
+        places = (mask.long().cumsum(1) - 1).clamp(min=0)
+        logits = model(input_ids=out, attention_mask=mask.long(), **_positions(model, places))["logits"]
+    found = []
+    for index in range(len(out)):
+        log_p = logits[index, ids.shape[1] - 1 : -1].float().log_softmax(-1)  # (new tokens, vocabulary)
+        of_new = log_p.gather(1, new[index][:, None])[:, 0][kept[index]]
+        text = tokenizer.decode(new[index][kept[index]].tolist(), skip_special_tokens=True)
+        score = math.exp(float(of_new.mean())) if len(of_new) else 0.0
+        found.append({"text": text, "score": score, "cut": not bool(stops[index].any())})
+    return found
+
+
+def _positions(model: Any, places: Any) -> dict[str, Any]:
+    import inspect
+
+    return {"position_ids": places} if "position_ids" in inspect.signature(model.forward).parameters else {}

@@ -1,0 +1,200 @@
+"""Text generation: a decoder that goes on with plain texts, answers prompts, or talks (causal language modelling)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks import _chat, _decoder, _generation
+from hf_tl.tasks.text_classification import TEXT_NAMES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+SHOWN = 800
+"""Characters of a text that the report shows."""
+
+
+def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
+    """Conversations checked: turns in order, none of them empty, something of the assistant's in each."""
+    from hf_tl.data.rows import skip_rows
+
+    for split in list(splits):
+        if "messages" in splits[split].column_names:
+            found = enumerate(splits[split].with_format(None)["messages"])
+            bad = {index: what for index, messages in found if (what := _chat.wrong(messages))}
+            skip_rows(splits, split, bad, config, notes)
+    return Targets()
+
+
+def items(batch: Any) -> int:
+    return int((batch["labels"][:, 1:] != -100).sum())
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """Cross-entropy of each next token that is trained on, in float32; `logits` (batch, tokens, vocabulary)."""
+    from torch.nn.functional import cross_entropy
+
+    labels = batch["labels"][:, 1:]
+    counts = labels != -100
+    total: torch.Tensor = cross_entropy(
+        outputs["logits"][:, :-1][counts].float(), labels[counts], reduction="sum",
+        label_smoothing=setting.label_smoothing,
+    )  # fmt: skip
+    mean: torch.Tensor = total / (counts.sum().clamp(min=1) if items is None else items)
+    return mean
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+    """Of each sample: `sums`, float64 (3,): negative log-likelihood, tokens, those guessed right; and `written`, what
+    the model writes after its prompt, where it is asked."""
+    import numpy as np
+
+    found: list[dict[str, Any]] = []
+    for index in range(len(out["logits"])):
+        sums = np.zeros(3)
+        if "labels" in batch:
+            true = batch["labels"][index, 1:]
+            counts = true != -100
+            log_p = out["logits"][index, :-1][counts].float().log_softmax(-1)  # (tokens, vocabulary)
+            true = true[counts]
+            nll = -log_p.gather(1, true[:, None]).sum().item()
+            sums = np.array([nll, len(true), int((log_p.argmax(-1) == true).sum())])
+        found.append({"sums": sums, "written": None})
+    who = (batch["asked"] >= 0).any(1).nonzero().flatten().tolist()
+    if who:
+        prompts = batch["asked"][who]
+        prompts = prompts[:, (prompts >= 0).any(0)]
+        for index, written in zip(who, _generation.write(model, prompts, setting), strict=True):
+            found[index]["written"] = written
+    return found
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`generated_text` as the stock pipeline gives it (prompt and text, or the conversation with the new turn), `label`
+    the new text alone, `score` the mean probability of its tokens, `cut` whether it did not end by itself; of the other
+    rows of an evaluation their `perplexity`."""
+    import numpy as np
+
+    sums, written = _by_row(outputs, samples, rows), {}
+    for each, sample in zip(outputs, samples, strict=True):
+        if each["written"] is not None:
+            written[sample["row"]] = {**each["written"], "prompt": sample["asked"]}
+    out: list[dict[str, Any]] = []
+    for index, row in enumerate(rows):
+        nll, count, _ = sums[index]
+        known = {"perplexity": float(np.exp(nll / count))} if count else {}
+        new = written.get(index)
+        if new is None:
+            out.append({"label": "", "score": 0.0, **known})
+            continue
+        if "messages" in row:
+            turns = _chat.asked(_chat.clean(row["messages"]))
+            whole: Any = [*turns, {"role": "assistant", "content": new["text"]}]
+        elif setting.stage == "predicting" or "prompt" in row:
+            whole = (row.get("prompt") or row["text"]) + new["text"]
+        else:
+            whole = setting.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
+        out.append({"label": new["text"], "score": new["score"], "generated_text": whole, "cut": new["cut"], **known})
+    return out
+
+
+def _by_row(outputs: Any, samples: Any, rows: Any) -> np.ndarray:
+    """float64 (rows, 3): the samples' sums."""
+    import numpy as np
+
+    sums = np.zeros((len(rows), 3))
+    np.add.at(sums, np.asarray(samples["row"]), np.stack([each["sums"] for each in outputs]))
+    return sums
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """Perplexity, token accuracy and loss over all tokens that are learned, with the true ones before them."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    sums = _by_row(outputs, samples, rows)
+    total = sums.sum(0, keepdims=True)
+    formulas = {
+        "perplexity": lambda s: np.exp(s[:, 0] / np.maximum(s[:, 1], 1)),
+        "token_accuracy": lambda s: s[:, 2] / np.maximum(s[:, 1], 1),
+        "loss": lambda s: s[:, 0] / np.maximum(s[:, 1], 1),
+    }
+    scores = {name: Score(float(formula(total)[0]), sums, formula) for name, formula in formulas.items()}
+    without = int((sums[:, 1] == 0).sum())  # longer than the limit, and cut or left out
+    return Measurement(
+        with_intervals(scores, len(rows), **options), extra={"rows_without_tokens": without} if without else {}
+    )
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+    """The prompt, what was expected, and what the model writes."""
+    from markupsafe import escape
+
+    def short(text: Any) -> str:
+        return str(escape(text if len(text) <= SHOWN else f"{text[:SHOWN]} …"))
+
+    if "generated_text" not in prediction:
+        return ""
+    new = prediction["label"]
+    if "messages" in row:
+        turns = _chat.clean(row["messages"])
+        before = _chat.asked(turns)
+        said = "".join(f"<p><b>{escape(turn['role'])}</b> {short(turn.get('content') or '')}</p>" for turn in before)
+        true = "\n".join(turn.get("content") or "" for turn in turns[len(before) :])
+    elif "prompt" in row:
+        said, true = f"<p><b>prompt</b> {short(row['prompt'])}</p>", row.get("completion") or ""
+    else:
+        whole = prediction["generated_text"]
+        prompt = whole[: len(whole) - len(new)]
+        at = len(prompt) if row["text"].startswith(prompt) else 0
+        said, true = f"<p><b>prompt</b> {short(prompt)}</p>", row["text"][at:]
+    expected = f"<p><b>expected</b> {short(true)}</p>" if true else ""
+    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
+    return f"{said}{expected}<p><b>written</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
+
+
+TASK = Task(
+    name="text-generation",
+    summary="a decoder that goes on with texts, answers prompts, or talks",
+    columns=(
+        Column("messages", "messages", ("messages", "conversation", "conversations"), required=False),
+        Column("prompt", "text", ("prompt",), required=False),
+        Column("completion", "text", ("completion", "response"), required=False, target=True),
+        Column("text", "text", TEXT_NAMES, required=False),
+    ),
+    forms=(("messages",), ("prompt", "completion"), ("text",)),
+    asked_for=(("text",),),
+    modality="text",
+    auto_class="AutoModelForCausalLM",
+    processor_class="AutoTokenizer",
+    peft_task_type="CAUSAL_LM",
+    metrics=("perplexity", "token_accuracy", "loss"),
+    best_metric="perplexity",
+    greater_is_better=False,
+    targets=targets,
+    preprocess=_decoder.preprocess,
+    collator=_decoder.collator,
+    loss=loss,
+    items=items,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    show=show,
+    ready=_generation.ready,
+    save=_generation.save,
+    label_fields=("labels", "asked"),
+    new_head=False,
+    methods=("full", "lora", "scratch"),
+    widget=(
+        {"text": "Once upon a time"},
+        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    ),
+    batch_sizes=(8, 8),
+    models=("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"),
+)

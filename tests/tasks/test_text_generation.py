@@ -1,0 +1,503 @@
+"""Text generation: what is trained on, how texts are packed, cut and measured, and that a model learns to stop."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
+
+import hf_tl
+from hf_tl.config import Preprocessing, load_config
+from hf_tl.errors import ConfigError, DataError, ModelError
+from hf_tl.task import Setting, get_task
+from hf_tl.tasks import _chat
+from tests.anything import tiny_model
+from tests.tiny import CHATML, sentiment_csv, tiny_chat_tokenizer
+
+TASK = get_task("text-generation")
+MARKED = CHATML.replace(
+    "{{ m['content'] }}<|im_end|>\n",
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}<|im_end|>{% endgeneration %}\n"
+    "{% else %}{{ m['content'] }}<|im_end|>\n{% endif %}",
+)
+ENDLESS = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}\n{% endfor %}"
+"""Ends no turn, and has no prompt for the assistant."""
+CHAT = [
+    {"role": "system", "content": "very good"},
+    {"role": "user", "content": "was the film bad"},
+    {"role": "assistant", "content": "never"},
+    {"role": "user", "content": "the book"},
+    {"role": "assistant", "content": "not so bad"},
+]
+
+
+def setting_of(path: Path, **options: Any) -> Setting:
+    from transformers import AutoConfig, AutoTokenizer
+
+    return Setting(
+        processor=AutoTokenizer.from_pretrained(path),
+        preprocessing=Preprocessing(**options),
+        model_config=AutoConfig.from_pretrained(path),
+        folder=path,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tiny_model(TASK, tmp_path / "model")
+
+
+def trained(ids: list[int], mask: list[bool], tokenizer: Any) -> str:
+    return str(tokenizer.decode([token for token, each in zip(ids, mask, strict=True) if each]))
+
+
+@pytest.mark.parametrize(
+    ("template", "marked", "expected"),
+    [
+        (CHATML, False, "never<|im_end|>not so bad<|im_end|>"),
+        (MARKED, True, "never<|im_end|>not so bad<|im_end|>"),
+        # no turn is ended: the last one is, by an added end-of-sequence token
+        (ENDLESS, False, "assistant never\nassistant not so bad\n<|im_end|>"),
+    ],
+    ids=["unmarked", "marked", "endless"],
+)
+def test_the_assistants_turns_and_their_ends_are_trained_on(template: str, marked: bool, expected: str) -> None:
+    tokenizer = tiny_chat_tokenizer(None, template)
+    assert _chat.training_template(tokenizer, "a.jsonl") == (None, marked)
+    ids, mask = _chat.encode(CHAT, tokenizer, None, marked, {tokenizer.eos_token_id})
+    assert trained(ids, mask, tokenizer) == expected
+    assert not all(mask)
+    text = tokenizer.decode(ids).removesuffix("<|im_end|>" if template == ENDLESS else "")
+    assert text == tokenizer.apply_chat_template(CHAT, tokenize=False)
+
+
+def test_the_mask_is_that_of_trl(path: Path) -> None:
+    """On the same conversation as `SFTTrainer` with `assistant_only_loss` prepares it."""
+    from trl.data_utils import _tokenize
+
+    tokenizer = tiny_chat_tokenizer(None, MARKED)
+    theirs = _tokenize(tokenizer, CHAT, return_assistant_tokens_mask=True)
+    ids, mask = _chat.encode(CHAT, tokenizer, None, True, {tokenizer.eos_token_id})
+    assert ids == theirs["input_ids"] and [int(each) for each in mask] == theirs["assistant_masks"]
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(path: Path) -> None:
+    template = "{% for m in messages %}{{ m['role'] }} {% if loop.last %}{{ m['content'] }}{% endif %}{% endfor %}"
+    setting = setting_of(path)
+    setting.processor.chat_template = template
+    rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 7"]})
+    with pytest.raises(DataError, match=r"a\.jsonl, line 7: the chat template has no .*generation.* markers"):
+        TASK.preprocess(rows, setting, True)
+
+
+def test_a_mask_that_trains_on_nothing_stops(path: Path) -> None:
+    setting = setting_of(path)
+    setting.processor.chat_template = MARKED.replace("== 'assistant'", "== 'model'")
+    rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 1"]})
+    with pytest.raises(DataError, match="not one token of the 1 training rows is trained on"):
+        TASK.preprocess(rows, setting, True)
+    long = Dataset.from_dict({"prompt": ["the film was " * 9], "completion": ["good"], "file": ["a.jsonl, line 1"]})
+    with pytest.raises(DataError, match="cut off at 16 tokens"):
+        TASK.preprocess(long, setting_of(path, max_length=16), True)
+
+
+@pytest.mark.parametrize(
+    ("messages", "what"),
+    [
+        ([], "the conversation is empty"),
+        (None, "the conversation is empty"),
+        ([{"role": "assistant", "content": "good"}], r"turn 1 is the assistant's and comes first"),
+        ([*CHAT[:2], CHAT[1]], "turn 3 is the user's and follows one of the user's"),
+        ([CHAT[1], CHAT[2], CHAT[0]], "turn 3 is the system's"),
+        ([{"role": "human", "content": "good"}], "turn 1 has the role 'human', expected one of 'system'"),
+        ([CHAT[1], {"role": "assistant", "content": " "}], r"turn 2 \(of the assistant\) is empty"),
+        ([CHAT[1]], "no turn is the assistant's"),
+    ],
+)
+def test_conversations_that_are_wrong(messages: Any, what: str, path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    good = json.dumps({"messages": CHAT})
+    file.write_text("\n".join([good, good, json.dumps({"messages": messages}), *[good] * 9]))
+    options = {"model": str(path), "output": str(tmp_path / "run"), "training": {"max_steps": 1, "bf16": False}}
+    with pytest.raises(DataError, match=rf"chats\.jsonl.*3.*{what}"):
+        hf_tl.finetune(data=str(file), **options)
+
+
+def test_bad_rows_are_left_out_and_counted(path: Path, tmp_path: Path) -> None:
+    from hf_tl.data import load_data
+
+    file = tmp_path / "chats.jsonl"
+    good = json.dumps({"messages": CHAT})
+    file.write_text("\n".join([good, json.dumps({"messages": []}), *[good] * 9]))
+    data = load_data(load_config({"model": "-", "data": {"path": str(file), "on_error": "skip"}}).data)
+    assert data.task.name == "text-generation" and sum(len(rows) for rows in data.splits.values()) == 10
+    assert any("1 rows of train are left out (the conversation is empty)" in note for note in data.notes)
+
+
+def test_no_chat_template(path: Path, tmp_path: Path) -> None:
+    setting = setting_of(path)
+    setting.processor.chat_template = None
+    rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 1"]})
+    with pytest.raises(ModelError, match=r"a\.jsonl, line 1: the tokenizer has no chat template"):
+        TASK.preprocess(rows, setting, True)
+    file = tmp_path / "chat.jinja"
+    file.write_text(CHATML)
+    setting.preprocessing = Preprocessing(chat_template=str(file))
+    assert len(TASK.preprocess(rows, setting, True)) == 1 and setting.processor.chat_template == CHATML
+    setting.preprocessing = Preprocessing(chat_template=str(tmp_path / "none.jinja"))
+    with pytest.raises(ConfigError, match=r"data\.preprocessing\.chat_template: .*none\.jinja cannot be read"):
+        TASK.preprocess(rows, setting, True)
+
+
+def test_no_end_of_sequence(path: Path) -> None:
+    setting = setting_of(path)
+    setting.processor.eos_token = None
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        TASK.preprocess(Dataset.from_dict({"text": ["the film was good"]}), setting, True)
+
+
+@pytest.mark.parametrize("pad", ["<|im_end|>", None])
+def test_the_end_is_trained_on_though_it_pads_too(path: Path, pad: str | None) -> None:
+    setting = setting_of(path)
+    tokenizer = setting.processor
+    tokenizer.pad_token = pad
+    rows = Dataset.from_dict(
+        {"prompt": ["the film was ", "a very good "], "completion": ["good", "book was not so bad"]}
+    )
+    samples = TASK.preprocess(rows, setting, True)
+    batch = TASK.collator(setting, True)([samples[0], samples[1]])
+    end = tokenizer.eos_token_id
+    for index in range(2):
+        labels = [token for token in batch["labels"][index].tolist() if token != -100]
+        assert labels[-1] == end and labels.count(end) == 1
+        assert tokenizer.decode(labels) == rows[index]["completion"] + "<|im_end|>"
+        assert int(batch["attention_mask"][index].sum()) == len(samples[index]["input_ids"])
+
+
+@pytest.mark.parametrize(("policy", "pieces", "note"), [
+    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are left out"),
+    ("truncate", [8, 16], "are cut there"),
+    ("split", [8, 16, 16, 8], "are split into pieces"),
+    (None, [8, 16, 16, 8], "are split into pieces"),
+])  # fmt: skip
+def test_long_samples_are_counted(path: Path, policy: Any, pieces: list[int], note: str) -> None:
+    setting = setting_of(path, max_length=16, long_samples=policy, packing=False)
+    rows = Dataset.from_dict({"text": ["the film was good", " ".join(["bad"] * 20)]})  # 7 and 39 tokens, and the end
+    samples = TASK.preprocess(rows, setting, True)
+    assert samples["length"] == pieces
+    assert any(note in each for each in setting.notes)
+    # each token but the first of a piece is learned once
+    assert sum(label != -100 for labels in samples["labels"] for label in labels) == sum(pieces) - len(pieces)
+
+
+def models(path: Path) -> list[Any]:
+    from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(1)
+    llama = AutoModelForCausalLM.from_pretrained(path)
+    small = GPT2Config(
+        vocab_size=llama.config.vocab_size, n_positions=64, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, eos_token_id=3, bos_token_id=None,
+    )  # fmt: skip
+    return [llama, GPT2LMHeadModel(small)]
+
+
+TEXTS = ["the film was good", "a very bad book", "great", "the song is not so awful as the meal was poor"]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flash"])
+def test_packed_texts_do_not_see_each_other(path: Path, attention: str) -> None:
+    """The summed loss of packed texts is that of the texts one by one, by Transformers' own loss."""
+    for model in models(path):
+        setting = setting_of(path, max_length=48)
+        if attention == "flash":  # its layout of a batch, by an attention that this machine has
+            setting.model_config = type(model.config)(**model.config.to_dict())
+            setting.model_config._attn_implementation = "flash_attention_2"
+        else:
+            model.set_attn_implementation(attention)
+            setting.model_config = model.config
+        samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), setting, True)
+        assert len(samples) < len(TEXTS) and any("packed" in note for note in setting.notes)
+        batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+        assert len(batch["input_ids"]) == (1 if attention == "flash" else len(samples))
+        for mode in (model.train(), model.eval()):
+            with torch.no_grad():
+                out = mode(**{name: value for name, value in batch.items() if name != "labels"})
+            packed = float(TASK.loss(out, batch, setting, 1))
+            alone, count = 0.0, 0
+            for text in TEXTS:
+                ids = torch.tensor([[*setting.processor(text)["input_ids"], setting.processor.eos_token_id]])
+                with torch.no_grad():
+                    alone += float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+                count += ids.shape[1] - 1
+            assert packed == pytest.approx(alone, rel=1e-5)
+            assert TASK.items is not None and TASK.items(batch) == count
+
+
+def test_packed_conversations_are_trained_on_the_same_tokens(path: Path) -> None:
+    rows = Dataset.from_dict({"messages": [CHAT, CHAT[1:3], CHAT[1:]], "file": ["a", "b", "c"]})
+    found = []
+    for packing in (True, False):
+        setting = setting_of(path, packing=packing, max_length=64)
+        samples = TASK.preprocess(rows, setting, True)
+        batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+        found.append(sorted(batch["labels"][batch["labels"] != -100].tolist()))
+        assert len(samples) == (2 if packing else 3)
+        assert any("tokens are trained on" in note for note in setting.notes)
+    assert found[0] == found[1]
+
+
+def test_loss_after_the_shift_and_under_accumulation(path: Path) -> None:
+    model = models(path)[0]
+    setting = setting_of(path)
+    rows = Dataset.from_dict({"prompt": ["the film ", "a ", "the "], "completion": ["was good", "bad book", "meal"]})
+    samples = TASK.preprocess(rows, setting, True)
+    collate = TASK.collator(setting, True)
+    chosen = [samples[index] for index in range(3)]
+    assert TASK.items is not None
+
+    def gradient(batches: list[Any]) -> torch.Tensor:
+        model.zero_grad()
+        count = sum(TASK.items(batch) for batch in batches)
+        for batch in batches:
+            out = model(**{name: value for name, value in batch.items() if name != "labels"})
+            TASK.loss(out, batch, setting, count).backward()
+        return model.lm_head.weight.grad.clone()
+
+    whole = collate(chosen)
+    assert torch.allclose(gradient([whole]), gradient([collate(chosen[:1]), collate(chosen[1:])]), atol=1e-6)
+    with torch.no_grad():
+        logits = model(input_ids=whole["input_ids"], attention_mask=whole["attention_mask"]).logits
+        by_hand = [
+            cross_entropy(logits[index, at - 1], whole["labels"][index, at])
+            for index in range(3)
+            for at in range(1, whole["labels"].shape[1])
+            if whole["labels"][index, at] != -100
+        ]
+        ours = TASK.loss({"logits": logits}, whole, setting, None)
+    assert float(ours) == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
+
+
+def test_perplexity_by_hand(path: Path) -> None:
+    """A model that gives each of the V tokens the same probability has perplexity V; intervals are over rows."""
+    setting = setting_of(path)
+    rows = Dataset.from_dict({"text": TEXTS})
+    samples = TASK.preprocess(rows, setting, False)
+    batch = TASK.collator(setting, False)([samples[index] for index in range(4)])
+    size = len(setting.processor)
+    flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
+    kept = TASK.outputs(None, flat, batch, setting)
+    assert all(set(each) == {"sums", "written"} and each["sums"].shape == (3,) for each in kept)  # no logits
+    found = TASK.measure(kept, samples, rows, setting, resamples=20)
+    assert found.values["perplexity"] == pytest.approx(size) and found.values["loss"] == pytest.approx(math.log(size))
+    true = batch["input_ids"].roll(-1, 1)
+    sure = TASK.outputs(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, setting)
+    assert TASK.measure(sure, samples, rows, setting, resamples=20).values["token_accuracy"] == 1.0
+    wrong = [kept[0], *sure[1:]]
+    values = TASK.measure(wrong, samples, rows, setting, resamples=200).metrics["perplexity"]
+    assert values["low"] < values["value"] < values["high"]
+    sums = np.stack([each["sums"] for each in wrong]).sum(0)
+    assert values["value"] == pytest.approx(math.exp(sums[0] / sums[1]))
+
+
+def test_learned_to_answer_and_to_stop(path: Path, tmp_path: Path) -> None:
+    """The answer depends on the prompt, ends by itself, and is what plain Transformers writes."""
+    from transformers import pipeline
+
+    rows = [
+        {"messages": [{"role": "user", "content": f"was the {what} {how}"}, {"role": "assistant", "content": answer}]}
+        for what in ("film", "book", "song", "meal") * 4
+        for how, answer in (("good", "great"), ("bad", "not so fine"))
+    ]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    run = hf_tl.finetune(
+        model=str(path), data=str(file), output=str(tmp_path / "run"), generation={"max_new_tokens": 12},
+        training={"num_train_epochs": 15, "learning_rate": 1e-2, "bf16": False},
+    )  # fmt: skip
+    values = {name: each["value"] for name, each in run.metrics["metrics"].items()}
+    assert values["perplexity"] < 1.2 and values["token_accuracy"] > 0.9
+    settings = json.loads((run.model / "generation_config.json").read_text())
+    assert settings["max_new_tokens"] == 12 and settings["do_sample"] is False and settings["eos_token_id"] == 3
+    chats = [[{"role": "user", "content": f"was the song {how}"}] for how in ("good", "bad")]
+    found = run.predict([{"messages": chat} for chat in chats])
+    assert [each["label"] for each in found] == ["great", "not so fine"]
+    assert not any(each["cut"] for each in found) and all(0.5 < each["score"] <= 1 for each in found)
+    pipe = pipeline("text-generation", model=str(run.model))
+    assert [each["generated_text"] for each in found] == [pipe(chat)[0]["generated_text"] for chat in chats]
+    report = (run.folder / "report.html").read_text()
+    assert "expected" in report and "written" in report
+    assert '[{"role": "user"' in (run.folder / "README.md").read_text()
+    # the whole of a data set is answered, though it holds answers
+    again = run.predict({"path": str(file)})
+    assert len(again) == len(rows) and again[0]["label"] == "great"
+    assert hf_tl.evaluate(str(run.folder), str(file))["metrics"]["perplexity"]["value"] < 1.2
+
+
+def test_what_data_suggest(path: Path, tmp_path: Path) -> None:
+    from hf_tl.data import load_data
+
+    def task(name: str, row: dict[str, Any]) -> str:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("\n".join([json.dumps(row)] * 12))
+        return load_data(load_config({"model": "-", "data": str(file)}).data).task.name
+
+    assert task("chat", {"messages": CHAT}) == "text-generation"
+    assert task("pairs", {"prompt": "is the film good", "completion": "the film is good"}) == "text-generation"
+    with pytest.raises(DataError, match="label"):
+        task("plain", {"text": "the film is good"})
+    labelled = load_data(load_config({"model": "-", "data": str(sentiment_csv(tmp_path / "a.csv"))}).data)
+    assert labelled.task.name == "text-classification"
+
+
+def test_generation_settings(path: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path)
+    model.generation_config.do_sample, model.generation_config.temperature = True, 0.6
+    model.generation_config.eos_token_id = 4  # a base model's, where the tokenizer ends turns by 3
+    setting = setting_of(path)
+    TASK.ready(model, setting)
+    generation = model.generation_config
+    assert generation.do_sample is False and generation.temperature is None and generation.max_new_tokens == 32
+    assert (
+        set(generation.eos_token_id) >= {3}
+        if isinstance(generation.eos_token_id, list)
+        else generation.eos_token_id == 3
+    )
+    assert any("draws its words" in note for note in setting.notes)
+    setting.generation = {"do_sample": False, "temperature": 0.3}
+    with pytest.raises(ConfigError, match="generation: "):
+        TASK.ready(model, setting)
+    data = sentiment_csv(tmp_path / "a.csv")
+    options = {"model": str(path), "data": str(data), "output": str(tmp_path / "run")}
+    with pytest.raises(ConfigError, match=r"generation\.max_new_token: not a field .*'max_new_tokens'"):
+        hf_tl.finetune(task="text-generation", generation={"max_new_token": 3}, **options)
+    with pytest.raises(ConfigError, match=r"generation\.num_beams: text-classification writes no texts"):
+        hf_tl.finetune(task="text-classification", generation={"num_beams": 3}, **options)
+
+
+def test_qlora_where_it_cannot_be(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS * 4))
+    options = {"task": "text-generation", "data": str(file), "output": str(tmp_path / "run")}
+    quantized = {"id": str(path), "quantization_config": {"load_in_4bit": True}}
+    with pytest.raises(ConfigError, match="use method lora, not full"):
+        hf_tl.finetune(model=quantized, method="full", **options)
+    monkeypatch.setattr("hf_tl.training.arguments.is_liger_kernel_available", lambda: False)
+    with pytest.raises(ConfigError, match="needs the package liger-kernel"):
+        hf_tl.finetune(model=str(path), training={"use_liger_kernel": True}, **options)
+    monkeypatch.setattr("hf_tl.models.quantized.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"needs the package bitsandbytes .* and a GPU, which this machine does not"):
+        hf_tl.finetune(model=quantized, method="lora", **options)
+
+
+def test_an_adapter_of_a_quantized_base_is_merged_into_whole_weights(path: Path, tmp_path: Path) -> None:
+    """With a base that only says it is quantized, since this machine cannot have one."""
+    from transformers import AutoModelForCausalLM
+
+    from hf_tl.config import MethodConfig
+    from hf_tl.models.methods import get_method
+    from hf_tl.models.pretrained import Loaded
+
+    model = AutoModelForCausalLM.from_pretrained(path)
+    model.is_quantized = True
+    method = get_method(MethodConfig(name="lora"))
+    wrapped = method.prepare(Loaded(model, []), TASK)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    ids = torch.tensor([[6, 7, 8]])
+    expected = wrapped.eval()(input_ids=ids).logits
+    plain = method.finish(wrapped, tmp_path)
+    assert plain is not model and not getattr(plain, "is_quantized", False)
+    assert torch.allclose(plain(input_ids=ids).logits, expected, atol=1e-4)
+
+
+def test_show_escapes(path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    prediction = {"label": bad, "score": 0.5, "generated_text": "the film" + bad, "cut": True}
+    setting = setting_of(path)
+    chat = [{"role": "user", "content": bad}, {"role": "assistant", "content": bad}]
+    for row in ({"messages": chat}, {"prompt": bad, "completion": bad}, {"text": "the film" + bad}):
+        html = TASK.show(row, prediction, setting) if TASK.show else ""
+        assert "<script" not in html and html.count("&lt;script&gt;") >= 2
+    assert TASK.show is not None and TASK.show({"text": "a"}, {"label": "", "score": 0.0}, setting) == ""
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_plain_texts_by_lora(path: Path, tmp_path: Path, packing: bool) -> None:
+    """From a text file, packed, with GPT-2: its weights are transposed, and it has places of its own."""
+    from transformers import pipeline
+
+    models(path)[1].save_pretrained(path)
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS * 8))
+    run = hf_tl.finetune(
+        task="text-generation", model=str(path), method="lora", output=str(tmp_path / "run"),
+        data={"path": str(file), "preprocessing": {"packing": packing}},
+        training={"num_train_epochs": 2, "learning_rate": 1e-2, "bf16": False},
+    )  # fmt: skip
+    log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    losses = [line["eval_loss"] for line in log if "eval_loss" in line]
+    assert losses[-1] < losses[0]
+    pipe = pipeline("text-generation", model=str(run.model))
+    found = run.predict(["the film", "a very bad book was"])
+    assert [each["generated_text"] for each in found] == [pipe(text)[0]["generated_text"] for text in
+                                                          ["the film", "a very bad book was"]]  # fmt: skip
+    seen = hf_tl.preview(
+        {
+            "task": "text-generation",
+            "model": str(path),
+            "data": {"path": str(file), "preprocessing": {"packing": packing}},
+        },
+        samples=4,
+    )
+    assert len(seen["samples"]) == (1 if packing else 4)
+
+
+@pytest.mark.slow
+def test_real_conversations(data_dir: Path, tmp_path: Path) -> None:
+    """From random weights and a tokenizer of the same texts, since nothing pretrained is at hand."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+    from tokenizers import models as kinds
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    data = data_dir / "text" / "seed_tasks_chat"
+    lines = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [turn["content"] for line in lines for turn in json.loads(line)["messages"]]
+    made = Tokenizer(kinds.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special, alphabet = ["<|im_start|>", "<|im_end|>"], pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1000, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], model_max_length=512
+    )
+    tokenizer.chat_template = CHATML
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    run = hf_tl.finetune(
+        model=str(tmp_path / "model"), data=str(data), output=str(tmp_path / "run"),
+        generation={"max_new_tokens": 16}, training={"num_train_epochs": 6, "learning_rate": 2e-3, "bf16": False},
+    )  # fmt: skip
+    log = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    before = next(line["eval_perplexity"] for line in log if "eval_perplexity" in line)
+    assert 900 < before < 1200  # as good as drawing one of the 1000 tokens
+    assert run.metrics["metrics"]["perplexity"]["high"] < before / 2
