@@ -65,6 +65,10 @@ class Preprocessing(Section):
     augment: Augment | list[Augment] = "default"
     """`default` is random resized crop and horizontal flip, to which the others are added: `trivial` (TrivialAugment),
     `rand` (RandAugment), `erasing`, and of whole batches `mixup`, `cutmix` (one of them where both are given)."""
+    mask_ratio: float | None = Field(None, gt=0, lt=1)
+    """Share of a picture that is hidden from a model that is to guess it; default 0.6."""
+    mask_patch_size: int | None = Field(None, ge=1)
+    """Side of the hidden squares in pixels; default 32, or a quarter of a small picture."""
     max_target_length: int | None = Field(None, ge=4)
     """Tokens of a text to be written; default 128."""
     prefix: str | None = None

@@ -56,7 +56,10 @@ TEXT = {
 BEST = {"AutoModelForCausalLM": "LlamaConfig"}
 """Where the first architecture that can do it is not the usual one."""
 IMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "ViTConfig": ({**SMALL, "image_size": 32, "patch_size": 8, "num_labels": 10}, "ViTImageProcessor"),
+    "ViTConfig": (
+        {**SMALL, "image_size": 32, "patch_size": 8, "encoder_stride": 8, "num_labels": 10},
+        "ViTImageProcessor",
+    ),
     "SegformerConfig": (
         {
             "depths": [1, 1, 1, 1],

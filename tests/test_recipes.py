@@ -162,6 +162,7 @@ LABELS: dict[str, set[str] | None] = {
     "image_feature_extraction_full": None,
     "object_detection_full": {"Coverall"},
     "question_answering_full": None,
+    "masked_image_modeling_full": None,
     "sentence_similarity_full": None,
     "summarization_full": None,
     "translation_full": None,

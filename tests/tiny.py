@@ -83,6 +83,7 @@ def tiny_vit(folder: Path, labels: int = 10, seed: int = 0) -> Path:
         intermediate_size=64,
         image_size=32,
         patch_size=8,
+        encoder_stride=8,
         num_labels=labels,
     )
     ViTForImageClassification(config).save_pretrained(folder)

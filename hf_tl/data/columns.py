@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pandas as pd
 from datasets import Dataset, Features, Image, Value
 from datasets.features import ClassLabel
 
-from hf_tl.data.sources import FILE
+from hf_tl.data.sources import FILE, no_class
 from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
@@ -158,6 +159,9 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
             continue
         if column.kind == "text":
             rest = _wordy(rows, rest)
+        if not rest and names == ["image"] and column.kind == "label":
+            first = Path(str(rows[0][FILE]))
+            raise DataError(f"{first}: {no_class(first.parent)}")
         if len(rest) != 1:
             what = f"could be any of {listing(rest)}" if rest else "is not among them"
             example = rest[0] if rest else "NAME"

@@ -241,11 +241,6 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
         rest = parts[1:] if split else parts
         if config.splits and not split:
             continue
-        if not rest:
-            raise DataError(
-                f"{file}: lies in no class folder; expected {shown}/CLASS/picture or {shown}/train/CLASS/picture, "
-                "or a metadata.jsonl beside the pictures."
-            )
         rows = out.setdefault(split or "train", {"image": [], "label": [], FILE: []})
         rows["image"].append(str(file))
         rows["label"].append("/".join(rest))
@@ -258,7 +253,21 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
                 f"data.path: {shown} mixes split folders with {listing(sorted(odd))}; name the splits with data.splits."
             )
     _check_splits(config, out, shown)
+    unlabelled = [rows[FILE][rows["label"].index("")] for rows in out.values() if "" in rows["label"]]
+    if any(name for rows in out.values() for name in rows["label"]):
+        if unlabelled:
+            raise DataError(f"{unlabelled[0]}: {no_class(shown)}")
+    else:  # pictures without classes
+        for rows in out.values():
+            del rows["label"]
     return {split: Dataset.from_dict(rows).cast_column("image", Image(decode=False)) for split, rows in out.items()}
+
+
+def no_class(folder: object) -> str:
+    return (
+        f"lies in no class folder; expected {folder}/CLASS/picture or {folder}/train/CLASS/picture, or a "
+        "metadata.jsonl beside the pictures."
+    )
 
 
 def _hash(file: Path, digest: Any) -> None:

@@ -1,0 +1,251 @@
+"""Masked image modeling: an encoder read on in one's own unlabelled pictures (SimMIM, Xie et al. 2021,
+https://arxiv.org/abs/2111.09886); the result is the `model` of the next run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+from hf_tl.task import Setting, Task
+from hf_tl.tasks.image_classification import TASK as CLASSIFICATION
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_tl.evaluation.measure import Measurement
+
+RATIO = 0.6
+"""Share of a picture that is hidden."""
+PATCH = 32
+"""Side of the hidden squares in pixels, where the picture is large enough."""
+SHOWN = 128
+"""Longest side in pixels of the report's pictures."""
+
+
+def grid(setting: Setting) -> tuple[int, int]:
+    """(patches a side of the model, patches a side of a hidden square).
+
+    Raises:
+        ConfigError: a hidden square that is no whole number of the model's patches, or does not fit the picture.
+    """
+    from hf_tl.data.augment import processor_size
+    from hf_tl.errors import ConfigError
+
+    config = setting.model_config
+    side, patch = max(processor_size(setting.processor)), int(config.patch_size)
+    wanted = getattr(setting.preprocessing, "mask_patch_size", None)
+    if wanted is None:
+        wanted = patch * max(1, min(PATCH, side // 4) // patch)
+    if wanted % patch or side % wanted:
+        raise ConfigError(
+            f"data.preprocessing.mask_patch_size: {wanted} pixels; expected a multiple of the model's patches of "
+            f"{patch} that divides its pictures of {side}."
+        )
+    return side // patch, wanted // patch
+
+
+def hide(patches: int, square: int, ratio: float) -> torch.Tensor:
+    """bool (patches * patches,), True where hidden: random squares of `square` patches a side, at least one of them and
+    never all."""
+    import torch
+
+    count = patches // square
+    hidden = min(max(1, round(ratio * count * count)), count * count - 1)
+    mask = torch.zeros(count * count, dtype=torch.bool)
+    mask[torch.randperm(count * count)[:hidden]] = True
+    return mask.reshape(count, count).repeat_interleave(square, 0).repeat_interleave(square, 1).flatten()
+
+
+def ready(model: Any, setting: Setting) -> None:
+    """Raises ModelError where the decoder would not give back the pixels of a patch."""
+    from hf_tl.errors import ModelError
+
+    config = model.config
+    layers = len(getattr(config, "depths", ())) or 1
+    stride = int(config.patch_size) * 2 ** (layers - 1)  # Swin halves its map after each stage but the last
+    if getattr(config, "encoder_stride", stride) != stride:
+        raise ModelError(
+            f"model: its decoder is for patches of {config.encoder_stride} pixels and its encoder ends in {stride}; "
+            f"set model.config.encoder_stride={stride}."
+        )
+
+
+def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+    """Pictures as for classification, and `bool_masked_pos`, drawn anew each epoch in training and always the same in
+    evaluation."""
+    import torch
+
+    from hf_tl.data.augment import Augmented, augmentation, pixels_of, processor_size
+    from hf_tl.data.images import to_rgb
+    from hf_tl.errors import ConfigError
+
+    patches, square = grid(setting)
+    ratio = getattr(setting.preprocessing, "mask_ratio", None) or RATIO
+    names, processor = setting.preprocessing.augmentations if training else (), setting.processor
+    for name in names:
+        if name in ("erasing", "mixup", "cutmix"):
+            raise ConfigError(f"data.preprocessing.augment: {name} would hide what is to be guessed; choose another.")
+    size = processor_size(processor)
+    if size[0] != size[1]:
+        raise ConfigError(f"model: its pictures are {size[0]} x {size[1]}, expected squares.")
+    change = augmentation(names, size) if names else None
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        image = to_rgb(row["image"])
+        if change is None:
+            pixels = processor(image, return_tensors="pt")["pixel_values"][0]
+        else:
+            pixels = pixels_of(processor, change(image))
+        return {"pixel_values": torch.as_tensor(pixels), "bool_masked_pos": hide(patches, square, ratio)}
+
+    return Augmented(rows, encode, setting.seed if training else 0, fixed=not training)
+
+
+def collator(setting: Setting, training: bool) -> Any:
+    """`pixel_values` float32 (batch, channels, side, side), `bool_masked_pos` bool (batch, patches)."""
+    import torch
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    return collate
+
+
+def by_pixel(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """bool (batch, 1, side, side) of a mask by patch, bool (batch, patches)."""
+    count = round(mask.shape[1] ** 0.5)
+    square = mask.reshape(-1, 1, count, count)
+    return square.repeat_interleave(side // count, 2).repeat_interleave(side // count, 3)
+
+
+def errors(out: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum of absolute errors, number) over the hidden values of each picture, float32 (batch,)."""
+    pixels = batch["pixel_values"]
+    hidden = by_pixel(batch["bool_masked_pos"], pixels.shape[-1])
+    apart = (out["reconstruction"].float() - pixels).abs() * hidden
+    return apart.sum((1, 2, 3)), hidden.sum((1, 2, 3)).float() * pixels.shape[1]
+
+
+def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+    """Mean absolute error over the hidden values, in the processor's normalised units."""
+    total, count = errors(outputs, batch)
+    mean: torch.Tensor = total.sum() / (count.sum() if items is None else items)
+    return mean
+
+
+def items(batch: Any) -> int:
+    pixels = batch["pixel_values"]
+    return int(by_pixel(batch["bool_masked_pos"], pixels.shape[-1]).sum()) * int(pixels.shape[1])
+
+
+def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+    """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
+    average; and of a finished model what it saw and what it made of it, as small JPEGs."""
+    import numpy as np
+    import torch
+
+    pixels = batch["pixel_values"].float()
+    hidden = by_pixel(batch["bool_masked_pos"], pixels.shape[-1])
+    total, count = errors(out, batch)
+    seen = (pixels * ~hidden).sum((2, 3), keepdim=True) / (~hidden).sum((2, 3), keepdim=True).clamp(min=1)
+    plain = ((pixels - seen).abs() * hidden).sum((1, 2, 3))
+    sums = torch.stack([total, count, plain], dim=1).double().cpu().numpy()
+    found: list[dict[str, Any]] = [{"sums": np.asarray(each)} for each in sums]
+    if setting.stage != "training":
+        made = torch.where(hidden, out["reconstruction"].float(), pixels)
+        for each, before, after in zip(found, torch.where(hidden, seen, pixels), made, strict=True):
+            each["seen"], each["made"] = (_jpeg(picture, setting.processor) for picture in (before, after))
+    return found
+
+
+def _jpeg(pixels: Any, processor: Any) -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    values = pixels.cpu().numpy().transpose(1, 2, 0)
+    if getattr(processor, "do_normalize", True):
+        values = values * np.asarray(processor.image_std) + np.asarray(processor.image_mean)
+    image = Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8))
+    image.thumbnail((SHOWN, SHOWN))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=80)
+    return stream.getvalue()
+
+
+def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+    """`loss`, and as data URIs `seen` (what is hidden is grey) and `reconstruction`."""
+
+    def uri(picture: bytes) -> str:
+        return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+
+    return [
+        {
+            "loss": float(each["sums"][0] / each["sums"][1]),
+            **({"seen": uri(each["seen"]), "reconstruction": uri(each["made"])} if "seen" in each else {}),
+        }
+        for each in outputs
+    ]
+
+
+def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+    """The loss on masks that are the same in every evaluation; its baseline guesses the mean of what is seen."""
+    import numpy as np
+
+    from hf_tl.evaluation.intervals import Score, with_intervals
+    from hf_tl.evaluation.measure import Measurement
+
+    sums = np.stack([each["sums"] for each in outputs])
+
+    def mean(drawn: np.ndarray) -> np.ndarray:
+        out: np.ndarray = drawn[:, 0] / drawn[:, 1]
+        return out
+
+    whole = sums.sum(0)
+    scores = {"loss": Score(float(whole[0] / whole[1]), sums, mean)}
+    return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(whole[2] / whole[1])})
+
+
+def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+    """What the model saw, and what it made of it."""
+    pictures = [
+        f'<img src="{prediction[name]}" alt="{name}" title="{name}">'
+        for name in ("seen", "reconstruction")
+        if name in prediction
+    ]
+    return f"<p>{' '.join(pictures)}</p><p>mean error {prediction['loss']:.3f}</p>"
+
+
+TASK = Task(
+    name="masked-image-modeling",
+    summary="an encoder read on in one's own unlabelled pictures, to adapt it before another task",
+    columns=(CLASSIFICATION.columns[0],),
+    modality="image",
+    auto_class="AutoModelForMaskedImageModeling",
+    processor_class="AutoImageProcessor",
+    peft_task_type=None,
+    metrics=("loss",),
+    best_metric="loss",
+    greater_is_better=False,
+    preprocess=preprocess,
+    collator=collator,
+    loss=loss,
+    items=items,
+    outputs=outputs,
+    postprocess=postprocess,
+    measure=measure,
+    show=show,
+    ready=ready,
+    label_fields=(),
+    new_head=False,
+    inferred=False,
+    methods=("full", "lora", "scratch"),
+    usage="""import torch
+from PIL import Image
+
+pixels = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
+print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
+    models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192"),
+)
