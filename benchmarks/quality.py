@@ -36,8 +36,9 @@ MINI, MOBILE = "models/all-MiniLM-L6-v2", "models/mobilenet_v2_1.0_224"
 @dataclass(frozen=True)
 class Case:
     model: str
-    """Folder below the root, or the name of a model that `benchmarks/untrained.py` makes."""
+    """Folder below the root, `run:CASE`, or the name of a model that `benchmarks/made.py` makes."""
     data: str
+    """Folder below the root, or the name of a data set that `benchmarks/made.py` makes."""
     options: tuple[str, ...] = ()
     """Further words of the command line."""
     remark: str = ""
@@ -70,6 +71,18 @@ CASES = {
     "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
     "membrane": pictures("membrane_segmentation"),
     "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
+    "vowels": Case(
+        "pegasus-vowels-random",
+        "sst2-vowels",
+        ("--method", "scratch", "training.learning_rate=1e-3"),
+        "random weights; vowels put back into four words; copying the input gives chrF 19",
+    ),
+    "intents": Case(
+        "pegasus-intents-random",
+        "banking77-intents",
+        ("--method", "scratch", "training.learning_rate=1e-3"),
+        "random weights; what a message is about, in a few words",
+    ),
     "bccd": Case("rt-detr-small-random", "vision/bccd_detection", ("--method", "scratch")),
     "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
     "banking77-then-full": Case(
@@ -88,10 +101,16 @@ def command(name: str, root: Path, runs: Path) -> list[str]:
         from hf_tl.compat import declare_torchvision_operators
 
         declare_torchvision_operators()
-        from untrained import make
+        from made import make_model
 
-        model = make(case.model, root, runs / "untrained")
-    where = ["--model", str(model), "--data", str(root / case.data), "--output", str(runs / name)]
+        model = make_model(case.model, root, runs / "made")
+    if "/" in case.data:
+        data = root / case.data
+    else:
+        from made import make_data
+
+        data = make_data(case.data, root, runs / "made")
+    where = ["--model", str(model), "--data", str(data), "--output", str(runs / name)]
     return [sys.executable, "-m", "hf_tl", "train", *where, *case.options]
 
 
