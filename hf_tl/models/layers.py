@@ -75,8 +75,9 @@ def _evaluate(module: nn.Module, _: object) -> None:
     module.training = False
 
 
-def hold_batch_norm(model: nn.Module) -> int:
-    """Makes pretrained batch normalisations use their running statistics even while training.
+def hold_batch_norm(model: nn.Module, heads: Iterable[str] = ()) -> int:
+    """Makes pretrained batch normalisations use their running statistics even while training; those of new `heads`
+    have none yet and gather them.
 
     Then a sample's gradient does not depend on which others share its batch: any batch size, accumulation and number
     of processes train the same; an adapter, which cannot save statistics, stays true to its base; and a small batch
@@ -85,7 +86,12 @@ def hold_batch_norm(model: nn.Module) -> int:
     Returns:
         How many there are.
     """
-    norms = [module for module in model.modules() if isinstance(module, NORMS) and module.track_running_stats]
+    heads = tuple(heads)
+    norms = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, NORMS) and module.track_running_stats and not in_modules(f"{name}.weight", heads)
+    ]
     for module in norms:
         module.register_forward_pre_hook(_evaluate)
     return len(norms)

@@ -62,7 +62,7 @@ class Method:
         """The module to train, trainable parameters marked."""
         self.heads = list(loaded.heads)
         if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
-            hold_batch_norm(loaded.model)
+            hold_batch_norm(loaded.model, self.heads)
         self.select(loaded.model)
         model: nn.Module = loaded.model
         return model
@@ -176,7 +176,7 @@ class Lora(Method):
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 
         self.heads = list(loaded.heads)
-        hold_batch_norm(loaded.model)  # an adapter cannot save running statistics
+        hold_batch_norm(loaded.model, self.heads)  # an adapter cannot save running statistics
         cls = self._config_class()
         fields = {field.name for field in dataclasses.fields(cls)}
         options = {key: value for key, value in self.config.passed_through.items() if key != "peft_type"}
