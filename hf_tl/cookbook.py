@@ -41,6 +41,12 @@ def describe(file: Path) -> str:
     return text.strip().split("\n")[0]
 
 
+def measured(file: Path) -> str:
+    """What the script's docstring says was measured, in one line."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("Measured:")[2].split())
+
+
 def copy_recipe(name: str, folder: Path) -> Path:
     """Copies the script into `folder`.
 

@@ -3,8 +3,8 @@
     accelerate launch recipes/image_classification_full.py
     accelerate launch recipes/image_classification_full.py data=photos/ training.num_train_epochs=10
 
-Hardware: any; 14 minutes of one busy CPU core for 244 pictures of ants and bees.
-Measured: ants and bees test accuracy 0.902 (0.856 to 0.941).
+Hardware: any; 6 minutes of one CPU core for 244 pictures.
+Measured: ants and bees (244 pictures) test accuracy 0.915 (0.869 to 0.954).
 """
 
 from hf_tl.cli import recipe

@@ -6,6 +6,7 @@
 The first run trains the architecture from random weights on the large data set; its result is the `model` of the second
 run. Keys that begin with `pretrain.` belong to the first run.
 Hardware: one GPU of 8 GB (an hour); on a CPU, give smaller data.
+Measured: not yet, on this data; `hf-tl quickstart` measures the same on handwritten digits.
 """
 
 import sys

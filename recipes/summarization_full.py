@@ -3,8 +3,8 @@
     accelerate launch recipes/summarization_full.py
     accelerate launch recipes/summarization_full.py data=articles.jsonl data.preprocessing.max_target_length=64
 
-Hardware: a GPU; hours on a CPU. Not measured here with these weights, which need a network: docs/tasks/summarization.md
-has what was measured without one.
+Hardware: a GPU; hours on a CPU.
+Measured: not with these weights, which need a network; small untrained ones are in docs/quality.md.
 """
 
 from hf_tl.cli import recipe

@@ -4,7 +4,7 @@
     accelerate launch recipes/text_classification_full.py data=reviews.csv hub.id=me/reviews
 
 Hardware: any; 5 minutes of one CPU core for SST-2.
-Measured: SST-2 test accuracy 0.889, Banking77 0.920 (14 minutes).
+Measured: SST-2 test accuracy 0.888 (0.874 to 0.902), Banking77 0.920 (0.910 to 0.929, 12 minutes).
 """
 
 from hf_tl.cli import recipe

@@ -4,7 +4,7 @@
     accelerate launch recipes/text_classification_lora.py data=reviews.csv method.r=8
 
 Hardware: any; 4 minutes of one CPU core for SST-2.
-Measured: SST-2 test accuracy 0.865.
+Measured: SST-2 test accuracy 0.862 (0.846 to 0.877).
 """
 
 from hf_tl.cli import recipe

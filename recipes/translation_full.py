@@ -4,8 +4,8 @@
     accelerate launch recipes/translation_full.py model=facebook/nllb-200-distilled-600M \
         data.preprocessing.source_lang=eng_Latn data.preprocessing.target_lang=fra_Latn data.preprocessing.prefix=
 
-Hardware: a GPU; hours on a CPU. Not measured here with these weights, which need a network: docs/tasks/translation.md
-has what was measured without one.
+Hardware: a GPU; hours on a CPU.
+Measured: not with these weights, which need a network; small untrained ones are in docs/quality.md.
 """
 
 from hf_tl.cli import recipe

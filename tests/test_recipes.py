@@ -13,7 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PillowImage
 
-from hf_tl.cookbook import recipe_files
+from hf_tl.cookbook import describe, measured, recipe_files
 from hf_tl.task import get_task
 from tests.anything import tiny_model
 from tests.hub.server import RunningHub
@@ -173,6 +173,13 @@ LABELS: dict[str, set[str] | None] = {
     "image_classification_lora": {"angular_leaf_spot", "bean_rust", "healthy"},
     "pretrain_then_transfer": {"angular_leaf_spot", "bean_rust", "healthy"},
 }
+
+
+def test_every_recipe_is_in_the_readme_with_what_was_measured() -> None:
+    readme = (Path(__file__).parents[1] / "recipes" / "README.md").read_text(encoding="utf-8")
+    for name, file in recipe_files().items():
+        assert measured(file), name
+        assert f"| `{name}` | {describe(file)} | {measured(file)} |" in readme
 
 
 QUICK = ("text_classification_lora", "pretrain_then_transfer")
