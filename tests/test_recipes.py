@@ -13,9 +13,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PillowImage
 
-from hf_tl.cookbook import describe, measured, recipe_files
+from hf_tl.cookbook import describe, measured, recipe_config, recipe_files, run_recipe
 from hf_tl.task import get_task
-from tests.anything import tiny_model
+from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub
 from tests.stranger import stranger_scores
 from tests.tiny import tiny_bert, tiny_mobilenet, tiny_resnet, tiny_vit, tiny_writer
@@ -180,6 +180,23 @@ def test_every_recipe_is_in_the_readme_with_what_was_measured() -> None:
     for name, file in recipe_files().items():
         assert measured(file), name
         assert f"| `{name}` | {describe(file)} | {measured(file)} |" in readme
+
+
+ALONE = [name for name in recipe_files() if name not in ("adapt_then_classify", "pretrain_then_transfer")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALONE)
+def test_recipe_on_local_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a recipe is written for, it takes a folder's model and data, and needs no network for them."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    config = recipe_config(recipe_files()[name])
+    task = get_task(str(config.get("task") or "-".join(name.split("_")[:2])))
+    words = {"model": tiny_model(task, tmp_path / "model"), "data": tiny_data(task, tmp_path / "data")}
+    overrides = [f"{key}={value}" for key, value in words.items()]
+    run_recipe(name, [*overrides, "training.max_steps=1", "training.bf16=false", f"output={tmp_path / 'run'}"])
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["task"] == task.name
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
 QUICK = ("text_classification_lora", "pretrain_then_transfer")

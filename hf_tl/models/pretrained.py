@@ -324,7 +324,7 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights belong to another architecture."
         )
-    if not new and labels and dict(old or {}) != names["id2label"]:
+    if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
     return loaded
 

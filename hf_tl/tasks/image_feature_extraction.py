@@ -97,8 +97,8 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     same = labels[order] == labels[:, None]  # (images, neighbours)
     asked = counts[labels] > 1
     if not asked.any():
-        nothing = {name: float("nan") for name in TASK.metrics}
-        return Measurement({name: {"value": value} for name, value in nothing.items()})
+        nothing = dict.fromkeys(("value", "low", "high"), float("nan"))
+        return Measurement({name: dict(nothing) for name in TASK.metrics})
     others = counts[labels] - 1
     within = np.arange(same.shape[1])[None] < others[:, None]
     precision = np.cumsum(same, axis=1) / np.arange(1, same.shape[1] + 1)

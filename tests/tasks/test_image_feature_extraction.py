@@ -52,6 +52,8 @@ def test_an_image_alone_in_its_class_is_not_asked() -> None:
     vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [1, 0.1], [0, 1])]
     rows = Dataset.from_dict({"label": [0, 0, 1]})
     assert task.measure(vectors, None, rows, Setting(), resamples=0).values["recall_at_1"] == 1.0
+    nobody = task.measure(vectors[1:], None, rows.select([1, 2]), Setting())
+    assert all(np.isnan(value) for each in nobody.metrics.values() for value in each.values())
 
 
 def test_loss_of_the_hardest_triplet_by_hand() -> None:
