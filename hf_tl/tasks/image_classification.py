@@ -52,14 +52,13 @@ def collator(setting: Setting, training: bool) -> Any:
 
     from hf_tl.data.augment import mix
 
-    names, classes = setting.preprocessing.augmentations if training else (), len(setting.labels)
-
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
         if "labels" in samples[0]:
             batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
         if "draw" in samples[0]:
             seed = sum(int(sample["draw"]) for sample in samples) % 2**62
+            names, classes = setting.preprocessing.augmentations, len(setting.labels)
             batch["pixel_values"], batch["labels"] = mix(names, batch["pixel_values"], batch["labels"], classes, seed)
         return batch
 
