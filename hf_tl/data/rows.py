@@ -104,7 +104,8 @@ def _natural(name: str) -> tuple[Any, ...]:
     )
 
 
-def _sort_key(name: str) -> tuple[Any, ...]:
+def sort_key(name: str) -> tuple[Any, ...]:
+    """Orders labels: numbers by value, then words by letters."""
     number = re.fullmatch(r"-?\d+", name)
     return ((0, int(name)), name) if number else ((1, 0), _natural(name), name)
 
@@ -155,7 +156,7 @@ def encode_labels(
     elif isinstance(feature, ClassLabel):
         labels = tuple(feature.names)
     else:
-        labels = tuple(sorted({str(name) for name in names["train"]}, key=_sort_key))
+        labels = tuple(sorted({str(name) for name in names["train"]}, key=sort_key))
     ids = {name: index for index, name in enumerate(labels)}
     for split, found in names.items():
         for index, name in enumerate(found):
@@ -274,7 +275,7 @@ def encode_label_sets(
     elif isinstance(inner, ClassLabel):
         labels = tuple(inner.names)
     else:
-        labels = tuple(sorted({name for row in named["train"] for name in row or ()}, key=_sort_key))
+        labels = tuple(sorted({name for row in named["train"] for name in row or ()}, key=sort_key))
     if len(labels) < 2:
         raise DataError(f"data.path: train has {len(labels)} label only; choosing several needs at least two.")
     ids = {name: index for index, name in enumerate(labels)}

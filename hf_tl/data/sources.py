@@ -14,7 +14,7 @@ from datasets import Dataset, Image, concatenate_datasets
 
 from hf_tl.config import DataConfig
 from hf_tl.data.archives import extract, is_archive
-from hf_tl.data.boxes import is_coco, read_boxes, read_coco
+from hf_tl.data.boxes import is_coco, read_boxes
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
@@ -132,7 +132,11 @@ def _local(path: Path, config: DataConfig, digest: Any) -> dict[str, Dataset]:
     split = split_of(path.stem, config, path.name) or "train"
     if is_coco(path):
         _hash(path, digest)
-        return {split: read_coco(path, [])}
+        folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
+        rows = read_boxes(
+            folder, [path], lambda: _pictures(_files(folder)), lambda place: _split_of_path(place, config) or split
+        )
+        return {each: _joined(each, parts) for each, parts in (rows or {}).items()}
     return {split: _table(path, path.name, path.parent, digest)}
 
 
@@ -144,13 +148,17 @@ def _files(folder: Path) -> list[Path]:
     return out
 
 
+def _pictures(files: list[Path]) -> list[Path]:
+    return [file for file in files if file.suffix.lower() in EXTENSIONS]
+
+
 def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = None) -> dict[str, Dataset]:
     files = _files(folder)
     shown = shown or folder
     if not files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     metadata = [file for file in files if file.name in METADATA]
-    images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    images = _pictures(files)
     tables = [file for file in files if is_table(file) and file not in metadata]
     out: dict[str, list[Dataset]] = {}
     if metadata:
@@ -158,7 +166,7 @@ def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = 
             split = _split_of_path(file.relative_to(folder), config) or "train"
             rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
             out.setdefault(split, []).append(rows)
-    elif images and (boxes := read_boxes(folder, files, images, lambda path: _split_of_path(path, config))):
+    elif images and (boxes := read_boxes(folder, files, lambda: images, lambda path: _split_of_path(path, config))):
         for file in files:
             _hash(file, digest)
         out = boxes

@@ -71,6 +71,46 @@ def adapter_targets(model: nn.Module, heads: Iterable[str]) -> list[str]:
     return linear if len(linear) > len(convolutions) else [*linear, *convolutions]
 
 
+def tied(model: nn.Module) -> list[list[str]]:
+    """Names of parameters that are one and the same, those of each in a list."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [each for each in names.values() if len(each) > 1]
+
+
+def copied_whole(model: nn.Module, heads: Iterable[str]) -> list[str]:
+    """What of the new `heads` an adapter trains and saves as copies: lists of modules opened, which PEFT refuses; and
+    without modules whose parameters are other names of some inside the backbone (RT-DETR v2, D-FINE)."""
+    modules = dict(model.named_modules())
+    inside = getattr(model, "base_model_prefix", "") + "."
+    second = {name for names in tied(model) if any(n.startswith(inside) for n in names) for name in names}
+    second = {name for name in second if not name.startswith(inside)}
+    out, open_ = [], list(heads)
+    while open_:
+        name = open_.pop(0)
+        if isinstance(modules.get(name), nn.ModuleList):
+            open_ += [f"{name}.{index}" for index in range(len(modules[name]))]
+        elif name not in modules or {f"{name}.{own}" for own, _ in modules[name].named_parameters()} - second:
+            out.append(name)
+    return sorted(out)
+
+
+def tie_copies(wrapped: nn.Module, groups: Iterable[Iterable[str]]) -> None:
+    """Makes PEFT's copies of parameters that were tied before (`tied`) one again, so that they train as one."""
+    mark = ".modules_to_save.default"
+    copies = {
+        name.replace(mark, "").removeprefix("base_model.model."): name
+        for name, _ in wrapped.named_parameters(remove_duplicate=False)
+        if mark in name
+    }
+    for names in groups:
+        first, *others = [copies[name] for name in names if name in copies] or [""]
+        for other in others:
+            place, _, leaf = other.rpartition(".")
+            setattr(wrapped.get_submodule(place), leaf, wrapped.get_parameter(first))
+
+
 def _evaluate(module: nn.Module, _: object) -> None:
     module.training = False
 

@@ -18,7 +18,17 @@ from transformers import PreTrainedModel
 
 from hf_tl.config import MethodConfig
 from hf_tl.errors import ConfigError, did_you_mean, listing
-from hf_tl.models.layers import adapter_targets, count_parameters, depths, hold_batch_norm, in_modules, set_trainable
+from hf_tl.models.layers import (
+    adapter_targets,
+    copied_whole,
+    count_parameters,
+    depths,
+    hold_batch_norm,
+    in_modules,
+    set_trainable,
+    tie_copies,
+    tied,
+)
 from hf_tl.models.pretrained import Loaded
 from hf_tl.models.quantized import is_quantized, whole
 from hf_tl.task import Task
@@ -188,12 +198,17 @@ class Lora(Method):
         if "target_modules" in fields and "target_modules" not in options and not (lora and model_type in defaults):
             options["target_modules"] = adapter_targets(loaded.model, self.heads)
         if "modules_to_save" in fields and self.heads:
-            options["modules_to_save"] = [*self.heads, *(options.get("modules_to_save") or [])]
+            whole_heads = copied_whole(loaded.model, self.heads)
+            options["modules_to_save"] = [*whole_heads, *(options.get("modules_to_save") or [])]
         if "revision" in fields and loaded.revision is not None:
             options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
         self.revision = loaded.revision
+        try:
+            loaded.model.get_input_embeddings()
+        except NotImplementedError:  # PEFT asks networks that read no tokens as well (D-FINE, RT-DETR v2)
+            loaded.model.get_input_embeddings = nn.Module
         if is_quantized(loaded.model):
             from peft import prepare_model_for_kbit_training
 
@@ -201,7 +216,9 @@ class Lora(Method):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # between PEFT and Transformers
+                ties = tied(loaded.model)
                 wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
+                tie_copies(wrapped, ties)
         except (ValueError, TypeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
@@ -230,6 +247,8 @@ class Lora(Method):
                 f"method: this PEFT type cannot be merged into plain weights ({error}); "
                 f"the adapter is in {folder / 'adapter'}."
             ) from error
+        plain.__dict__.pop("get_input_embeddings", None)
+        plain.tie_weights()  # second names of a head that was trained as a copy
         return plain
 
 

@@ -15,17 +15,27 @@ FORMATS = {"xywh": "left, top, width, height", "xyxy": "left, top, right, bottom
 CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class", "classes", "name")
 SLACK = 0.01
 """Share of a side that a box may reach over the edge, and is cut to it: annotation tools round."""
+MISFITS = 0.2
+"""Share of all boxes that have to lie off their pictures for another format than xywh to be meant: fewer are mistakes
+in boxes of that format."""
 MOST = 100
 """Boxes of a picture that are measured, the surest, as COCO does."""
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 
 
-def parts(objects: Any) -> tuple[list[list[float]], list[Any]]:
-    """(boxes, categories) of a record of lists, or of a list of records.
+def parts(objects: Any, names: Sequence[str] | None) -> tuple[list[list[float]], list[str]]:
+    """(boxes, names of their categories) of a record of lists, or of a list of records.
+
+    Args:
+        names: of the categories, where those are ids into them.
 
     Raises:
-        ValueError: lists of unequal length, a box that is not four numbers, or no categories.
+        ValueError: what is wrong with the file already, lists of unequal length, a box that is not four numbers, a
+            category that is missing or has no name.
     """
+    from hf_tl.data.boxes import WRONG
+    from hf_tl.data.rows import label_name
+
     if objects is None:
         return [], []
     if isinstance(objects, dict):
@@ -33,6 +43,8 @@ def parts(objects: Any) -> tuple[list[list[float]], list[Any]]:
     else:
         keys = {key for each in objects for key in each}
         record = {key: [each.get(key) for each in objects] for key in keys}
+    if record.get(WRONG):
+        raise ValueError(record[WRONG])
     boxes = record.get("bbox") or []
     key = next((name for name in CATEGORIES if name in record), None)
     if key is None and boxes:
@@ -40,12 +52,17 @@ def parts(objects: Any) -> tuple[list[list[float]], list[Any]]:
     categories = (record.get(key) if key else None) or []
     if len(boxes) != len(categories):
         raise ValueError(f"{len(boxes)} boxes have {len(categories)} categories")
-    for index, box in enumerate(boxes):
+    found = []
+    for index, (box, category) in enumerate(zip(boxes, categories, strict=True)):
         if box is None or len(box) != 4 or any(value is None or value != value for value in box):
             raise ValueError(f"box {index} is {box}, expected four numbers")
-    if any(category is None for category in categories):
-        raise ValueError(f"box {categories.index(None)} has no category")
-    return [list(map(float, box)) for box in boxes], list(categories)
+        name = label_name(category)
+        if name is None or (names is not None and category == -1):  # a ClassLabel's own mark
+            raise ValueError(f"box {index} has no category")
+        if names is not None and not 0 <= category < len(names):
+            raise ValueError(f"box {index} is of category {category}, and there are {len(names)}")
+        found.append(names[category] if names is not None else name)
+    return [list(map(float, box)) for box in boxes], found
 
 
 def category_key(feature: Any) -> str | None:
@@ -54,13 +71,14 @@ def category_key(feature: Any) -> str | None:
     return next((name for name in CATEGORIES if name in inner), None)
 
 
-def corners(boxes: Any, size: tuple[int, int], form: str, relative: bool) -> np.ndarray:
-    """float64 (n, 4): left, top, right, bottom in pixels of a picture of `size` (width, height)."""
+def corners(boxes: Any, size: Any, form: str, relative: bool) -> np.ndarray:
+    """float64 (n, 4): left, top, right, bottom in pixels of a picture of `size` (width, height), or of a picture for
+    each box, (n, 2)."""
     import numpy as np
 
     found = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     if relative:
-        found = found * [*size, *size]
+        found = found * np.tile(np.asarray(size), 2)
     a, b, c, d = found.T
     if form == "xywh":
         found = np.stack([a, b, a + c, b + d], axis=1)
@@ -69,42 +87,44 @@ def corners(boxes: Any, size: tuple[int, int], form: str, relative: bool) -> np.
     return found
 
 
-def fit(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """bool (n,): whether boxes have an area and lie on the picture, but for SLACK."""
+def fit(found: np.ndarray, size: Any) -> np.ndarray:
+    """bool (n,): whether boxes have an area and lie on the picture, but for SLACK; `size` as for `corners`."""
     import numpy as np
 
-    width, height = size
-    left, top, right, bottom = found.T
-    inside = (left >= -SLACK * width) & (top >= -SLACK * height)
-    inside &= (right <= (1 + SLACK) * width) & (bottom <= (1 + SLACK) * height)
-    out: np.ndarray = inside & (right > left) & (bottom > top) & np.isfinite(found).all(1)
+    limits = np.tile(np.asarray(size, dtype=np.float64), 2)
+    inside = ((found >= -SLACK * limits) & (found <= (1 + SLACK) * limits)).all(1)
+    left, top, right, bottom = found.clip(0, limits).T
+    out: np.ndarray = inside & (right > left) & (bottom > top)
     return out
 
 
-def form_of(boxes: Sequence[Any], sizes: Sequence[tuple[int, int]], given: str | None) -> tuple[str, bool]:
-    """(format, whether relative) of all boxes of a split: as given, else the first that fits every picture.
+def form_of(
+    boxes: Sequence[Any], sizes: Sequence[tuple[int, int]], given: str | None
+) -> tuple[str, bool, tuple[str, ...]]:
+    """(format, whether relative, other formats that would fit every box) of all boxes of a split.
 
-    COCO's left, top, width, height is what is meant where nothing fits, so that what is wrong can be named.
+    The format is the one given. Else it is xywh, COCO's and the Hub's, unless more than MISFITS of the boxes are off
+    their pictures in it and far fewer in another. A few boxes that do not fit say nothing about the rest.
     """
     import numpy as np
 
     every = np.concatenate([np.asarray(each, dtype=np.float64).reshape(-1, 4) for each in boxes] or [np.zeros((0, 4))])
-    relative = bool(len(every)) and bool((every >= -SLACK).all() and (every <= 1 + SLACK).all())
-    if given:
-        return given, relative
-    for form in FORMATS:
-        pairs = zip(boxes, sizes, strict=True)
-        if all(fit(corners(each, size, form, relative), size).all() for each, size in pairs if len(each)):
-            return form, relative
-    return "xywh", relative
+    size = np.repeat(np.asarray(sizes).reshape(-1, 2), [len(each) for each in boxes], axis=0)
+    relative = bool(((every >= -SLACK) & (every <= 1 + SLACK)).all(1).mean() > 0.5) if len(every) else False
+    off = {form: float(np.mean(~fit(corners(every, size, form, relative), size))) for form in FORMATS if len(every)}
+    form = given or "xywh"
+    if not given and off and off["xywh"] > MISFITS:
+        best = min(off, key=lambda each: off[each])
+        form = best if off[best] < off["xywh"] / 4 else form
+    return form, relative, tuple(each for each, share in off.items() if each != form and not share)
 
 
-def why_not(box: Sequence[float], form: str, size: tuple[int, int]) -> str:
+def why_not(box: Sequence[float], form: str, relative: bool, size: tuple[int, int]) -> str:
     """What is wrong with a box that does not fit."""
     import numpy as np
 
-    found = corners([box], size, form, False)[0]
-    shown = f"box {[round(value, 2) for value in box]} ({FORMATS[form]})"
+    found = corners([box], size, form, relative)[0]
+    shown = f"box {[round(value, 4) for value in box]} ({FORMATS[form]}{', as shares' if relative else ''})"
     if not np.isfinite(found).all():
         return f"{shown} holds a value that is not a number"
     if found[2] <= found[0] or found[3] <= found[1]:
@@ -177,14 +197,17 @@ class Resampled:
                 sides.append(side)
             self.coco = COCOeval(*sides, iouType="bbox")
             self.coco.params.areaRng, self.coco.params.areaRngLbl = [[0, 1e10]], ["all"]
-            self.coco.params.maxDets = [1, 10, MOST]
+            self.coco.params.maxDets = [MOST]
             self.coco.evaluate()
         self.matched = self.coco.evalImgs  # by class, then picture
-        self.count = len(images)
+        self.count, self.classes = len(images), classes
 
-    def __call__(self, index: np.ndarray) -> tuple[float, float, float, float]:
-        """(map, map_50, map_75, mar_100) of the pictures `index` (samples,), which may repeat."""
+    def __call__(self, index: np.ndarray) -> list[float]:
+        """map, map_50, map_75, mar_100, and the average precision of each of `classes`, of the pictures `index`
+        (samples,), which may repeat; not a number where there is nothing to find."""
         import contextlib
+
+        import numpy as np
 
         of_class = [self.matched[at : at + self.count] for at in range(0, len(self.matched), self.count)]
         self.coco.evalImgs = [each[picture] for each in of_class for picture in index.tolist()]
@@ -197,7 +220,8 @@ class Resampled:
             there = values[values > -1]
             return float(there.mean()) if there.size else float("nan")
 
-        return mean(precision), mean(precision[0]), mean(precision[5]), mean(recall)
+        each = [mean(of) for of in np.moveaxis(precision, -1, 0)]
+        return [mean(precision), mean(precision[0]), mean(precision[5]), mean(recall), *each]
 
 
 def draw(image: Image.Image, boxes: Any, titles: Sequence[str], colours: Sequence[str], side: int) -> str:

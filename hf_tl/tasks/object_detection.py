@@ -26,8 +26,10 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Boxes as corners in pixels and class ids, in place of `objects`, whatever format they came in."""
     from datasets import ClassLabel, List, Value
 
+    from hf_tl.data.boxes import WRONG
     from hf_tl.data.images import upright_size
-    from hf_tl.data.rows import label_name, replace_column, skip_rows
+    from hf_tl.data.rows import replace_column, skip_rows, sort_key
+    from hf_tl.data.sources import FILE
     from hf_tl.errors import DataError, did_you_mean
 
     feature = next(iter(splits.values())).features["objects"]
@@ -40,22 +42,23 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         rows, read, bad = splits[split].with_format(None), [], {}
         for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
             try:
-                boxes, categories = boxes_of.parts(objects)
+                boxes, categories = boxes_of.parts(objects, names)
             except ValueError as error:
                 boxes, categories, bad[index] = [], [], str(error)
-            named = [names[each] if names else label_name(each) or "" for each in categories]
-            read.append((boxes, named, upright_size(image)))
+            read.append((boxes, categories, upright_size(image)))
         skip_rows(splits, split, bad, config, notes)
         found[split] = [each for index, each in enumerate(read) if index not in bad]
     first = "train" if known is None else next(iter(splits))
-    form, relative = boxes_of.form_of(
-        [boxes for boxes, _, _ in found[first]], [size for _, _, size in found[first]], config.boxes
+    given = config.boxes or ("xywh" if WRONG in inner else None)  # annotation files say what theirs are
+    form, relative, others = boxes_of.form_of(
+        [boxes for boxes, _, _ in found[first]], [size for _, _, size in found[first]], given
     )
     if known is None:
         share = ", as shares of the picture" if relative else ""
-        notes.append(f"Boxes are {boxes_of.FORMATS[form]}{share} (data.boxes says otherwise).")
+        also = "; they would fit as xyxy too" if "xyxy" in others and not given else ""
+        notes.append(f"Boxes are {boxes_of.FORMATS[form]}{share}{also} (data.boxes says otherwise).")
     seen = {name for _, categories, _ in found[first] for name in categories}
-    labels = known.labels if known else tuple(names or sorted(seen))
+    labels = known.labels if known else tuple(names or sorted(seen, key=sort_key))
     if not seen and known is None:
         raise DataError("data.path: no picture of train has a box; there is nothing to learn.")
     ids = {label: index for index, label in enumerate(labels)}
@@ -65,14 +68,17 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             corners = boxes_of.corners(boxes, size, form, relative)
             fits = boxes_of.fit(corners, size)
             if not fits.all():
-                worst = int((~fits).argmax())
-                bad[index] = boxes_of.why_not(boxes[worst], form, size)
+                bad[index] = boxes_of.why_not(boxes[int((~fits).argmax())], form, relative, size)
+                if others and not given:  # leaving it out would leave the rest misread
+                    raise DataError(
+                        f"{splits[split][index][FILE]}: {bad[index].partition(';')[0]}, and as {' or '.join(others)} "
+                        f"every box fits; say which is meant with data.boxes={form} or data.boxes={others[0]}."
+                    )
             unknown = next((name for name in categories if name not in ids), None)
             if unknown is not None:
                 lacks = "is not one of the model's" if known else "is not in train"
                 bad.setdefault(index, f"category {unknown!r} {lacks}{did_you_mean(unknown, labels) or ''}".rstrip("."))
-            limits = [*size, *size]
-            kept = corners.clip(0, limits).tolist()
+            kept = corners.clip(0, [*size, *size]).tolist()
             encoded.append({"boxes": kept, "labels": [ids.get(name, -1) for name in categories]})
         skip_rows(splits, split, bad, config, notes)
         good = [each for index, each in enumerate(encoded) if index not in bad]
@@ -152,13 +158,16 @@ def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -
 
 
 def collator(setting: Setting, training: bool) -> Any:
-    """Pads a batch to its largest picture, to the right and below, with `pixel_mask` where the model reads one."""
+    """Pads a batch to its largest picture, to the right and below, with `pixel_mask` where the model reads one.
+
+    `filled` is the share of the padded picture, (height, width), that the model's boxes are measured in.
+    """
     import torch
     import transformers
 
-    known = transformers.AutoModelForObjectDetection._model_mapping
-    forward = inspect.signature(known[type(setting.model_config)].forward).parameters
-    masked = "pixel_mask" in forward
+    of_model = transformers.AutoModelForObjectDetection._model_mapping[type(setting.model_config)]
+    masked = "pixel_mask" in inspect.signature(of_model.forward).parameters
+    own = measures_by_mask(of_model)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         pictures = [sample["pixel_values"] for sample in samples]  # each float32 (channels, height, width)
@@ -169,7 +178,7 @@ def collator(setting: Setting, training: bool) -> Any:
                 [torch.nn.functional.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in pictures]
             ),
             "sizes": torch.stack([sample["size"] for sample in samples]),
-            "filled": shapes / torch.tensor([height, width]),  # share of the padded picture, (height, width)
+            "filled": shapes / shapes if own else shapes / torch.tensor([height, width]),  # float32 (batch, 2)
         }
         if masked:
             batch["pixel_mask"] = torch.stack(
@@ -183,6 +192,21 @@ def collator(setting: Setting, training: bool) -> Any:
         return batch
 
     return collate
+
+
+def measures_by_mask(of_model: type) -> bool:
+    """Whether a class of models gives boxes in shares of the picture without its padding.
+
+    DETR and its next of kin count positions along `pixel_mask` and so cannot see the padding (Carion et al. 2020,
+    https://arxiv.org/abs/2005.12872); RT-DETR, D-FINE and YOLOS read the padded picture as one. Found from what their
+    module holds; a test holds it against what the models compute.
+    """
+    parts = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
+    return any(
+        hasattr(part, "get_valid_ratio")
+        or ("PositionEmbedding" in name and any("mask" in each for each in inspect.signature(part.forward).parameters))
+        for name, part in parts
+    )
 
 
 def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
@@ -247,7 +271,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     if not options.get("resamples", 1):
         return Measurement({name: {"value": value} for name, value in values.items()})
     again = boxes_of.Resampled(outputs, true)
-    cached: dict[bytes, tuple[float, ...]] = {}
+    cached: dict[bytes, list[float]] = {}
 
     def of(which: int) -> Any:
         def value(index: np.ndarray) -> float:
@@ -259,6 +283,10 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
         return value
 
     scores = {name: Score(value, again=of(which)) for which, (name, value) in enumerate(values.items())}
+    for which, index in enumerate(again.classes, len(values)):
+        if per_class[index] == per_class[index]:  # there is something to find
+            scores[f"ap of {index}"] = Score(per_class[index], again=of(which))
+    drawn = with_intervals(scores, len(rows), **options)
     support = np.bincount(np.concatenate([each["labels"] for each in true]), minlength=len(setting.labels))
     classes = []
     for index, label in enumerate(setting.labels):
@@ -266,9 +294,13 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
         precision, recall = right / max(1, said), right / max(1, int(support[index]))
         f1 = 2 * right / max(1, said + int(support[index]))
         row = {"label": label, "precision": precision, "recall": recall, "f1": f1, "support": int(support[index])}
-        ap = per_class[index]
-        classes.append({**row, **({"ap": ap} if ap == ap else {})})
-    return Measurement(with_intervals(scores, len(rows), **options), classes)
+        ap = drawn.get(f"ap of {index}", {})
+        classes.append({**row, **{"ap" + end: ap[key] for key, end in ENDS.items() if key in ap}})
+    return Measurement({name: drawn[name] for name in values}, classes)
+
+
+ENDS = {"value": "", "low": "_low", "high": "_high"}
+"""Key of a value with its interval -> how the columns of `per_class` end."""
 
 
 def _right_and_said(found: Any, true: Any, label: int) -> tuple[int, int]:
