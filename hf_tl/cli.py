@@ -277,28 +277,15 @@ def tasks(as_json: Json = False, debug: Debug = False) -> None:
 
     Columns of a form stand together; a column is known by its usual names (--json lists them) or by data.columns.
     """
-    from hf_tl.task import all_tasks
+    from hf_tl.task import about, all_tasks
 
-    found = all_tasks()
-    result: list[dict[str, Any]] = [
-        {
-            "name": task.name,
-            "summary": task.summary,
-            "columns": {column.role: list(column.names) for column in task.columns},
-            "forms": [list(form) for form in task.forms or (tuple(c.role for c in task.columns if c.required),)],
-            "methods": list(task.methods),
-            "metrics": list(task.metrics),
-            "best_metric": task.best_metric,
-            "models": list(task.models),
-        }
-        for task in found
-    ]
+    found = [about(task) for task in all_tasks()]
     lines = []
-    for each in result:
+    for each in found:
         columns = " | ".join(", ".join(form) for form in each["forms"])
-        about = [("columns", columns), ("methods", ", ".join(each["methods"])), ("best by", each["best_metric"])]
-        lines += [f"{each['name']}: {each['summary']}", table([(f"  {key}", value) for key, value in about])]
-    show(result, "\n".join(lines), as_json)
+        rows = [("columns", columns), ("methods", ", ".join(each["methods"])), ("best by", each["best_metric"])]
+        lines += [f"{each['name']}: {each['summary']}", table([(f"  {key}", value) for key, value in rows])]
+    show(found, "\n".join(lines), as_json)
 
 
 @app.command()

@@ -221,3 +221,18 @@ def get_task(name: str) -> Task:
 
 def all_tasks() -> list[Task]:
     return [get_task(name) for name in task_names()]
+
+
+def about(task: Task) -> dict[str, Any]:
+    """What `hf-tl tasks` tells of a task."""
+    required = tuple(column.role for column in task.columns if column.required)
+    return {
+        "name": task.name,
+        "summary": task.summary,
+        "columns": {column.role: list(column.names) for column in task.columns},
+        "forms": [list(form) for form in task.forms or (required,)],
+        "methods": list(task.methods),
+        "metrics": list(task.metrics),
+        "best_metric": task.best_metric,
+        "models": list(task.models),
+    }

@@ -201,7 +201,7 @@ def measures_by_mask(of_model: type) -> bool:
     https://arxiv.org/abs/2005.12872); RT-DETR, D-FINE and YOLOS read the padded picture as one. Found from what their
     module holds; a test holds it against what the models compute.
     """
-    parts = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
+    parts: list[tuple[str, Any]] = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
     return any(
         hasattr(part, "get_valid_ratio")
         or ("PositionEmbedding" in name and any("mask" in each for each in inspect.signature(part.forward).parameters))

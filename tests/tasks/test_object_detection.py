@@ -529,7 +529,8 @@ def test_heads_of_many_names_train_as_one(name: str, tmp_path: Path) -> None:
 def test_families_give_the_stock_pipelines_boxes(
     name: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A detector of five other classes, adapted to two: scores to 1e-5, boxes to the pixel; DETR's pictures differ in size."""
+    """A detector of five other classes, adapted to two: scores to 1e-5, boxes to the pixel; DETR's pictures differ in
+    size."""
     monkeypatch.setattr(task, "THRESHOLD", 0.0)
     torch.manual_seed(0)
     folder = tmp_path / "model"
