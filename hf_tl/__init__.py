@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from hf_tl.config import DataConfig, HubConfig, MethodConfig, ModelConfig, RunConfig, load_config
     from hf_tl.doctor import doctor
-    from hf_tl.errors import ConfigError, DataError, HfTlError, HubError, InputError, ModelError, Stopped
+    from hf_tl.errors import ConfigError, DataError, HfTlError, HubError, InputError, ModelError, ProofError, Stopped
     from hf_tl.evaluation.verbs import evaluate, predict
     from hf_tl.finetune import finetune
     from hf_tl.preview import preview
@@ -41,6 +41,7 @@ _PUBLIC = {
     "MethodConfig": "hf_tl.config",
     "ModelConfig": "hf_tl.config",
     "ModelError": "hf_tl.errors",
+    "ProofError": "hf_tl.errors",
     "Run": "hf_tl.run",
     "RunConfig": "hf_tl.config",
     "Stopped": "hf_tl.errors",
@@ -69,6 +70,7 @@ __all__ = [
     "MethodConfig",
     "ModelConfig",
     "ModelError",
+    "ProofError",
     "Run",
     "RunConfig",
     "Stopped",

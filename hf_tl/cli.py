@@ -229,6 +229,10 @@ def push(
     merge: Annotated[
         bool | None, typer.Option("--merge/--no-merge", help="Adapters: the merged model, or the adapter alone.")
     ] = None,
+    proof: Annotated[
+        bool | None,
+        typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -242,7 +246,7 @@ def push(
     with working():
         from hf_tl.sharing.push import push as run_it
 
-        pushed = run_it(run, hub)
+        pushed = run_it(run, hub, proof=proof)
     show({"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url}, plain(pushed.url), as_json)
 
 

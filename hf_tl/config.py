@@ -195,6 +195,9 @@ class RunConfig(Section):
     generation: GenerationSection = Field(default_factory=GenerationSection)
     hub: HubConfig | None = None
     output: str | None = None
+    proof: bool = True
+    """Whether the saved model is loaded again in a clean process, by plain Transformers, and has to answer as it was
+    measured, before the run is done and before and after it is shared."""
     seed: int = Field(42, ge=0, lt=2**32)
 
     @model_validator(mode="before")

@@ -2,6 +2,7 @@
 
 ```text
 HfTlError            1  a fault in hf_tl or below
+├── ProofError       1  what is to be shared does not do for strangers what was measured
 ├── InputError       2  the user's input: the sentence names what was found and what was expected
 │   ├── ConfigError     a key or value of the configuration
 │   ├── DataError       a file, row, column or label
@@ -21,6 +22,10 @@ class HfTlError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+
+class ProofError(HfTlError):
+    pass
 
 
 class InputError(HfTlError):

@@ -17,6 +17,7 @@ from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
 from hf_tl.models.quantized import check_quantization
 from hf_tl.run import Run
+from hf_tl.sharing import proof
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import check_access
 from hf_tl.sharing.push import push, save_model
@@ -37,6 +38,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     Raises:
         InputError: something about the configuration, data or model, in one sentence.
         Stopped: SIGINT or SIGTERM; a checkpoint was saved and the same call resumes.
+        ProofError: what was saved does not answer strangers as it was measured.
         HubError: the Hub refused or could not be reached.
     """
     config = load_config(config, {key: value for key, value in options.items() if value is not None})
@@ -100,12 +102,14 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         measure_saved(run, data, task, setting)
         main.wait_for_everyone()
     if main.is_main_process:
+        if proof.wanted(config):
+            proof.prove(run)
         if not run.reached("reported"):
             write_report(run.folder)
             write_card(run.folder)
             run.reach("reported")
         if config.hub is not None and not run.reached("pushed"):
-            pushed = push(run, config.hub)
+            pushed = push(run, config.hub, proof=config.proof)
             print(f"Pushed to {pushed.url}", file=sys.stderr)
         _say_result(run, time.monotonic() - start)
     main.wait_for_everyone()

@@ -254,6 +254,7 @@ def _finetune(
             training={**FIXED, **training},
             output=str(output),
             seed=seed,
+            proof=False,  # many runs of one kind
         )
     return run.metrics
 

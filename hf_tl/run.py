@@ -150,7 +150,7 @@ class Run:
 
 def _essence(config: RunConfig) -> dict[str, Any]:
     """What makes two runs the same: all but where the result goes."""
-    return config.model_dump(mode="json", exclude={"output", "hub"}, exclude_none=True)
+    return config.model_dump(mode="json", exclude={"output", "hub", "proof"}, exclude_none=True)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

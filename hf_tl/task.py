@@ -139,6 +139,14 @@ class Task:
     """What loads the result, by the Hub's name."""
     save: Callable[..., None] | None = field(default=None, repr=False)
     """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
+    stranger: str | None = field(default=None, repr=False)
+    """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
+    pictures as PIL images), `path` (of the model) and `pipe`, or `model` and `processor` where Transformers has no
+    pipeline for the task, they set `found`, a list: of each row those parts of its prediction that have to come out the
+    same. None: the model only has to load."""
+    asked: Callable[..., Any] | None = field(default=None, repr=False)
+    """`(rows, setting) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
+    the inputs as they are."""
     ready: Callable[..., None] | None = field(default=None, repr=False)
     """`(model, setting)`: settles on the loaded model and its processor, in place and before anything is prepared or
     trained, what else has to travel with them, such as how texts are written."""

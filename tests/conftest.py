@@ -11,6 +11,9 @@ import pytest
 # Before any Hugging Face library is imported: the tests neither read nor fill the cache and login of whoever runs them.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf_tl-tests-")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_TL_PROOF"] = (
+    "0"  # a clean process after every short run would take longer than the run; tests ask for it
+)
 for name in (
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",

@@ -16,6 +16,7 @@ from datasets import Dataset
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
+from hf_tl.evaluation.witness import write_witness
 from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Targets, Task
@@ -85,12 +86,13 @@ def results(
 
 
 def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
-    """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json` and
-    `predictions.parquet`."""
+    """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
+    `predictions.parquet` and `proof/`."""
     model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, fresh, rows, size)
+    write_witness(run.folder, run.model, model, task, fresh, rows)
     if not process_state().is_main_process:
         return
     found = results(task, fresh, outputs, samples, rows, data.held_out, run.config.seed)

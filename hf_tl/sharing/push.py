@@ -14,6 +14,7 @@ from hf_tl.models.pretrained import quiet
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import Pushed, push_folder
+from hf_tl.sharing.proof import prove, prove_pushed, wanted
 from hf_tl.task import Setting, Task
 
 
@@ -40,10 +41,15 @@ def save_model(
                 task.save(plain, setting, adapter)
 
 
-def push(run: Run | str | Path, hub: HubConfig) -> Pushed:
-    """Pushes a finished run: model, processor, labels, card and its figures, in one commit.
+def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) -> Pushed:
+    """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
+    strangers what was measured, before and, from a cache of its own, after.
+
+    Args:
+        proof: whether to; default: as the run's configuration has it.
 
     Raises:
+        ProofError: a stranger gets something else.
         ConfigError: the run is not finished, or `hub.merge: false` without an adapter that strangers can load.
         HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
     """
@@ -54,6 +60,9 @@ def push(run: Run | str | Path, hub: HubConfig) -> Pushed:
     adapter = run.model / "adapter"
     if hub.merge is False:
         _check_adapter(run, adapter)
+    proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
+    if proved:
+        prove(run)
     write_text(
         run.folder / "config.yaml",
         run.config.model_copy(update={"hub": hub, "output": str(run.folder)}).to_yaml(),
@@ -72,6 +81,8 @@ def push(run: Run | str | Path, hub: HubConfig) -> Pushed:
     pushed = push_folder(
         run.folder, hub, files=files, message=hub.commit_message, resume_command=f"hf-tl push {run.folder} {hub.id}"
     )
+    if proved:
+        prove_pushed(run, pushed)
     run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
     return pushed
 

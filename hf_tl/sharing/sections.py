@@ -29,6 +29,7 @@ FILES = {
     "model/": "weights, configuration with the label names, processor: what is shared",
     "metrics.json": "the figures of this page",
     "predictions.parquet": "every held-out row with label, prediction and scores",
+    "proof/": "a few held-out rows with their answers, against which what is shared is proved",
     "config.yaml": "the configuration, resolved",
     "environment.json": "versions, hardware, hashes, and why each default was chosen",
     "log.jsonl": "losses and validation metrics by step",

@@ -27,6 +27,10 @@ USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["pref
 inputs = processor(prefix + {text!r}, truncation=True, return_tensors="pt")
 print(processor.decode(model.generate(**inputs)[0], skip_special_tokens=True))"""
 """Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+STRANGER = """prefix, found = next(iter(model.config.task_specific_params.values()))["prefix"], []
+for row in rows:
+    inputs = processor(prefix + row[{role!r}], truncation=True, return_tensors="pt")
+    found.append({{"label": processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()}})"""
 
 
 def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source: str, target: str) -> Any:

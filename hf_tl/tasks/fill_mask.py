@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Task
+from hf_tl.tasks._strangers import whole_texts
 from hf_tl.tasks.text_classification import TEXT_NAMES, text_limit
 
 if TYPE_CHECKING:
@@ -18,6 +19,24 @@ SHARE = 0.15
 """Of the words that are hidden (Devlin et al. 2018, https://arxiv.org/abs/1810.04805)."""
 TOP = 5
 """Words that a prediction offers for each mask, as the stock pipeline does."""
+
+
+STRANGER = """found = [
+    {"masks": [[{"token_str": each["token_str"].strip(), "score": each["score"]} for each in pipe(row["text"])]]}
+    for row in rows
+]"""
+
+
+def one_mask(rows: Any, setting: Setting) -> Any:
+    """Texts with one word hidden, that in the middle."""
+    sign = setting.processor.mask_token
+
+    def hidden(text: str) -> str:
+        words = text.split()
+        return " ".join([*words[: len(words) // 2], sign, *words[len(words) // 2 + 1 :]])
+
+    texts = [hidden(text) for text in rows["text"] if sign not in text]
+    return whole_texts(type(rows).from_dict({"text": texts}), setting)
 
 
 def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
@@ -186,6 +205,8 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
+    stranger=STRANGER,
+    asked=one_mask,
     new_head=False,
     inferred=False,
     methods=("full", "lora", "scratch"),

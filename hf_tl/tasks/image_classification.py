@@ -87,6 +87,9 @@ TASK = Task(
     postprocess=classification.postprocess,
     measure=classification.measure,
     show=classification.show,
+    stranger="""found = [
+    {"scores": {each["label"]: each["score"] for each in pipe(row["image"], top_k=None)}} for row in rows
+]""",
     problems=classification.PROBLEMS,
     vectors=True,
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),

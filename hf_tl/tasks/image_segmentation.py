@@ -349,6 +349,16 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger="""def share(mask):
+    return mask.histogram()[255] / mask.width / mask.height
+
+
+found = [
+    {"segments": [{"label": each["label"], "share": share(each["mask"])} for each in pipe(row["image"])]}
+    for row in rows
+]
+for each in found:
+    each["segments"].sort(key=lambda segment: -segment["share"])""",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),

@@ -381,6 +381,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
     own_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks._strangers import whole_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,30 @@ LONGEST = 30
 """Tokens that an answer may have."""
 AROUND = 160
 """Characters of the context that the report shows before and after an answer."""
+
+
+STRANGER = """
+import torch
+
+found = []
+for row in rows:
+    inputs = processor(row["question"].strip(), row["context"], return_tensors="pt", return_offsets_mapping=True)
+    offsets, ids = inputs.pop("offset_mapping")[0].tolist(), inputs["input_ids"][0].tolist()
+    nowhere = ids.index(processor.cls_token_id) if processor.cls_token_id in ids else 0
+    among = torch.tensor([which == 1 or at == nowhere for at, which in enumerate(inputs.sequence_ids(0))])
+    out = model(**inputs)
+    starts, ends = (
+        each[0].double().masked_fill(~among, -torch.inf).softmax(-1) for each in (out.start_logits, out.end_logits)
+    )
+    none = float(starts[nowhere] * ends[nowhere])
+    starts[nowhere] = ends[nowhere] = 0
+    spans = (starts[:, None] * ends[None]).triu().tril({longest} - 1)  # (first token, last token)
+    first, last = divmod(int(spans.argmax()), len(ids))
+    answer, score = row["context"][offsets[first][0] : offsets[last][1]].strip(), float(spans[first, last])
+    if model.config.to_dict().get("allows_no_answer") and none > score:
+        answer, score = "", none
+    found.append({"answer": answer, "score": score})"""
+"""What the pipeline of Transformers 4 did, for a context that needs no windows."""
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -347,6 +372,8 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger=STRANGER.replace("{longest}", str(LONGEST)),
+    asked=whole_texts,
     usage="""question, context = "Where do I live?", "My name is Clara and I live in Berkeley."
 inputs = processor(question, context, return_tensors="pt")
 found = model(**inputs)

@@ -268,6 +268,11 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger="""from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(path, device="cpu")
+found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentence1"] for row in rows])]""",
+    asked=lambda rows, setting: rows.select_columns(["sentence1"]),
     save=save,
     marks=("modules.json",),
     pools=True,

@@ -63,6 +63,7 @@ TASK = Task(
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
     show=partial(seq2seq.show, source="document", target="summary"),
+    stranger=seq2seq.STRANGER.format(role="document"),
     ready=partial(writing.ready, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE.format(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Task
 from hf_tl.tasks import _classification as classification
+from hf_tl.tasks._strangers import whole_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -87,6 +88,10 @@ TASK = Task(
     postprocess=classification.postprocess,
     measure=classification.measure,
     show=classification.show,
+    stranger="""found = [
+    {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
+]""",
+    asked=whole_texts,
     problems=classification.PROBLEMS,
     vectors=True,
     yields_to=("sentence-similarity",),  # two sentences and a score

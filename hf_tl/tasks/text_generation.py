@@ -73,6 +73,29 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     return found
 
 
+STRANGER = """found = []
+for row in rows:
+    asked = row.get("messages") or row.get("prompt") or row["text"]
+    found.append({"generated_text": pipe(asked)[0]["generated_text"]})"""
+PROMPT = 40
+"""Characters of a text that a stranger goes on with."""
+
+
+def prompts(rows: Any, setting: Setting) -> Any:
+    """Conversations up to what is to be answered, prompts, or the beginnings of texts; none where words are drawn."""
+    from transformers import GenerationConfig
+
+    file = setting.folder / "generation_config.json" if setting.folder is not None else None
+    if file is not None and file.exists() and GenerationConfig.from_pretrained(setting.folder).do_sample:
+        return rows.select([])
+    if "messages" in rows.column_names:
+        asked: list[Any] = [_chat.asked(_chat.clean(each)) for each in rows["messages"]]
+        return type(rows).from_list([{"messages": each} for each in asked if each])
+    role = "prompt" if "prompt" in rows.column_names else "text"
+    texts = [text if role == "prompt" else text[:PROMPT].rpartition(" ")[0] for text in rows[role]]
+    return type(rows).from_dict({role: [text for text in texts if text and text.strip()]})
+
+
 def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
     """`generated_text` as the stock pipeline gives it (prompt and text, or the conversation with the new turn), `label`
     the new text alone, `score` the mean probability of its tokens, `cut` whether it did not end by itself; of the other
@@ -186,6 +209,8 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger=STRANGER,
+    asked=prompts,
     ready=_generation.ready,
     save=_generation.save,
     label_fields=("labels", "asked"),

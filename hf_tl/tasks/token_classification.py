@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.tasks._strangers import bare_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -399,6 +400,12 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    stranger="""keys = ("entity_group", "score", "start", "end")
+found = [
+    {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}
+    for row in rows
+]""",
+    asked=bare_texts,
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )

@@ -179,6 +179,8 @@ TASK = Task(
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
     show=partial(seq2seq.show, source="source", target="target"),
+    stranger=seq2seq.STRANGER.format(role="source"),
+    asked=lambda rows, setting: _columns(rows, setting).select_columns(["source"]),
     ready=partial(writing.ready, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE.format(text="My name is Clara and I live in Berkeley."),

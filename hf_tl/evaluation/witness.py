@@ -1,0 +1,118 @@
+"""What the finished model answered to a few held-out rows, kept beside it: what is shared is proved against this.
+
+`proof/answers.json` holds the rows, the answers, and the hashes of the files that gave them, so that a difference can
+be named; pictures lie beside it as PNG, pixel by pixel what the model saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from hf_tl.data.images import to_rgb
+from hf_tl.models.pretrained import sha256
+from hf_tl.run import replacing_folder, write_json
+from hf_tl.task import Setting, Task
+from hf_tl.training.environment import process_state
+from hf_tl.training.outputs import outputs_of
+
+ROWS = 8
+SLOW_ROWS = 2
+"""Where looking at a row is slow (`Task.validation_rows`), or may be: texts that are written."""
+CANDIDATES = 8
+"""Times as many rows are looked at, for some that can be asked."""
+FOLDER = "proof"
+FILE = "answers.json"
+
+
+def write_witness(folder: Path, shared: Path, model: Any, task: Task, setting: Setting, rows: Dataset) -> None:
+    """Asks `model`, on the CPU as everybody has one, and writes `folder`/proof. To be called on every process."""
+    setting = dataclasses.replace(setting, stage="predicting", notes=[])
+    chosen = questions(task, setting, rows)
+    answers: list[dict[str, Any]] = []
+    if chosen is not None and len(chosen):
+        samples = task.preprocess(chosen, setting, False)
+        outputs = outputs_of(model, task, setting, samples, device=torch.device("cpu")).items
+        answers = task.postprocess(outputs, samples, chosen, setting)
+    if not process_state().is_main_process:
+        return
+    with replacing_folder(folder / FOLDER) as inside:
+        asked = [_kept(row, index, inside) for index, row in enumerate(chosen or [])] if answers else []
+        parts = {"task": task.name, "rows": asked, "answers": answers, **hashes(shared)}
+        write_json(inside / FILE, parts)
+
+
+def questions(task: Task, setting: Setting, rows: Dataset) -> Dataset | None:
+    """A few rows, evenly drawn, with nothing but what a stranger asks; None where nothing can be asked."""
+    if task.stranger is None:
+        return None
+    most = SLOW_ROWS if task.validation_rows else ROWS
+    some = rows.select(_even(len(rows), most * CANDIDATES))
+    some = some.select_columns([role for role in task.input_roles if role in rows.column_names])
+    some = task.asked(some, setting) if task.asked else some
+    return some.select(_even(len(some), most))
+
+
+def _even(count: int, most: int) -> list[int]:
+    found: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist() if count else []
+    return found
+
+
+def _kept(row: dict[str, Any], index: int, folder: Path) -> dict[str, Any]:
+    """A row as JSON; a picture is written beside it and named."""
+    out: dict[str, Any] = {}
+    for role, value in row.items():
+        if hasattr(value, "convert"):
+            to_rgb(value).save(folder / f"{index}.png")
+            out[role] = {"picture": f"{index}.png"}
+        elif value is not None:
+            json.dumps(value)  # whatever else a row may hold is written as it is
+            out[role] = value
+    return out
+
+
+def hashes(folder: Path) -> dict[str, Any]:
+    """`files`: path -> sha256; `tensors`: weights file -> name -> sha256."""
+    files = {
+        file.relative_to(folder).as_posix(): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+    return {
+        "files": {name: sha256(file) for name, file in files.items()},
+        "tensors": {name: tensors(file) for name, file in files.items() if file.suffix == ".safetensors"},
+        "configuration": json.loads(files["config.json"].read_text(encoding="utf-8")) if "config.json" in files else {},
+    }
+
+
+def tensors(file: Path) -> dict[str, str]:
+    """Name -> sha256 of each tensor's dtype, shape and bytes, whatever its dtype.
+
+    https://huggingface.co/docs/safetensors/index#format: 8 bytes of length, a JSON header, the bytes.
+    """
+    out = {}
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        for name, facts in header.items():
+            if name == "__metadata__":
+                continue
+            first, end = facts["data_offsets"]
+            digest = hashlib.sha256(f"{facts['dtype']} {facts['shape']} ".encode())
+            stream.seek(8 + size + first)
+            left = end - first
+            while left > 0:
+                block = stream.read(min(left, 1 << 20))
+                if not block:
+                    break  # cut off: another hash
+                digest.update(block)
+                left -= len(block)
+            out[name] = digest.hexdigest()
+    return out

@@ -1,0 +1,259 @@
+"""Proof before sharing: in a clean process, plain Transformers has to answer as hf_tl measured.
+
+The process cannot import hf_tl and reads safetensors alone; it runs on the CPU, where the answers in `proof/` were
+found too, so both agree up to the order in which sums are rounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_tl import compat
+from hf_tl.config import RunConfig
+from hf_tl.errors import ConfigError, ProofError
+from hf_tl.evaluation.witness import FILE, FOLDER, hashes
+from hf_tl.hubclient import explain, retried
+from hf_tl.run import Run
+from hf_tl.sharing import stranger
+from hf_tl.sharing.hub import Pushed
+from hf_tl.sharing.wording import visible
+from hf_tl.task import Task, get_task
+
+TOLERANCE = 1e-4
+"""Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
+ADAPTER_TOLERANCE = 1e-3
+"""The same for an adapter laid upon its base, which the measured model had merged."""
+SWITCH = "HF_TL_PROOF"
+"""`0` in the environment leaves proofs out, for sweeps and test suites of many short runs."""
+SECONDS = 3600
+OFF = "proof: false, or --no-proof, leaves this out."
+STRIPPED = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "GROUP_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "HF_TL_")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One loadable form of the model."""
+
+    what: str
+    """As sentences call it."""
+    path: Path
+    base: str | None = None
+    """For an adapter: what its base is loaded by."""
+    revision: str | None = None
+    """The base's commit."""
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE if self.base is None else ADAPTER_TOLERANCE
+
+
+def wanted(config: RunConfig) -> bool:
+    return config.proof and os.environ.get(SWITCH) != "0"
+
+
+def prove(run: Run) -> None:
+    """Proves `model/`, and the adapter upon its base; once for the same files.
+
+    Raises:
+        ProofError: a stranger gets something else; says what differs.
+        ConfigError: nothing was kept to prove it against.
+    """
+    known = _witness(run)
+    now = hashes(run.model)
+    key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
+    if run.state.get("proof") == key:
+        return
+    copies = [Copy(f"{run.folder / 'model'}", run.model)]
+    adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
+    if adapter is not None:
+        copies.append(adapter)
+    compare(run, copies, known, now)
+    changed = [each for each in changes(known, now) if ".safetensors" in each]
+    if changed:
+        raise ProofError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+    run.reach(run.stage, proof=key)
+
+
+def prove_pushed(run: Run, pushed: Pushed) -> None:
+    """Proves a commit on the Hub as it is downloaded, into a cache of its own.
+
+    Raises:
+        ProofError: a stranger gets something else.
+        HubError: the Hub could not be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
+        try:
+            folder = retried(lambda: snapshot_download(pushed.repo_id, revision=pushed.commit, cache_dir=cache))
+        except Exception as error:
+            raise explain(error, f"hub.id: {pushed.repo_id}") from error
+        what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
+        alone = adapter_copy(run, Path(folder), what)
+        if alone is not None or (Path(folder) / "config.json").exists():
+            compare(run, [alone or Copy(what, Path(folder))], _witness(run))
+
+
+def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
+    """The adapter in `folder`, if there is one that can be proved: of a base in whole precision, loaded by the stock
+    class."""
+    file = folder / "adapter_config.json"
+    # an adapter trained upon a quantised base says the same only upon that
+    if not file.exists() or run.config.model.passed_through.get("quantization_config"):
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    base = str(found["base_model_name_or_path"])
+    local = Path(base).exists()
+    return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
+
+
+def compare(run: Run, copies: list[Copy], known: dict[str, Any], now: dict[str, Any] | None = None) -> None:
+    """Raises ProofError where a clean process that loads one of `copies` does not answer what was measured.
+
+    Args:
+        known: what `proof/` holds.
+        now: hashes of the model's files as they are, to say which have changed.
+    """
+    for copy, result in zip(copies, _asked(run, copies, known), strict=True):
+        if "error" in result:
+            said = f"a stranger cannot use it ({result['error']})"
+        else:
+            different = difference(known["answers"], result["found"], copy.tolerance)
+            if different is None:
+                continue
+            said = f"a stranger gets something else than was measured: {different}"
+        changed = changes(known, now) if now is not None else []
+        since = f"; since it was measured, {_few(changed)}" if changed else ""
+        raise ProofError(f"{copy.what}: {visible(' '.join(said.split()))}{since}. {OFF}")
+
+
+def _witness(run: Run) -> dict[str, Any]:
+    file = run.folder / FOLDER / FILE
+    if not file.exists():
+        raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _task(run: Run) -> Task:
+    return get_task(_witness(run)["task"])
+
+
+def _loads_itself(task: Task) -> bool:
+    return "{model}" in (task.usage or "")
+
+
+def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each copy what the clean process found, or its error."""
+    task = _task(run)
+    model = known["configuration"]
+    trust = bool(model.get("auto_map"))  # the run's own modelling file, which was trusted when it was measured
+    request = {
+        "task": task.name,
+        "auto_class": task.auto_class,
+        "processor_class": task.processor_class,
+        "loads": _loads_itself(task),
+        "lines": task.stranger,
+        "rows": known["rows"],
+        "folder": str((run.folder / FOLDER).resolve()),
+        "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
+        if str(model.get("model_type", "")).startswith("timm")
+        else None,
+        "jobs": [
+            {"path": str(copy.path.resolve()), "base": copy.base, "revision": copy.revision, "trust": trust}
+            for copy in copies
+        ],
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(STRIPPED)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", Path(stranger.__file__).read_text(encoding="utf-8")],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env={**environment, "CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "1"},
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProofError(f"{run.model}: the proof took more than {SECONDS // 60} minutes. {OFF}") from None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(stranger.MARK)]
+    if not lines:
+        last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit code {done.returncode}")
+        raise ProofError(f"{run.model}: the clean process that proves it ended early ({visible(last)}). {OFF}")
+    found: list[dict[str, Any]] = json.loads(lines[-1].removeprefix(stranger.MARK))
+    return found
+
+
+def difference(ours: Any, theirs: Any, tolerance: float) -> str | None:
+    """The first part in which answers differ, in words; None where they agree. `theirs` may have fewer parts."""
+    for row, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        found = _differs(mine, other, tolerance)
+        if found is not None:
+            return f"row {row}, {found}"
+    return None
+
+
+def _differs(mine: Any, other: Any, tolerance: float, where: str = "") -> str | None:
+    if isinstance(mine, Mapping) and isinstance(other, Mapping):
+        if where and set(other) - set(mine):
+            return f"{where}: {_few(sorted(mine))} measured, {_few(sorted(other))} now"
+        parts = [(f"{where} {key}".strip(), mine.get(key), value) for key, value in other.items()]
+    elif isinstance(mine, list) and isinstance(other, list):
+        if len(mine) != len(other):
+            return f"{where}: {len(mine)} measured, {len(other)} now"
+        parts = [(f"{where} {at}", *pair) for at, pair in enumerate(zip(mine, other, strict=True))]
+    else:
+        return None if _same(mine, other, tolerance) else f"{where}: {_short(mine)} measured, {_short(other)} now"
+    return next((found for part in parts if (found := _differs(part[1], part[2], tolerance, part[0]))), None)
+
+
+def _same(mine: Any, other: Any, tolerance: float) -> bool:
+    numbers = isinstance(mine, (int, float)) and isinstance(other, (int, float))
+    if not numbers:
+        return bool(mine == other)
+    if math.isnan(mine) or math.isnan(other):
+        return math.isnan(mine) and math.isnan(other)
+    if isinstance(mine, int) and isinstance(other, int):
+        return abs(mine - other) <= 1  # pixels of a box: the next sum may be rounded to the next one
+    near: bool = abs(mine - other) <= tolerance * max(1.0, abs(mine))
+    return near
+
+
+def _few(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def changes(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`config.json has changed (id2label)`, ...: files that are not what was measured, and where."""
+    out = []
+    for name in sorted({*known["files"], *now["files"]}):
+        before, after = known["files"].get(name), now["files"].get(name)
+        if before == after:
+            continue
+        if after is None:
+            out.append(f"{name} is missing")
+        elif before is None:
+            out.append(f"{name} has come")
+        else:
+            parts = {"config.json": (known["configuration"], now["configuration"])}
+            old, new = parts.get(name) or (known["tensors"].get(name, {}), now["tensors"].get(name, {}))
+            where = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+            out.append(f"{name} has changed" + (f" ({_few(where)})" if where else ""))
+    return out
