@@ -49,9 +49,10 @@ def result(record: Record) -> dict[str, Any]:
     value = record.values[name]
     baseline = record.metrics.get("baseline", {}).get(name)
     warnings = []
-    if baseline is not None and value["low"] <= baseline:
+    better, blind = record.task.greater_is_better, BLIND[bool(record.labels[1:])]
+    if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
         warnings.append(
-            f"The interval reaches down to {number(baseline)}, what {BLIND[bool(record.labels[1:])]} would score: "
+            f"The interval reaches {'down' if better else 'up'} to {number(baseline)}, what {blind} would score: "
             "this model is not clearly better than that."
         )
     if record.metrics["split"] == "validation":
