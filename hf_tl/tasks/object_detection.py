@@ -201,7 +201,7 @@ def measures_by_mask(of_model: type) -> bool:
     https://arxiv.org/abs/2005.12872); RT-DETR, D-FINE and YOLOS read the padded picture as one. Found from what their
     module holds; a test holds it against what the models compute.
     """
-    parts = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
+    parts: list[tuple[str, Any]] = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
     return any(
         hasattr(part, "get_valid_ratio")
         or ("PositionEmbedding" in name and any("mask" in each for each in inspect.signature(part.forward).parameters))
@@ -348,7 +348,7 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
     for title, which in (("right", true), ("found", found)):
         colours = [boxes_of.COLOURS[label % count] for _, _, label in which]
         uri = boxes_of.draw(image, [box for box, _, _ in which], [text for _, text, _ in which], colours, SHOWN)
-        pictures.append(f'<img src="{uri}" alt="{title}" title="{title}">')
+        pictures.append(f'{title}<br><img src="{uri}" alt="{title}" title="{title}"><br>')
     named = sorted({label for _, _, label in [*true, *found]})
     key = [
         f'<span style="border-left:.8em solid {boxes_of.COLOURS[label % count]};padding-left:.3em">'
@@ -381,6 +381,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    counted="boxes",
     own_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
