@@ -69,7 +69,9 @@ CASES = {
     "wnut17": texts("wnut17"),
     "xquad": texts("xquad_en", remark="1,000 questions"),
     "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
-    "membrane": pictures("membrane_segmentation"),
+    "membrane": pictures(
+        "membrane_segmentation", remark="22 pictures of 224 pixels, a map of 7 x 7: hardly above the commonest class"
+    ),
     "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
     "vowels": Case(
         "pegasus-vowels-random",

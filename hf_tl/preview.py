@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
+from hf_tl.data.augment import normalisation
 from hf_tl.models.pretrained import check_task, find_pretrained, load_processor
 from hf_tl.task import Setting
 
@@ -53,6 +54,7 @@ def preview(
     batch = task.collator(setting, True)(items)
     classes = data.targets.classes
     names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)
+    names = _shares(batch.get("labels"), data.labels) or names
     out: dict[str, Any] = {
         "task": task.name,
         "columns": data.columns,
@@ -82,6 +84,20 @@ def preview(
     return out
 
 
+def _shares(labels: Any, names: Any) -> list[str]:
+    """What a batch has for labels where each may have a share: several of them, or mixed ones."""
+    if getattr(labels, "ndim", 0) != 2 or not labels.is_floating_point() or labels.shape[1] != len(names):
+        return []
+    return [
+        ", ".join(
+            names[index] if row[index] >= 0.995 else f"{names[index]} {row[index]:.0%}"
+            for index in row.argsort(descending=True).tolist()
+            if row[index] >= 0.005
+        )
+        for row in labels
+    ]
+
+
 def _tokens(batch: Any, index: int, label: str, processor: Any, item: Any) -> dict[str, Any]:
     ids = batch["input_ids"][index].tolist()
     mask = batch["attention_mask"][index].tolist() if "attention_mask" in batch else [1] * len(ids)
@@ -107,10 +123,8 @@ def _grid(pixels: Any, names: list[str], processor: Any, path: Path, labels: Any
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    mean = np.asarray(getattr(processor, "image_mean", None) or [0.0] * 3).reshape(-1, 1, 1)
-    std = np.asarray(getattr(processor, "image_std", None) or [1.0] * 3).reshape(-1, 1, 1)
-    if getattr(processor, "do_normalize", True):
-        pixels = pixels * std + mean
+    mean, std = (np.asarray(each).reshape(-1, 1, 1) for each in normalisation(processor))
+    pixels = pixels * std + mean
     columns = min(4, len(pixels))
     lines = -(-len(pixels) // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * lines), layout="constrained")
@@ -119,7 +133,7 @@ def _grid(pixels: Any, names: list[str], processor: Any, path: Path, labels: Any
         axis.axis("off")
     for axis, picture, name in zip(axes, pixels, names, strict=False):
         axis.imshow(np.clip(picture, 0, 1).transpose(1, 2, 0))
-        axis.set_title(name.replace("$", r"\$")[:30], fontsize=9)
+        axis.set_title(name.replace("$", r"\$")[:34], fontsize=8 if len(name) > 24 else 9)
     height, width = pixels.shape[-2:]
     for axis, label in zip(axes, labels if labels is not None else (), strict=False):
         if getattr(label, "ndim", 0) == 2:

@@ -132,6 +132,8 @@ class Task:
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
     show: Callable[..., str] | None = field(default=None, repr=False)
     """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
+    counted: str = "rows"
+    """What the `support` of a class counts."""
     usage: str | None = None
     """Python lines that print an answer, given `model` and `processor`, where Transformers has no pipeline for the
     task; or, with `{model}` (the id and its arguments) in them, lines that load it too."""

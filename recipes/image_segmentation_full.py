@@ -5,7 +5,7 @@
 
 A folder holds pictures, masks and a metadata.jsonl with `file_name` and `mask_file_name`.
 Hardware: one GPU of 8 GB; a CPU takes minutes for some tens of pictures.
-Measured: not yet, on this data.
+Measured: not with this model; MobileNetV2 on 22 membrane pictures, mean IoU 0.411, hardly above chance.
 """
 
 from hf_tl.cli import recipe

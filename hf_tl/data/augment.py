@@ -48,6 +48,15 @@ def pixels_of(processor: Any, image: Image.Image) -> torch.Tensor:
     return found[0]
 
 
+def normalisation(processor: Any) -> tuple[Any, Any]:
+    """(mean, standard deviation) by channel that an image processor normalises with; (0, 1) where it does not."""
+    if hasattr(processor, "data_config"):  # timm's
+        return processor.data_config["mean"], processor.data_config["std"]
+    if not getattr(processor, "do_normalize", True):
+        return (0.0,) * 3, (1.0,) * 3
+    return getattr(processor, "image_mean", None) or (0.0,) * 3, getattr(processor, "image_std", None) or (1.0,) * 3
+
+
 def augmentation(names: Sequence[str], size: tuple[int, int]) -> Change:
     """Random resized crop and flip, and those of `names` that change a picture: `trivial` (TrivialAugment, Müller and
     Hutter 2021, https://arxiv.org/abs/2103.10158) and `rand` (RandAugment, Cubuk et al. 2019,

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from hf_tl.errors import listing
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -23,10 +25,26 @@ def head_modules(model: nn.Module, new_keys: Iterable[str]) -> list[str]:
         for name, child in model.named_children():
             if name != backbone and any(True for _ in child.parameters()):
                 names.add(name)
+        find = getattr(model.get_submodule(backbone), "get_classifier", None)  # timm's way to say it
+        found = find() if find is not None else ()
+        classifiers = [id(each) for each in (found if isinstance(found, (tuple, list)) else (found,))]
+        with_weights = [name for name, module in modules.items() if next(module.parameters(), None) is not None]
+        names |= {name for name in with_weights if id(modules[name]) in classifiers}
     # the outermost only
     return sorted(
         name for name in names if name in modules and not any(name.startswith(other + ".") for other in names if other)
     )
+
+
+def carried_over(model: nn.Module, new_keys: Iterable[str], before: str) -> str | None:
+    """A sentence on what of a pretrained model with another head, of class `before`, goes on in `model`."""
+    new = set(new_keys)
+    if not new or "For" not in before or before == type(model).__name__:
+        return None
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    carried = sum(size for name, size in sizes.items() if name not in new)
+    made, total = listing(sorted({key.rpartition(".")[0] for key in new})), sum(sizes.values())
+    return f"The weights of a {before} are carried over, {carried:,} of {total:,} parameters; new: {made}."
 
 
 def in_modules(name: str, modules: Iterable[str]) -> bool:

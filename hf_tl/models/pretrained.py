@@ -20,7 +20,8 @@ from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model
 from hf_tl.models.card_file import license_of, tags_of
-from hf_tl.models.layers import head_modules
+from hf_tl.models.layers import carried_over, head_modules
+from hf_tl.models.timm_models import of_timm, processor_fields, resized
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -184,7 +185,7 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
 
     for task in sorted(all_tasks(), key=certainty):
         kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
-        timm = config.model_type == "timm_wrapper"  # has no processor file of its own
+        timm = of_timm(config)  # has no processor file of its own
         marked = all((folder / name).exists() for name in task.marks) and (
             any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
         )
@@ -221,7 +222,7 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
     path = pretrained.adapter if pretrained.adapter and _has_processor(pretrained.adapter) else pretrained.path
     text = task.modality == "text"
     kind, files = ("tokenizer", VOCABULARIES) if text else ("image processor", IMAGE_PROCESSORS)
-    timm = pretrained.config.model_type == "timm_wrapper"
+    timm = of_timm(pretrained.config)
     if not timm and not any((path / name).exists() for name in files):
         raise ModelError(
             f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is "
@@ -236,6 +237,8 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
         raise ModelError(f"model: the {kind} of {pretrained.id} cannot be loaded: {first}") from error
     if text:
         _check_tokenizer(processor, pretrained)
+    elif image_size and timm:
+        processor = resized(processor, pretrained.config, image_size)
     elif image_size:
         _resize(processor, image_size)
     return processor
@@ -324,6 +327,8 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights belong to another architecture."
         )
+    said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
+    loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
     return loaded
@@ -385,6 +390,7 @@ def _custom(
     pooling: str | None = model.pooling
     if pooling is None:
         pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
+        pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
         pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None
         if pooling is None:
             pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
@@ -392,9 +398,8 @@ def _custom(
         new = {key for key in new if not key.startswith("pooler.")}
     left_out = {"id2label", "label2id", "architectures", "dtype", "torch_dtype"}
     inner = {key: value for key, value in pretrained.config.to_dict().items() if key not in left_out}
-    config = custom.TransferConfig(
-        backbone=inner, pooling=pooling, head=model.head, head_hidden=model.head_hidden, **names
-    )
+    own = {"pooling": pooling, "head": model.head, "head_hidden": model.head_hidden, **processor_fields(inner)}
+    config = custom.TransferConfig(backbone=inner, **own, **names)
     built = cls(config, backbone=backbone)
     custom.TransferConfig.register_for_auto_class()
     cls.register_for_auto_class(task.auto_class)

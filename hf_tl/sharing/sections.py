@@ -50,9 +50,10 @@ def result(record: Record) -> dict[str, Any]:
     value = record.values[name]
     baseline = record.metrics.get("baseline", {}).get(name)
     warnings = []
-    if baseline is not None and value["low"] <= baseline:
+    better, blind = record.task.greater_is_better, BLIND[bool(record.labels[1:])]
+    if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
         warnings.append(
-            f"The interval reaches down to {number(baseline)}, what {BLIND[bool(record.labels[1:])]} would score: "
+            f"The interval reaches {'down' if better else 'up'} to {number(baseline)}, what {blind} would score: "
             "this model is not clearly better than that."
         )
     if record.metrics["split"] == "validation":
@@ -188,9 +189,14 @@ def confusion_map(record: Record) -> plots.Draw:
 
 
 def classes(record: Record) -> list[dict[str, Any]]:
-    """Per-class scores, weakest first; classes without held-out rows last."""
-    trained = record.class_counts.get("train", {})
-    rows = [{**row, "train": trained.get(row["label"])} for row in record.metrics.get("per_class", [])]
+    """Per-class scores, weakest first; classes without held-out rows last. `more` are those with an interval: title,
+    value, low, high."""
+    trained, given = record.class_counts.get("train", {}), record.metrics.get("per_class", [])
+    names = list(dict.fromkeys(key.removesuffix("_low") for row in given for key in row if key.endswith("_low")))
+    rows = []
+    for row in given:
+        more = [(metric_title(name), *(row.get(name + end) for end in ("", "_low", "_high"))) for name in names]
+        rows.append({**row, "train": trained.get(row["label"]), "more": more})
     return sorted(rows, key=lambda row: (row["support"] == 0, row["f1"], -row["support"]))
 
 

@@ -28,6 +28,8 @@ TITLES = {
     "map_50": "mAP at overlap 0.5",
     "map_75": "mAP at overlap 0.75",
     "mar_100": "Recall with 100 boxes",
+    "ap": "Average precision",
+    "iou": "Overlap",
     "map_at_r": "mAP at R",
     "mrr": "Mean reciprocal rank",
     "knn_accuracy": "Accuracy of nearest neighbours",

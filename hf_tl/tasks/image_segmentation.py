@@ -359,6 +359,7 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
+    counted="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),

@@ -23,6 +23,9 @@ PATCH = 32
 SHOWN = 128
 """Longest side in pixels of the report's pictures."""
 
+SHOWN_AS = {"picture": "picture", "seen": "seen", "reconstruction": "made"}
+"""Key of a prediction -> of an output."""
+
 
 def grid(setting: Setting) -> tuple[int, int]:
     """(patches a side of the model, patches a side of a hidden square).
@@ -142,7 +145,7 @@ def items(batch: Any) -> int:
 
 def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
     """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
-    average; and of a finished model what it saw and what it made of it, as small JPEGs."""
+    average; and of a finished model the picture, what it saw of it and what it made of that, as small JPEGs."""
     import numpy as np
     import torch
 
@@ -155,8 +158,8 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     found: list[dict[str, Any]] = [{"sums": np.asarray(each)} for each in sums]
     if setting.stage != "training":
         made = torch.where(hidden, out["reconstruction"].float(), pixels)
-        for each, before, after in zip(found, torch.where(hidden, seen, pixels), made, strict=True):
-            each["seen"], each["made"] = (_jpeg(picture, setting.processor) for picture in (before, after))
+        for each, *shown in zip(found, pixels, torch.where(hidden, seen, pixels), made, strict=True):
+            each["picture"], each["seen"], each["made"] = (_jpeg(picture, setting.processor) for picture in shown)
     return found
 
 
@@ -175,7 +178,7 @@ def _jpeg(pixels: Any, processor: Any) -> bytes:
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
-    """`loss`, and as data URIs `seen` (what is hidden is grey) and `reconstruction`."""
+    """`loss`, and as data URIs `picture`, `seen` (the hidden in the mean colour) and `reconstruction`."""
 
     def uri(picture: bytes) -> str:
         return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
@@ -183,7 +186,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     return [
         {
             "loss": float(each["sums"][0] / each["sums"][1]),
-            **({"seen": uri(each["seen"]), "reconstruction": uri(each["made"])} if "seen" in each else {}),
+            **{name: uri(each[key]) for name, key in SHOWN_AS.items() if key in each},
         }
         for each in outputs
     ]
@@ -208,11 +211,9 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
 
 def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
-    """What the model saw, and what it made of it."""
+    """The picture, what the model saw of it, and what it made of that."""
     pictures = [
-        f'<img src="{prediction[name]}" alt="{name}" title="{name}">'
-        for name in ("seen", "reconstruction")
-        if name in prediction
+        f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction
     ]
     return f"<p>{' '.join(pictures)}</p><p>mean error {prediction['loss']:.3f}</p>"
 

@@ -348,7 +348,7 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
     for title, which in (("right", true), ("found", found)):
         colours = [boxes_of.COLOURS[label % count] for _, _, label in which]
         uri = boxes_of.draw(image, [box for box, _, _ in which], [text for _, text, _ in which], colours, SHOWN)
-        pictures.append(f'<img src="{uri}" alt="{title}" title="{title}">')
+        pictures.append(f'{title}<br><img src="{uri}" alt="{title}" title="{title}"><br>')
     named = sorted({label for _, _, label in [*true, *found]})
     key = [
         f'<span style="border-left:.8em solid {boxes_of.COLOURS[label % count]};padding-left:.3em">'
@@ -382,6 +382,7 @@ TASK = Task(
     measure=measure,
     show=show,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
+    counted="boxes",
     own_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline

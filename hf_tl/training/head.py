@@ -11,6 +11,7 @@ from torch import nn
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
+from hf_tl.errors import listing
 from hf_tl.models.features import HeadModel, better_pooling, cached_features, content_key, feature_model
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import Setting, Task
@@ -79,6 +80,9 @@ def head_on_features(
     whole.close()
     labels = {split: _targets(data, split) for split in arrays}
     notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.classes else []
+    changes = set(config.data.preprocessing.augmentations) - {"default"}
+    if changes:
+        notes.append(f"Features are computed once, of unchanged pictures, so {listing(sorted(changes))} has no part.")
     setting.notes += notes
     rows = {split: FeatureRows(arrays[split]["features"], labels[split]) for split in arrays}
     spread = max(1e-6, float(rows["train"].features.std(0).mean()))

@@ -146,8 +146,6 @@ def test_what_is_spoiled_is_not_shared(
 def test_proved_once_and_again_after_the_push(
     runs: dict[str, Run], tmp_path: Path, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
     run = runs["text"]
     proof.prove(run)
     monkeypatch.setattr(proof, "_asked", lambda *_: pytest.fail("proved twice"))
@@ -156,8 +154,7 @@ def test_proved_once_and_again_after_the_push(
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}
     command(env, "push", run.folder, "alice/fine")
     assert not list(run.folder.glob(".pushed-*"))
-    assert constants.HF_HUB_CACHE  # the user's own cache holds nothing of it
-    assert not list(Path(env["HF_HOME"]).rglob("*.safetensors"))
+    assert not list(Path(env["HF_HOME"]).rglob("*.safetensors"))  # the user's own cache holds nothing of it
     # somebody else's commit between ours and the check would be seen
     hub.store.seed("model", "alice/fine", seeded(tmp_path, run))
     monkeypatch.setenv("HF_TL_PROOF", "1")
@@ -208,17 +205,15 @@ def test_an_adapter_is_proved_upon_its_base(tmp_path: Path, hub: RunningHub) -> 
 
 
 def test_training_ends_with_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hf_tl import finetune as corridor
-
     monkeypatch.setenv("HF_TL_PROOF", "1")
     seen = []
     real = proof.compare
     monkeypatch.setattr(proof, "compare", lambda *words: (seen.append(1), real(*words)))
     run = trained(tmp_path, "frozen")
-    assert seen == [1] and run.state["proof"] and corridor
+    assert seen == [1] and run.state["proof"]
     trained_again = Run(run.folder)
     spoil_head(trained_again.model)
-    with pytest.raises(ProofError, match="classifier.weight"):
+    with pytest.raises(ProofError, match="classifier"):
         hf_tl.finetune(run.config)
     assert hf_tl.finetune(run.config, proof=False).stage == "reported"
 

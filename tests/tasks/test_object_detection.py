@@ -428,6 +428,9 @@ def test_learning_and_its_report(tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
     assert {row["label"] for row in run.metrics["per_class"]} == {"red", "blue"}
     report = (run.folder / "report.html").read_text(encoding="utf-8")
+    for row in run.metrics["per_class"]:
+        assert 0 <= row["ap_low"] <= row["ap"] <= row["ap_high"] <= 1
+    assert "Average precision" in report and "boxes</th>" in report
     assert 'alt="right"' in report and 'alt="found"' in report
     (best,) = run.predict([str(tmp_path / "data" / "0.png")])
     assert best["label"] in ("red", "blue") and 0 < best["score"] <= 1
@@ -529,8 +532,7 @@ def test_heads_of_many_names_train_as_one(name: str, tmp_path: Path) -> None:
 def test_families_give_the_stock_pipelines_boxes(
     name: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A detector of five other classes, adapted to two: scores to 1e-5, boxes to the pixel; DETR's pictures differ in
-    size."""
+    """A detector of five other classes, adapted to two: scores to 1e-5, boxes to the pixel."""
     monkeypatch.setattr(task, "THRESHOLD", 0.0)
     torch.manual_seed(0)
     folder = tmp_path / "model"

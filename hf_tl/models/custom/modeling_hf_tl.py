@@ -70,13 +70,19 @@ class TransferModel(PreTrainedModel):
         pooler = getattr(self.backbone, "pooler", None)
         if config.pooling != "pooler" and pooler is not None and any(True for _ in pooler.parameters()):
             self.backbone.pooler = None  # unused weights
-        self.head = make_head(self.hidden_size(inner), config)
+        self.head = make_head(self.hidden_size(inner, config.pooling), config)
         self.post_init()
 
-    @staticmethod
-    def hidden_size(inner):
-        if getattr(inner, "num_features", None):  # timm
-            return inner.num_features
+    def hidden_size(self, inner, pooling):
+        if inner.model_type == "timm_wrapper":  # the width depends on the pooling (VGG: 512 or 4096), so look
+            shape = (getattr(inner, "pretrained_cfg", None) or {}).get("input_size") or (3, 224, 224)
+            modes = {module: module.training for module in self.backbone.modules()}
+            self.backbone.eval()
+            with torch.no_grad():
+                width = pool(self.backbone(pixel_values=torch.zeros(1, *shape)), pooling).shape[-1]
+            for module, mode in modes.items():
+                module.training = mode
+            return width
         if getattr(inner, "hidden_sizes", None):
             return inner.hidden_sizes[-1]
         for name in ("hidden_size", "d_model", "hidden_dim", "dim"):
