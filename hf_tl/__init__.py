@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from hf_tl.finetune import finetune
     from hf_tl.preview import preview
     from hf_tl.quickstart import quickstart
+    from hf_tl.reproduce import reproduce
     from hf_tl.run import Run
     from hf_tl.schema import schema
     from hf_tl.sharing.push import push
+    from hf_tl.sharing.verify import verify
     from hf_tl.task import all_tasks as tasks
     from hf_tl.task import get_task
 
@@ -54,8 +56,10 @@ _PUBLIC = {
     "preview": "hf_tl.preview",
     "push": "hf_tl.sharing.push",
     "quickstart": "hf_tl.quickstart",
+    "reproduce": "hf_tl.reproduce",
     "schema": "hf_tl.schema",
     "tasks": "hf_tl.task:all_tasks",
+    "verify": "hf_tl.sharing.verify",
 }
 """Public name -> the module that holds it (`module:name` where the names differ)."""
 
@@ -84,8 +88,10 @@ __all__ = [
     "preview",
     "push",
     "quickstart",
+    "reproduce",
     "schema",
     "tasks",
+    "verify",
 ]
 
 

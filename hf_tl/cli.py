@@ -13,6 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_tl import __version__
+from hf_tl.cli_options import (
+    BatchSize,
+    DataPaths,
+    Debug,
+    Json,
+    MethodName,
+    Model,
+    Seed,
+    Split,
+    TaskName,
+    Trust,
+    Words,
+    app,
+    configure,
+    recipes_app,
+)
+from hf_tl.cli_sharing import sharing_app
 from hf_tl.console import (
     check_rows_file,
     is_main_process,
@@ -31,36 +48,7 @@ from hf_tl.failures import guarded
 if TYPE_CHECKING:
     from hf_tl.config import RunConfig
 
-app = typer.Typer(
-    name="hf-tl",
-    help="Transfer learning on the Hugging Face stack. Start with: hf-tl quickstart",
-    add_completion=False,  # costs start-up time
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-recipes_app = typer.Typer(rich_markup_mode=None)
-app.add_typer(recipes_app, name="recipes", help="List, copy or run the recipes.")
-
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, everything else on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CONFIG.yaml] [key=value]...",
-        help="A configuration file, and settings laid upon it such as training.learning_rate=3e-4 or method.r=16.",
-        show_default=False,
-    ),
-]
-Model = Annotated[str | None, typer.Option(help="Hub id or folder of the pretrained model.")]
-DataPaths = Annotated[
-    list[str] | None, typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")
-]
-TaskName = Annotated[str | None, typer.Option(help="Task (hf-tl tasks); found from the data when not given.")]
-MethodName = Annotated[str | None, typer.Option(help="full, lora, frozen or scratch.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-Split = Annotated[str | None, typer.Option(help="Split of the data; default test, else validation, else all of it.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples at a time.")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run modelling code that comes with the model.")]
+app.add_typer(sharing_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -68,27 +56,6 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         print(f"hf_tl {__version__}")
         raise typer.Exit
-
-
-def configure(
-    words: Sequence[str] | None, base: Mapping[str, Any] | None = None, data: Sequence[str] | None = None, **flags: Any
-) -> RunConfig:
-    """The configuration of a command: file, then flags, then `key=value` words, each laid upon the one before.
-
-    Raises:
-        ConfigError: a word that is neither, or what `load_config` finds.
-    """
-    from hf_tl.config import load_config, parse_overrides
-
-    files = [word for word in words or () if "=" not in word]
-    if len(files) > 1 or (files and base is not None):
-        stray = files[-1]
-        raise ConfigError(f"{stray!r}: expected key=value, for example training.num_train_epochs=5.")
-    given = {key: value for key, value in flags.items() if value is not None}
-    if data:
-        given["data"] = data[0] if len(data) == 1 else list(data)
-    overrides = parse_overrides(word for word in words or () if "=" in word)
-    return load_config(files[0] if files else base, given, overrides)
 
 
 @app.command()
@@ -216,38 +183,6 @@ def _prediction_table(rows: Sequence[Mapping[str, Any]]) -> str:
         score = f"{row['score']:.3f}" if isinstance(row.get("score"), float) else ""
         cells.append((row.get("label", ""), score, first))
     return table(cells)
-
-
-@app.command()
-def push(
-    run: Annotated[str, typer.Argument(help="Run folder.")],
-    id: Annotated[str, typer.Argument(metavar="ME/NAME", help="Hub id.")],
-    private: Annotated[bool | None, typer.Option("--private/--public", help="Who may see it.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch to push to, made when missing.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag for the commit.")] = None,
-    message: Annotated[str | None, typer.Option(help="Commit message.")] = None,
-    merge: Annotated[
-        bool | None, typer.Option("--merge/--no-merge", help="Adapters: the merged model, or the adapter alone.")
-    ] = None,
-    proof: Annotated[
-        bool | None,
-        typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Share a finished run on the Hub.
-
-    The token is that of HF_TOKEN or `hf auth login`.
-    """
-    from hf_tl.config import HubConfig
-
-    hub = HubConfig(id=id, private=private, revision=revision, tag=tag, commit_message=message, merge=merge)
-    with working():
-        from hf_tl.sharing.push import push as run_it
-
-        pushed = run_it(run, hub, proof=proof)
-    show({"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url}, plain(pushed.url), as_json)
 
 
 @app.command()

@@ -24,7 +24,9 @@ LAYERS = (
     {"evaluation"},
     {"sharing"},
     {"finetune"},
-    {"quickstart", "preview", "doctor", "schema", "cookbook", "launch"},
+    {"quickstart", "preview", "doctor", "schema", "cookbook", "launch", "reproduce"},
+    {"cli_options"},
+    {"cli_sharing"},
     {"cli", "__main__"},
 )
 """A file imports from its own layer and those before it."""

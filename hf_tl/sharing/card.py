@@ -15,6 +15,7 @@ from hf_tl.evaluation.metrics import split_name
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
 from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
+from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
 from hf_tl.sharing.wording import metric_title, number, visible
 
@@ -85,6 +86,10 @@ class Card:
     figures: list[tuple[str, str]]
     """(file below the card, caption)."""
     command: str
+    shared: str | None
+    """Its Hub id."""
+    origin: str
+    """YAML of what it was made of."""
     versions: list[tuple[str, str]]
 
     @property
@@ -176,6 +181,8 @@ def describe(record: Record) -> Card:
         unseen=sum(row["support"] == 0 for row in per_class),
         figures=[(f"figures/{name}", what) for name, what in files if (record.folder / "figures" / name).exists()],
         command=sections.command(record),
+        shared=hub.id if hub else None,
+        origin=as_block(record),
         versions=[
             ("hf_tl", str(environment.get("hf_tl", ""))),
             ("Python", str(environment.get("python", ""))),

@@ -106,7 +106,7 @@ def main() -> None:
         except Exception as error:
             first = next(iter(str(error).strip().splitlines()), "")
             found.append({"error": f"{type(error).__name__}: {first}"})
-    print(f"\n{MARK}{json.dumps(found)}", flush=True)
+    print(f"\n{MARK}{json.dumps(found, default=lambda number: number.item())}", flush=True)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,8 @@ def build_arguments(
     if few:
         values["eval_steps"] = values["save_steps"] = few
     values.update(given)
+    if facts.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
+        values |= {"bf16": False, "fp16": False}
     if "metric_for_best_model" in given and "greater_is_better" not in given:
         values["greater_is_better"] = not str(given["metric_for_best_model"]).endswith("loss")
     if values["eval_strategy"] in ("no", False):
