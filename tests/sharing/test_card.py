@@ -218,7 +218,7 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     inline = [child for token in tokens for child in token.children or []]
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
     assert html == ["<details><summary>What it was made of</summary>", "</details>"]  # our own
-    assert [token.info for token in tokens if token.type == "fence"] == ["python", "sh"]
+    assert [token.info for token in tokens if token.type == "fence"] == ["python", "sh", "sh", "yaml"]
     links = {str(token.attrs["href"]) for token in inline if token.type == "link_open"}
     assert all(link.startswith("https://huggingface.co/google/") for link in links)
     images = {str(token.attrs["src"]) for token in inline if token.type == "image"}
