@@ -30,6 +30,17 @@ def _rt_detr(folder: Path, root: Path) -> None:
     transformers.RTDetrImageProcessor(size={"height": 256, "width": 256}).save_pretrained(folder)
 
 
+def _segformer(folder: Path, root: Path) -> None:
+    """0.5 M parameters; a map of half the picture's sides."""
+    config = transformers.SegformerConfig(
+        hidden_sizes=[16, 32, 64, 96], depths=[1, 1, 1, 1], strides=[2, 2, 2, 2], patch_sizes=[3, 3, 3, 3],
+        num_attention_heads=[1, 2, 4, 4], mlp_ratios=[2, 2, 2, 2], decoder_hidden_size=64,
+        sr_ratios=[16, 8, 4, 2], drop_path_rate=0.0, classifier_dropout_prob=0.0,
+    )  # fmt: skip
+    transformers.SegformerModel(config).save_pretrained(folder)
+    transformers.SegformerImageProcessor(size={"height": 256, "width": 256}).save_pretrained(folder)
+
+
 def _llama(folder: Path, root: Path) -> None:
     """0.9 M parameters, with a byte-level BPE of 1000 tokens made from the conversations and the ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -118,6 +129,7 @@ def _intents(root: Path, split: str) -> Iterator[dict[str, Any]]:
 
 MODELS: dict[str, Callable[[Path, Path], None]] = {
     "rt-detr-small-random": _rt_detr,
+    "segformer-small-random": _segformer,
     "llama-small-random": _llama,
     "pegasus-vowels-random": _for_vowels,
     "pegasus-intents-random": _for_intents,

@@ -72,6 +72,12 @@ CASES = {
     "membrane": pictures(
         "membrane_segmentation", remark="22 pictures of 224 pixels, a map of 7 x 7: hardly above the commonest class"
     ),
+    "membrane-small": Case(
+        "segformer-small-random",
+        "vision/membrane_segmentation",
+        ("--method", "scratch", "training.learning_rate=2e-3"),
+        "random weights; a map of 128 x 128",
+    ),
     "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
     "vowels": Case(
         "pegasus-vowels-random",

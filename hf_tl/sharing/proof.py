@@ -154,12 +154,14 @@ def _loads_itself(task: Task) -> bool:
     return "{model}" in (task.usage or "")
 
 
-def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each copy what the clean process found, or its error."""
+def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
+    """What the clean process is told, but for the `jobs`.
+
+    Args:
+        known: what `proof/` holds.
+    """
     task = _task(run)
-    model = known["configuration"]
-    trust = bool(model.get("auto_map"))  # the run's own modelling file, which was trusted when it was measured
-    request = {
+    return {
         "task": task.name,
         "auto_class": task.auto_class,
         "processor_class": task.processor_class,
@@ -168,8 +170,17 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
         "rows": known["rows"],
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
-        if str(model.get("model_type", "")).startswith("timm")
+        if str(known["configuration"].get("model_type", "")).startswith("timm")
         else None,
+    }
+
+
+def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each copy what the clean process found, or its error."""
+    # the run's own modelling file, which was trusted when it was measured
+    trust = bool(known["configuration"].get("auto_map"))
+    request = {
+        **request_for(run, known),
         "jobs": [
             {"path": str(copy.path.resolve()), "base": copy.base, "revision": copy.revision, "trust": trust}
             for copy in copies

@@ -1,11 +1,12 @@
 """What a stranger does: this file's text runs in a process of its own, which cannot import hf_tl.
 
-stdin: a JSON object with the task's `lines` and what loads it, the `rows`, and one or more models; stdout: a line
-`RESULT` and a JSON list, for each model `{"found": [...]}` or `{"error": "..."}`.
+stdin: a JSON object with the task's `lines` and what loads it, the `rows`, and one or more models (folders or Hub ids);
+stdout: a line `RESULT` and a JSON list, for each model `{"found": [...]}` or `{"error": "..."}`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -21,7 +22,7 @@ def answers(request: dict[str, Any], job: dict[str, Any], rows: list[dict[str, A
     with tempfile.TemporaryDirectory() as as_on_the_hub:
         if not request["loads"]:
             names |= load(request, job)
-        elif job["base"] is not None:
+        elif job["base"] is not None and Path(job["path"]).is_dir():
             # Transformers takes a local adapter with a configuration beside it for a whole model, one on the Hub not.
             for file in Path(job["path"]).iterdir():
                 if file.name != "config.json":
@@ -61,7 +62,7 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
             job["base"], config=config, ignore_mismatched_sizes=True, revision=job["revision"], **plain
         )
         model = PeftModel.from_pretrained(base, path).merge_and_unload()
-        if (Path(path) / "generation_config.json").exists():
+        with contextlib.suppress(OSError):  # a model that writes nothing has none
             model.generation_config = transformers.GenerationConfig.from_pretrained(path)
         if piped:
             what = "tokenizer" if request["processor_class"] == "AutoTokenizer" else "image_processor"
