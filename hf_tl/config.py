@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.errors import ConfigError, did_you_mean, listing, redact
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
@@ -343,10 +343,23 @@ def load_config(
     values = expand(values)
     for layer in layers:
         values = merge(values, layer)
+    _check_tokens(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(" ".join(_sentence(error).splitlines())) from None  # keys may hold anything
+
+
+def _check_tokens(value: Any, place: str = "") -> None:
+    """Raises ConfigError where a token stands: a configuration is written to disk and shared."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_tokens(item, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_tokens(item, place)
+    elif isinstance(value, str) and redact(value) != value:
+        raise ConfigError(f"{place}: holds a token; tokens are read from HF_TOKEN or `hf auth login` alone.")
 
 
 def _sentence(error: ValidationError) -> str:

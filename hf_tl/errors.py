@@ -14,14 +14,40 @@ HfTlError            1  a fault in hf_tl or below
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
+import re
 from collections.abc import Iterable
+
+TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}\b")
+"""What the Hub's tokens look like."""
+TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def redact(text: str) -> str:
+    """`text` without tokens, whoever put them there: the environment's, the login's, and what looks like one."""
+    for token in _tokens():
+        text = text.replace(token, "hf_...")
+    return TOKEN.sub("hf_...", text)
+
+
+def _tokens() -> list[str]:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    found = [os.environ.get(name, "") for name in TOKEN_NAMES]
+    with contextlib.suppress(OSError), open(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")) as file:
+        found.append(file.read())
+    return [token.strip() for token in found if len(token.strip()) >= 8]
 
 
 class HfTlError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(redact(sentence))
 
 
 class ProofError(HfTlError):

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from hf_tl.console import say
-from hf_tl.errors import HfTlError, did_you_mean, listing
+from hf_tl.errors import HfTlError, did_you_mean, listing, redact
 
 STARTED = "HF_TL_STARTED"
 """Set in the environment of processes that hf_tl started: their parent prints the error, once."""
@@ -32,12 +32,12 @@ def guarded(run: Callable[[], Any], debug: bool) -> int:
         return _fail("stopped.", 3)
     except HfTlError as error:
         if debug:
-            traceback.print_exc()
+            print(redact(traceback.format_exc()), file=sys.stderr)
         return _fail(str(error) or type(error).__name__, error.exit_code)
     except typer.TyperException as error:
         return _fail(_usage(error), 2)
     except Exception as error:
-        trace = traceback.format_exc()
+        trace = redact(traceback.format_exc())
         if debug:
             print(trace, file=sys.stderr)
         first = next(iter(str(error).strip().splitlines()), "")
@@ -46,6 +46,7 @@ def guarded(run: Callable[[], Any], debug: bool) -> int:
 
 
 def _fail(sentence: str, code: int, trace: str = "") -> int:
+    sentence = redact(sentence)
     if not report_failure(sentence, trace):
         say(f"hf-tl: {sentence}")
     return code

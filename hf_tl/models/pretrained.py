@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import logging
@@ -22,6 +21,7 @@ from hf_tl.hubclient import fetch_model
 from hf_tl.models.card_file import license_of, tags_of
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields, resized
+from hf_tl.models.trusted import check_adapter, check_code, safe_weights, sha256
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -101,11 +101,14 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     adapter = None
     if (path / "adapter_config.json").exists():
         adapter = path
+        check_adapter(model.id, path)
         base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
         path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
     subfolder = (model.model_extra or {}).get("subfolder", "")
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
+    if model.trust_remote_code:
+        check_code(model.id, path / subfolder)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code, subfolder=subfolder)
@@ -117,15 +120,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     check_options(model, config)
     for key, value in model.config.items():
         setattr(config, key, value)
-    weights = sorted((path / subfolder).glob("*.safetensors"))
-    if not weights:
-        pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5") for file in path.glob(pattern)]
-        what = f"only {listing(pickles)}, which can run code when loaded" if pickles else "no weights"
-        raise ModelError(
-            f"model: {model.id} holds {what}; hf_tl loads safetensors only. "
-            "The Hub's space 'safetensors/convert' makes a pull request with them."
-        )
-    hashes = {file.name: sha256(file) for file in weights}
+    hashes = {file.name: sha256(file) for file in safe_weights(model.id, path / subfolder)}
     return Pretrained(model.id, path / subfolder, revision, config, adapter, license_of(path), hashes)
 
 
@@ -148,18 +143,6 @@ def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
             raise ConfigError(
                 f"model.config.{key}: {type(config).__name__} has no such field{did_you_mean(key, fields) or '.'}"
             )
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
-
-
-def _sha256(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def architectures(task: Task) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.hubclient import PICKLES, causes, explain, retried, status_of
-from hf_tl.models.pretrained import sha256
+from hf_tl.models.trusted import sha256
 
 FORBIDDEN = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
