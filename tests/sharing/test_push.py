@@ -124,3 +124,28 @@ def test_a_gated_private_or_unknown_model_is_one_sentence(hub: RunningHub, tmp_p
         done = command(hub.env(TOKEN), "train", "--model", id, "--data", data, "--output", tmp_path / "r", code=2)
         assert words in done.stderr and len(done.stderr.strip().splitlines()) <= 2
         assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_shared_models_are_gone_on_with_and_work_offline(hub: RunningHub, tmp_path: Path) -> None:
+    """An adapter on the Hub: predicted with, evaluated and trained on; without a Hub from the cache."""
+    hub.seed_model("bob/tiny", tiny_bert(tmp_path / "bert"))
+    run = train(hub, tmp_path, "lora", model="bob/tiny")
+    command(hub.env(TOKEN), "push", run, "alice/adapter", "--no-merge", "--revision", "v1")
+    fresh = {**hub.env(TOKEN, home="third"), "HF_HUB_OFFLINE": "0"}
+    data = tmp_path / "reviews.csv"
+    words = ("predict", "alice/adapter", TEXTS[0], "--revision", "v1", "--json")
+    online = command(fresh, *words).stdout
+    figures = json.loads(
+        command(fresh, "evaluate", "alice/adapter", "--revision", "v1", "--data", data, "--json").stdout
+    )
+    assert figures["samples"] == 60
+    again = ("--model", "alice/adapter", "--data", data, "--method", "full", "training.max_steps=2")
+    command(fresh, "train", *again, "model.revision=v1", "--output", tmp_path / "further")
+    assert json.loads((tmp_path / "further" / "model" / "config.json").read_text())["id2label"]["0"] == "negative"
+    hub.stop()
+    for env in (fresh, {**fresh, "HF_HUB_OFFLINE": "1"}):
+        assert command(env, *words).stdout == online
+    command(fresh, "train", *again, "model.revision=v1", "--output", tmp_path / "offline")
+    gone = command(fresh, "predict", "alice/other", TEXTS[0], code=4).stderr
+    assert "cannot be reached and the cache does not hold it" in gone
