@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hf_tl.quickstart import quickstart
     from hf_tl.run import Run
     from hf_tl.schema import schema
+    from hf_tl.sharing.demo import demo
     from hf_tl.sharing.push import push
     from hf_tl.task import all_tasks as tasks
     from hf_tl.task import get_task
@@ -44,6 +45,7 @@ _PUBLIC = {
     "Run": "hf_tl.run",
     "RunConfig": "hf_tl.config",
     "Stopped": "hf_tl.errors",
+    "demo": "hf_tl.sharing.demo",
     "doctor": "hf_tl.doctor",
     "evaluate": "hf_tl.evaluation.verbs",
     "finetune": "hf_tl.finetune",
@@ -73,6 +75,7 @@ __all__ = [
     "RunConfig",
     "Stopped",
     "__version__",
+    "demo",
     "doctor",
     "evaluate",
     "finetune",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_tl import __version__
+from hf_tl import __version__, cli_demo
 from hf_tl.console import (
     check_rows_file,
     is_main_process,
@@ -27,6 +27,7 @@ from hf_tl.console import (
 )
 from hf_tl.errors import ConfigError
 from hf_tl.failures import guarded
+from hf_tl.options import BatchSize, DataPaths, Debug, Json, MethodName, Model, Seed, Split, TaskName, Trust, Words
 
 if TYPE_CHECKING:
     from hf_tl.config import RunConfig
@@ -38,29 +39,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(cli_demo.demo)
 recipes_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(recipes_app, name="recipes", help="List, copy or run the recipes.")
-
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, everything else on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[CONFIG.yaml] [key=value]...",
-        help="A configuration file, and settings laid upon it such as training.learning_rate=3e-4 or method.r=16.",
-        show_default=False,
-    ),
-]
-Model = Annotated[str | None, typer.Option(help="Hub id or folder of the pretrained model.")]
-DataPaths = Annotated[
-    list[str] | None, typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")
-]
-TaskName = Annotated[str | None, typer.Option(help="Task (hf-tl tasks); found from the data when not given.")]
-MethodName = Annotated[str | None, typer.Option(help="full, lora, frozen or scratch.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-Split = Annotated[str | None, typer.Option(help="Split of the data; default test, else validation, else all of it.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples at a time.")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run modelling code that comes with the model.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -16,7 +16,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 
 LAYERS = (
     {"errors", "shipped", "compat"},
-    {"config", "task", "console", "failures"},
+    {"config", "task", "console", "failures", "options"},
     {"tasks", "hubclient", "run"},
     {"data"},
     {"models"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"evaluation"},
     {"sharing"},
     {"finetune"},
-    {"quickstart", "preview", "doctor", "schema", "cookbook", "launch"},
+    {"quickstart", "preview", "doctor", "schema", "cookbook", "launch", "cli_demo"},
     {"cli", "__main__"},
 )
 """A file imports from its own layer and those before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -399,6 +399,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
+    demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )
