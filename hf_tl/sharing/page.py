@@ -13,7 +13,7 @@ from huggingface_hub import SpaceCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_tl.models.timm_models import of_timm
-from hf_tl.sharing.markdown import Raw, escape, python, url
+from hf_tl.sharing.markdown import Raw, escape, url
 from hf_tl.sharing.wording import visible
 from hf_tl.task import Demo, Task
 
@@ -27,11 +27,16 @@ WIDGETS = {
 SHOWN = {
     "labels": "gr.Label(label={label}, num_top_classes=5)",
     "highlights": "gr.HighlightedText(label={label})",
-    "boxes": "gr.AnnotatedImage(label={label}, height=480)",
-    "masks": "gr.AnnotatedImage(label={label}, height=480)",
+    "boxes": "gr.AnnotatedImage(label={label}, height=480, color_map=COLORS)",
+    "masks": "gr.AnnotatedImage(label={label}, height=480, color_map=COLORS)",
     "number": "gr.Number(label={label})",
     "text": "gr.Textbox(label={label}, lines=4)",
     "chat": "",
+}
+NEEDED = {
+    "boxes": {"import colorsys", "import numpy as np", "from PIL import Image, ImageDraw"},
+    "masks": {"import colorsys", "import numpy as np"},
+    "chat": {"import html"},
 }
 EXPLAINED = {"image": "from captum.attr import Occlusion", "text": "from captum.attr import FeatureAblation"}
 """What tells which parts of an input mattered for a label."""
@@ -182,21 +187,25 @@ class Page:
         return f"# {named}\n\n{escape(self.summary[:1].upper() + self.summary[1:])}."
 
     @property
+    def results(self) -> str:
+        return "[result, table]" if self.demo.gives == "boxes" else "result"
+
+    @property
     def example_names(self) -> list[str]:
-        return [name for name, kind in self.required if kind != "image"]
+        """The inputs that examples fill."""
+        return ["message"] if self.chat else [name for name, kind in self.required if kind != "image"]
 
     @property
-    def examples(self) -> list[list[Any]]:
-        """The task's examples that are texts for every input, in order."""
-        given = [list(each.values()) for each in self.task.widget]
-        texts = [[part for value in each for part in (value if isinstance(value, list) else [value])] for each in given]
-        fits = [each for each in texts if len(each) >= len(self.example_names) > 0]
-        return [each[: len(self.example_names)] for each in fits if all(isinstance(value, str) for value in each)]
-
-    @property
-    def chat_examples(self) -> list[str]:
-        turns = [each["messages"][-1]["content"] for each in self.task.widget if "messages" in each]
-        return [str(turn) for turn in turns]
+    def examples(self) -> list[list[str]]:
+        """The task's examples that have a text for each of `example_names`, in order."""
+        if self.chat:
+            return [[str(each["messages"][-1]["content"])] for each in self.task.widget if "messages" in each]
+        wanted, found = len(self.example_names), []
+        for example in self.task.widget:
+            texts = [part for value in example.values() for part in (value if isinstance(value, list) else [value])]
+            if 0 < wanted <= len(texts) and all(isinstance(text, str) for text in texts):
+                found.append(texts[:wanted])
+        return found
 
     @property
     def imports(self) -> list[str]:
@@ -209,11 +218,12 @@ class Page:
             names |= {self.auto_class, self.processor_class}
         if self.explains:
             found |= {"import torch", EXPLAINED[self.explains]}
-        if self.demo.gives == "masks":
-            found.add("import numpy as np")
+        found |= NEEDED.get(self.demo.gives, set())
         if not self.demo.load:
             found.add(f"from transformers import {', '.join(sorted(names, key=_case))}")
-        return sorted(found, key=lambda line: (line.startswith("from"), line))
+        ordered = sorted(found, key=_place)
+        first = next(index for index, line in enumerate(ordered) if _place(line)[0])  # of those that are installed
+        return [*ordered[:first], *([""] if first else []), *ordered[first:]]
 
     @property
     def packages(self) -> list[str]:
@@ -222,6 +232,16 @@ class Page:
         found += ["peft"] if self.adapter else []
         found += ["captum"] if self.explains else []
         return found + (["timm", "torchvision"] if of_timm(self.config) else [])
+
+
+def python(text: str) -> Raw:
+    """A Python string literal."""
+    return Raw(json.dumps(text) if text.isascii() else repr(text))
+
+
+def _place(line: str) -> tuple[bool, bool, str]:
+    """The standard library first, `import` before `from`."""
+    return line.split()[1] not in sys.stdlib_module_names, line.startswith("from"), line
 
 
 def _case(name: str) -> tuple[bool, str]:
@@ -274,5 +294,5 @@ def _environment(finalize: Any) -> Environment:
         keep_trailing_newline=True,
         finalize=finalize,
     )
-    made.filters |= {"python": lambda value: python(value) if isinstance(value, str) else Raw(repr(value)), "raw": Raw}
+    made.filters |= {"python": python, "raw": Raw}
     return made
