@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -45,5 +47,6 @@ def demo(
         show({"id": done.repo_id, "commit": done.commit, "url": done.url}, plain(done.url), as_json)
         return
     show({"url": done.local_url}, f"{done.local_url}   (Ctrl-C ends it)", as_json)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what was uploaded goes with the process
     with working():
         done.block_thread()

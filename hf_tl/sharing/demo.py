@@ -187,8 +187,9 @@ def _show(page: Page, port: int | None, browser: bool) -> Any:
             quiet=True,
             prevent_thread_lock=True,
         )
-    except OSError as error:
-        raise ConfigError(f"--port: {port or 'none from 7860 on'} is free ({error}).") from None
+    except OSError:
+        taken = f"{port} is taken; choose another, or none" if port else "none is free from 7860 on; choose one"
+        raise ConfigError(f"--port: {taken}.") from None
     return app.page
 
 

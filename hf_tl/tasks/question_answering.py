@@ -356,7 +356,8 @@ print(processor.decode(inputs["input_ids"][0, first : last + 1]))""",
         Demo(
             (("question", "line"), ("context", "text")),
             "highlights",
-            """inputs = processor(question, context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
+            """# of a long context the beginning
+inputs = processor(question, context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
 inside = torch.tensor([part == 1 for part in inputs.sequence_ids(0)])  # the tokens of the context
 offsets = inputs.pop("offset_mapping")[0].tolist()
 with torch.inference_mode():

@@ -116,7 +116,7 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
         assert len(app.answer("the [MASK] was good")) == 5
     else:
         (ours,) = hf_tl.predict(str(run), [TEXT])
-        assert app.answer(TEXT) == ours["generated_text"]
+        assert app.answer(TEXT) == next(value for key, value in ours.items() if key.endswith("_text"))
     import gradio as gr
 
     empty: list[Any] = [None if kind == "image" else 0.5 if kind == "score" else " " for _, kind in page.demo.takes]
@@ -262,7 +262,7 @@ def test_boxes_in_the_browser(runs: Any) -> None:
         page.locator("img").first.wait_for()
         page.get_by_label("number input").fill("0")
         page.get_by_role("button", name="Submit").click()
-        page.locator("td:visible").get_by_text(f"{ours['score']:.3f}", exact=True).first.wait_for()
+        page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{ours['score']:.3f}")
 
 
 @pytest.mark.slow
