@@ -44,7 +44,11 @@ def demo(
             trust_remote_code=trust,
         )
     if push_space:
-        show({"id": done.repo_id, "commit": done.commit, "url": done.url}, plain(done.url), as_json)
+        show(
+            {"id": done.repo_id, "commit": done.commit, "url": done.url},
+            plain(done.url.partition("/commit/")[0]),
+            as_json,
+        )
         return
     show({"url": done.local_url}, f"{done.local_url}   (Ctrl-C ends it)", as_json)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what was uploaded goes with the process

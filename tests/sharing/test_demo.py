@@ -86,7 +86,14 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
     if name in ("text-classification", "image-classification"):
         (ours,) = hf_tl.predict(str(run), [picture or TEXT])
         assert app.answer(picture or TEXT) == pytest.approx(ours["scores"], abs=1e-5)
-        assert app.explain(picture or TEXT)
+        if picture is None:
+            shares = app.explain(TEXT)
+            assert [word for word, _ in shares] == TEXT.split() and max(abs(share) for _, share in shares) == 1.0
+            assert app.answer("good " * 500) and app.explain("good " * 500)  # cut at what the model can take
+        else:
+            seen, ((heat, label),) = app.explain(picture)
+            assert seen.shape == (32, 32, 3) and heat.shape == (32, 32) and label == ours["label"]
+            assert heat.min() >= 0 and heat.max() <= 0.8 + 1e-6
     elif name == "object-detection":
         (ours,) = hf_tl.predict(str(run), [picture])
         (shown, frames), rows = app.answer(picture, 0.0)
@@ -178,6 +185,7 @@ def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
     pushed = json.loads(command(env, "demo", run, "--push-space", "alice/reviews-demo", "--json").stdout)
     repo = hub.store.repos["space", "alice/reviews-demo"]
     assert pushed["id"] == "alice/reviews-demo" and pushed["commit"] == repo.refs["main"] and repo.private
+    assert pushed["url"].startswith(f"{hub.url}/spaces/alice/reviews-demo/commit/")
     files = {name: content.decode() for name, content in hub.files("alice/reviews-demo", kind="space").items()}
     assert set(files) == {"README.md", "app.py", "requirements.txt"}
     _, head, text = files["README.md"].split("---\n", 2)
