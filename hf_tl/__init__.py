@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hf_tl.reproduce import reproduce
     from hf_tl.run import Run
     from hf_tl.schema import schema
+    from hf_tl.sharing.demo import demo
     from hf_tl.sharing.push import push
     from hf_tl.sharing.verify import verify
     from hf_tl.task import all_tasks as tasks
@@ -47,6 +48,7 @@ _PUBLIC = {
     "Run": "hf_tl.run",
     "RunConfig": "hf_tl.config",
     "Stopped": "hf_tl.errors",
+    "demo": "hf_tl.sharing.demo",
     "doctor": "hf_tl.doctor",
     "evaluate": "hf_tl.evaluation.verbs",
     "finetune": "hf_tl.finetune",
@@ -79,6 +81,7 @@ __all__ = [
     "RunConfig",
     "Stopped",
     "__version__",
+    "demo",
     "doctor",
     "evaluate",
     "finetune",

@@ -47,6 +47,32 @@ class Targets:
     """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
 
+@dataclass(frozen=True)
+class Demo:
+    """A page of `hf-tl demo`, in the words that `hf_tl.sharing.demo` knows: what goes in, what comes out, and the lines
+    between, which are written into the page's `app.py`."""
+
+    takes: tuple[tuple[str, str], ...]
+    """(name, kind) of each input, in order. Kinds: `text`, `line` (a short text), `image` (PIL, RGB), `score` (a number
+    from 0 to 1, 0.5 at first). A page that gives `chat` takes `messages`, which the page keeps itself."""
+    gives: str
+    """What the lines leave in `found`: `labels` ([{label, score}]), `highlights` ([{entity_group, start, end}] of the
+    last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
+    or `chat` (the answer to `messages`)."""
+    answer: str
+    """Python lines that make `found` of the inputs, by name, with `pipe`; with `model` and `processor` where the task
+    has a `usage`; or with what `load` makes."""
+    load: str = ""
+    """Python lines that load `{model}` (the id and its arguments) where Transformers alone cannot."""
+    imports: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    """What is needed beside torch, transformers and gradio."""
+    needs: str = ""
+    """What the model has to have: a role of its data, or `chat_template`."""
+    result: str = "Answer"
+    """What is written above the answer."""
+
+
 @dataclass
 class Setting:
     """What a task's functions may look at: everything that the data, model and configuration have settled."""
@@ -162,6 +188,8 @@ class Task:
     """Whether `model.pooling` is the task's to apply."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
+    demo: tuple[Demo, ...] = ()
+    """Pages of `hf-tl demo`, of which the first is shown whose needs the model meets; none: there is no page."""
     models: tuple[str, ...] = ()
     """Well-known Hub models to start from, smallest first."""
     label_fields: tuple[str, ...] = ("labels",)

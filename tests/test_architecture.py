@@ -16,7 +16,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 
 LAYERS = (
     {"errors", "shipped", "compat"},
-    {"config", "task", "console", "failures"},
+    {"config", "task", "console", "failures", "options"},
     {"tasks", "hubclient", "run"},
     {"data"},
     {"models"},

@@ -72,10 +72,12 @@ def push_folder(
     files: Mapping[str, Path],
     message: str | None = None,
     resume_command: str = "",
+    kind: str = "model",
 ) -> Pushed:
     """Uploads `files` (path in the repository -> local file) in one commit and compares what arrived, hash by hash.
 
-    Makes the repository, the branch `hub.revision` and the tag where they are missing.
+    Makes the repository (`kind`: `model`, or `space` for a Gradio app), the branch `hub.revision` and the tag where
+    they are missing.
 
     Raises:
         HubError: the Hub refused, could not be reached, or holds other bytes; says the command that continues.
@@ -86,10 +88,10 @@ def push_folder(
     id = check_access(hub)
     goes_on = f" Everything is safe in {folder}; continue with: {resume_command}" if resume_command else ""
     try:
-        commit = _commit(api, id, hub, files, message)
-        _compare(api, id, commit.oid, files)
+        commit = _commit(api, id, hub, files, message, kind)
+        _compare(api, id, commit.oid, files, kind)
         if hub.tag:
-            retried(lambda: api.create_tag(id, tag=hub.tag, revision=commit.oid, exist_ok=False))
+            retried(lambda: api.create_tag(id, tag=hub.tag, revision=commit.oid, repo_type=kind))
     except HfTlError as error:
         raise type(error)(f"{error}{goes_on}") from error.__cause__
     except Exception as error:
@@ -106,19 +108,24 @@ def _check_files(files: Mapping[str, Path], token: str) -> None:
             raise ConfigError(f"{name}: holds the login's token, so nothing is uploaded; remove it from {path}.")
 
 
-def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], message: str | None) -> Any:
+def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], message: str | None, kind: str) -> Any:
     from huggingface_hub import CommitOperationAdd
 
-    retried(lambda: api.create_repo(id, private=hub.private, exist_ok=True))
+    sdk = "gradio" if kind == "space" else None
+    retried(lambda: api.create_repo(id, repo_type=kind, space_sdk=sdk, private=hub.private, exist_ok=True))
     if hub.private is not None:  # an existing repository keeps its visibility when it is only created again
-        retried(lambda: api.update_repo_settings(id, private=hub.private))
+        retried(lambda: api.update_repo_settings(id, repo_type=kind, private=hub.private))
     if hub.revision and hub.revision != "main":
-        retried(lambda: api.create_branch(id, branch=hub.revision, exist_ok=True))
+        retried(lambda: api.create_branch(id, branch=hub.revision, repo_type=kind, exist_ok=True))
 
     def commit() -> Any:
         operations = [CommitOperationAdd(name, str(path)) for name, path in sorted(files.items())]
         return api.create_commit(
-            id, operations, commit_message=message or "Push a model adapted with hf_tl", revision=hub.revision
+            id,
+            operations,
+            commit_message=message or "Push a model adapted with hf_tl",
+            revision=hub.revision,
+            repo_type=kind,
         )
 
     try:
@@ -133,9 +140,12 @@ def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], messag
         raise
 
 
-def _compare(api: Any, id: str, commit: str, files: Mapping[str, Path]) -> None:
+def _compare(api: Any, id: str, commit: str, files: Mapping[str, Path], kind: str) -> None:
     """Raises HubError when the commit's files are not those that were sent."""
-    found = {each.path: each for each in retried(lambda: api.get_paths_info(id, list(files), revision=commit))}
+    found = {
+        each.path: each
+        for each in retried(lambda: api.get_paths_info(id, list(files), revision=commit, repo_type=kind))
+    }
     for name, path in files.items():
         there = found.get(name)
         if there is None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError
-from hf_tl.task import Setting
+from hf_tl.task import Demo, Setting
 from hf_tl.tasks._writing import end_of, prefix_of, set_languages, source_limit, start_of, target_limit
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ STRANGER = """prefix, found = next(iter(model.config.task_specific_params.values
 for row in rows:
     inputs = processor(prefix + row[{role!r}], truncation=True, return_tensors="pt")
     found.append({{"label": processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()}})"""
+
+
+def demo(result: str) -> Demo:
+    """The page of `hf-tl demo`, by the same lines."""
+    lines = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
+inputs = processor(prefix + text, truncation=True, return_tensors="pt")
+found = processor.decode(model.generate(**inputs)[0], skip_special_tokens=True)"""
+    return Demo((("text", "text"),), "text", lines, result=result)
 
 
 def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source: str, target: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Task
+from hf_tl.task import Column, Demo, Setting, Task
 from hf_tl.tasks._strangers import whole_texts
 from hf_tl.tasks.text_classification import TEXT_NAMES, text_limit
 
@@ -211,5 +211,17 @@ TASK = Task(
     inferred=False,
     methods=("full", "lora", "scratch"),
     batch_sizes=(16, 16),
+    demo=(
+        Demo(
+            (("text", "text"),),
+            "labels",
+            """text = text.replace("[MASK]", pipe.tokenizer.mask_token)
+if text.count(pipe.tokenizer.mask_token) != 1:
+    raise gr.Error("Write [MASK] once, where a word is to be found.", print_exception=False)
+found = [{"label": each["token_str"], "score": each["score"]} for each in pipe(text)]""",
+            result="Likely words",
+        ),
+    ),
+    widget=({"text": "The capital of France is [MASK]."},),
     models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Task
+from hf_tl.task import Column, Demo, Setting, Task
 from hf_tl.tasks import _classification as classification
 
 if TYPE_CHECKING:
@@ -92,5 +92,6 @@ TASK = Task(
 ]""",
     problems=classification.PROBLEMS,
     vectors=True,
+    demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),
 )

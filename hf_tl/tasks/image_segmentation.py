@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks import _masks as masks
 
 if TYPE_CHECKING:
@@ -362,5 +362,6 @@ for each in found:
     counted="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
+    demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
     models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks import _boxes as boxes_of
 
 if TYPE_CHECKING:
@@ -387,5 +387,13 @@ TASK = Task(
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
     batch_sizes=(8, 1),
+    demo=(
+        Demo(
+            (("image", "image"), ("least_score", "score")),
+            "boxes",
+            "found = pipe(image, threshold=least_score)",
+            result="Found",
+        ),
+    ),
     models=("hustvl/yolos-tiny", "PekingU/rtdetr_v2_r18vd", "ustc-community/dfine-small-coco"),
 )

@@ -7,7 +7,7 @@ import string
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks._strangers import whole_texts
 
 if TYPE_CHECKING:
@@ -379,6 +379,27 @@ inputs = processor(question, context, return_tensors="pt")
 found = model(**inputs)
 first, last = int(found.start_logits.argmax()), int(found.end_logits.argmax())
 print(processor.decode(inputs["input_ids"][0, first : last + 1]))""",
+    demo=(
+        Demo(
+            (("question", "line"), ("context", "text")),
+            "highlights",
+            """# of a long context the beginning
+inputs = processor(question, context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
+inside = torch.tensor([part == 1 for part in inputs.sequence_ids(0)])  # the tokens of the context
+offsets = inputs.pop("offset_mapping")[0].tolist()
+with torch.inference_mode():
+    output = model(**inputs)
+# the likeliest pair of first and last token, at most 30 apart; the pair (0, 0) says that there is no answer
+first, last = output.start_logits[0].softmax(-1), output.end_logits[0].softmax(-1)
+pairs = torch.outer(first * inside, last * inside).triu().tril(29)
+start, end = divmod(int(pairs.argmax()), len(last))
+found = [{"entity_group": "answer", "start": offsets[start][0], "end": offsets[end][1]}]
+if first[0] * last[0] > pairs.max():
+    gr.Info("The model finds no answer in this text.")
+    found = []""",
+            imports=("import torch",),
+        ),
+    ),
     label_fields=("start_positions", "end_positions"),
     widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
     models=(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks._embeddings import cosines, loss_of, unit
 from hf_tl.tasks.text_classification import text_limit
 
@@ -282,6 +282,17 @@ found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentenc
 model = SentenceTransformer({model})
 vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
 print(model.similarity(vectors, vectors))""",
+    demo=(
+        Demo(
+            (("sentence_1", "text"), ("sentence_2", "text")),
+            "number",
+            "found = float(model.similarity(*model.encode([sentence_1, sentence_2])[:, None]))",
+            load="model = SentenceTransformer({model})",
+            imports=("from sentence_transformers import SentenceTransformer",),
+            packages=("sentence-transformers",),
+            result="Similarity",
+        ),
+    ),
     new_head=False,
     methods=("full", "lora", "scratch"),
     problems={SCORED: {"metrics": ("spearman", "pearson"), "best_metric": "spearman"}},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Task
+from hf_tl.task import Column, Demo, Setting, Task
 from hf_tl.tasks import _classification as classification
 from hf_tl.tasks._strangers import whole_texts
 
@@ -95,6 +95,16 @@ TASK = Task(
     problems=classification.PROBLEMS,
     vectors=True,
     yields_to=("sentence-similarity",),  # two sentences and a score
+    demo=(
+        Demo(
+            (("text", "text"), ("text_pair", "text")),
+            "labels",
+            'found = pipe({"text": text, "text_pair": text_pair}, top_k=None, truncation=True)',
+            needs="text_pair",
+            result="Label",
+        ),
+        Demo((("text", "text"),), "labels", "found = pipe([text], top_k=None, truncation=True)[0]", result="Label"),
+    ),
     widget=({"text": "I have been waiting for a week. Where is my card?"},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks import _chat, _decoder, _generation
 from hf_tl.tasks.text_classification import TEXT_NAMES
 
@@ -216,6 +216,15 @@ TASK = Task(
     label_fields=("labels", "asked"),
     new_head=False,
     methods=("full", "lora", "scratch"),
+    demo=(
+        Demo(
+            (("messages", "messages"),),
+            "chat",
+            'found = pipe(messages)[0]["generated_text"][-1]["content"]',
+            needs="chat_template",
+        ),
+        Demo((("text", "text"),), "text", 'found = pipe(text)[0]["generated_text"]', result="Goes on"),
+    ),
     widget=(
         {"text": "Once upon a time"},
         {"messages": [{"role": "user", "content": "What is the capital of France?"}]},

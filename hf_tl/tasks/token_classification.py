@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Setting, Targets, Task
 from hf_tl.tasks._strangers import bare_texts
 
 if TYPE_CHECKING:
@@ -406,6 +406,7 @@ found = [
     for row in rows
 ]""",
     asked=bare_texts,
+    demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )

@@ -188,6 +188,7 @@ TASK = Task(
     methods=("full", "lora", "scratch"),
     batch_sizes=(16, 16),
     validation_rows=seq2seq.ROWS_IN_TRAINING,
+    demo=(seq2seq.demo("Translation"),),
     widget=({"text": "My name is Clara and I live in Berkeley."},),
     models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
 )

@@ -242,7 +242,10 @@ class Hub:
         if parent and parent != repo.refs.get(branch):
             raise Refused(412, "A commit has happened since. Please refresh and try again.")
         oid = self.store.commit(repo, branch, changes, header.get("summary", ""))
-        return JSONResponse({"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo.id}/commit/{oid}"})
+        prefix = "" if repo.kind == "model" else f"/{repo.kind}s"
+        return JSONResponse(
+            {"success": True, "commitOid": oid, "commitUrl": f"{self.url}{prefix}/{repo.id}/commit/{oid}"}
+        )
 
     async def reference(self, request: Request, repo: Repo, verb: str, name: str) -> Response:
         body = json.loads(await request.body() or b"{}")

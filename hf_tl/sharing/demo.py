@@ -1,0 +1,205 @@
+"""`demo`: a Gradio page for a finished model, here or as a Space.
+
+There is one page: an `app.py` that needs public packages alone. It is written from `Task.demo`, and what is
+shown here is the very file that a Space gets.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from hf_tl.compat import declare_torchvision_operators
+from hf_tl.config import HubConfig, ModelConfig
+from hf_tl.errors import ConfigError, ModelError, listing
+from hf_tl.models.finished import own_code
+from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, task_of
+from hf_tl.run import Run
+from hf_tl.sharing.hub import Pushed, push_folder
+from hf_tl.sharing.page import Page, app_source, space_files
+from hf_tl.task import Demo, Task, all_tasks
+
+HOST = "127.0.0.1"
+
+
+def demo(
+    model: str,
+    *,
+    push_space: str | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    trust_remote_code: bool = False,
+) -> Any:
+    """A page where a finished model answers.
+
+    Args:
+        model: run folder, model folder, adapter or Hub id.
+        push_space: id of a Space to push the page to, which loads the model from the Hub; in place of showing it here.
+        private: who may see the Space; None: as the run's model.
+        port: None: the first that is free from 7860 on.
+
+    Returns:
+        The running page: Gradio's `Blocks`, with `local_url`, `block_thread()` and `close()`; with `push_space` what
+        was `Pushed`.
+
+    Raises:
+        ConfigError: Gradio is not installed, the port is taken, or the model is not on the Hub for a Space.
+        ModelError: no such model, or one whose task has no page.
+        HubError: the Hub refused or cannot be reached.
+    """
+    if push_space is None:
+        _check_installed()
+        return _show(page_of(model, revision, trust_remote_code), port, browser)
+    page = page_of(model, revision, trust_remote_code, shared=True)
+    hub = Run(model).config.hub if _is_run(model) else None
+    private = hub.private if private is None and hub is not None else private
+    return _push(page, model, HubConfig(id=push_space, private=private, commit_message=f"A page for {page.title}"))
+
+
+def page_of(model: str, revision: str | None = None, trust: bool = False, *, shared: bool = False) -> Page:
+    """What the page of a model says; with `shared` it loads the model from the Hub.
+
+    Raises:
+        ConfigError: with `shared`, the model is not on the Hub.
+        ModelError: no such model, or one whose task has no page.
+    """
+    declare_torchvision_operators()
+    run = Run(model) if _is_run(model) else None
+    folder = run.model if run is not None else Path(model)
+    where, at, alone = (str(folder.resolve()) if folder.is_dir() else model), revision, False
+    trust = trust or own_code(model)
+    if shared and run is not None:
+        if run.config.hub is None or not run.reached("pushed"):
+            raise ConfigError(
+                f"{model}: a Space loads the model from the Hub; share it first: hf-tl push {model} ME/NAME"
+            )
+        where, alone = run.config.hub.id, run.config.hub.merge is False
+        at = revision or (run.config.hub.revision if run.config.hub.revision != "main" else None)
+        if trust:  # code of others is run by its commit alone
+            at = revision or str(run.state["commit"])
+    elif shared and folder.is_dir():
+        raise ConfigError(f"{model}: a Space loads the model from the Hub, so give its id; this is a folder.")
+    source = str(folder / "adapter") if alone else model
+    found = find_pretrained(ModelConfig(id=source, revision=None if run else revision, trust_remote_code=trust))
+    if trust and found.revision is not None and found.adapter is None:
+        at = found.revision
+    own = found.adapter or found.path
+    if not (own / "config.json").exists():
+        raise ModelError(f"{model}: this adapter comes without config.json, so its labels are not known.")
+    with quiet():
+        config = AutoConfig.from_pretrained(own, trust_remote_code=trust)
+    task = task_of(config, model, own)
+    return Page(
+        demo=_choose(task, model, {*_columns(run), *(["chat_template"] if _chats(own) else [])}),
+        task=task,
+        config=config,
+        folder=own,
+        model=where,
+        title=run.folder.resolve().name if run is not None and not shared else where if shared else _name(model),
+        on_hub=shared or not folder.is_dir(),
+        revision=at,
+        trust=trust,
+        base=_base(found),
+    )
+
+
+def _choose(task: Task, model: str, has: set[str]) -> Demo:
+    """The first page whose needs are met."""
+    for each in task.demo:
+        if not each.needs or each.needs in has:
+            return each
+    pages = listing((each.name for each in all_tasks() if each.demo), most=30)
+    raise ModelError(f"{model}: there is no page for {task.name}; there are pages for {pages}.")
+
+
+def _is_run(model: str) -> bool:
+    return (Path(model) / "config.yaml").exists()
+
+
+def _name(model: str) -> str:
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def _columns(run: Run | None) -> list[str]:
+    """Roles of the data that a run learned from."""
+    file = run.folder / "environment.json" if run is not None else None
+    if file is None or not file.exists():
+        return []
+    return list(json.loads(file.read_text(encoding="utf-8")).get("data", {}).get("columns") or {})
+
+
+def _chats(folder: Path) -> bool:
+    """Whether the tokenizer says how a conversation is written."""
+    file = folder / "tokenizer_config.json"
+    return (folder / "chat_template.jinja").exists() or (
+        file.exists() and "chat_template" in json.loads(file.read_text(encoding="utf-8"))
+    )
+
+
+def _base(found: Pretrained) -> tuple[str, str | None] | None:
+    """(id or folder, revision) of the model under an adapter."""
+    if found.adapter is None:
+        return None
+    said = json.loads((found.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return said["base_model_name_or_path"], said.get("revision")
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("gradio", "captum") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"demo needs {listing(missing)}: pip install 'hf_tl[demo]'")
+
+
+def _show(page: Page, port: int | None, browser: bool) -> Any:
+    """The page at 127.0.0.1, in this process: nothing is sent anywhere, and uploads are gone with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="hf_tl-demo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    (folder / "app.py").write_text(app_source(page), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("hf_tl_demo_app", folder / "app.py")
+    assert spec is not None and spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = app
+    with quiet():
+        spec.loader.exec_module(app)
+    try:
+        app.page.launch(
+            theme=app.THEME,
+            server_name=HOST,
+            server_port=port,
+            inbrowser=browser,
+            share=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError:
+        taken = f"{port} is taken; choose another, or none" if port else "none is free from 7860 on; choose one"
+        raise ConfigError(f"--port: {taken}.") from None
+    return app.page
+
+
+def _push(page: Page, model: str, hub: HubConfig) -> Pushed:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for name, text in space_files(page, private=bool(hub.private)).items():
+            files[name] = Path(folder) / name
+            files[name].write_text(text, encoding="utf-8")
+        again = f"hf-tl demo {model} --push-space {hub.id}"
+        return push_folder(
+            Path(model), hub, files=files, message=hub.commit_message, resume_command=again, kind="space"
+        )
