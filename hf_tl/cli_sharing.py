@@ -28,6 +28,8 @@ def push(
     merge: Annotated[
         bool | None, typer.Option("--merge/--no-merge", help="Adapters: the merged model, or the adapter alone.")
     ] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request in place of a commit.")] = False,
+    collection: Annotated[str | None, typer.Option(help="Collection to add it to: slug, or title.")] = None,
     proof: Annotated[
         bool | None,
         typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
@@ -39,14 +41,24 @@ def push(
 
     The token is that of HF_TOKEN or `hf auth login`.
     """
-    from hf_tl.config import HubConfig
+    from hf_tl.config import hub_config
 
-    hub = HubConfig(id=id, private=private, revision=revision, tag=tag, commit_message=message, merge=merge)
+    hub = hub_config(
+        id=id,
+        private=private,
+        revision=revision,
+        tag=tag,
+        commit_message=message,
+        merge=merge,
+        create_pr=create_pr,
+        collection=collection,
+    )
     with working():
         from hf_tl.sharing.push import push as run_it
 
         pushed = run_it(run, hub, proof=proof)
-    show({"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url}, plain(pushed.url), as_json)
+    result = {"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url, "changed": pushed.changed}
+    show(result, plain(pushed.url) + ("" if pushed.changed else "  (nothing has changed)"), as_json)
 
 
 @sharing_app.command()

@@ -179,8 +179,18 @@ class HubConfig(Section):
     """Branch to push to, made when missing."""
     tag: str | None = None
     commit_message: str | None = None
+    create_pr: bool = False
+    """Open a pull request in place of a commit: for repositories of others, too."""
+    collection: str | None = None
+    """Collection to add the model to: its slug, or a title, which is made when missing."""
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> HubConfig:
+        if self.create_pr and (self.tag or self.revision not in (None, "main")):
+            raise ValueError("create_pr opens a pull request to main; leave revision and tag out")
+        return self
 
 
 class RunConfig(Section):
@@ -348,6 +358,18 @@ def load_config(
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(" ".join(_sentence(error).splitlines())) from None  # keys may hold anything
+
+
+def hub_config(**options: Any) -> HubConfig:
+    """`HubConfig(**options)`, checked as part of a configuration.
+
+    Raises:
+        ConfigError: in one sentence.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    found = load_config({"model": "-", "data": "-", "hub": given}).hub
+    assert found is not None
+    return found
 
 
 def _check_tokens(value: Any, place: str = "") -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +16,8 @@ from hf_tl.errors import HfTlError, HubError, ModelError, did_you_mean
 
 T = TypeVar("T")
 ATTEMPTS = 5
+FIRST, LONGEST = 1.0, 300.0
+"""Seconds: of the first wait, where the Hub asks for none, and at most."""
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md", "*.tiktoken"]
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
@@ -34,6 +41,11 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
+def of_xet(error: BaseException) -> bool:
+    """Whether it came from Xet's client, whose errors are of no class of their own."""
+    return any("xet" in f"{type(each).__module__} {each}".lower() for each in causes(error))
+
+
 def _transient(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
@@ -49,15 +61,23 @@ def _wait(state: Any) -> float:
         headers = getattr(getattr(each, "response", None), "headers", None) or {}
         asked = headers.get("Retry-After") or ""
         if re.fullmatch(r"\d+(\.\d+)?", asked):
-            return min(float(asked), 300.0)
-    return float(2 ** (state.attempt_number - 1))
+            return min(float(asked), LONGEST)
+        if asked:  # or the time from which on it may be tried
+            with contextlib.suppress(ValueError, TypeError):
+                return min(max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()), LONGEST)
+    return float(FIRST * 2 ** (state.attempt_number - 1))
 
 
-def retried(call: Callable[[], T]) -> T:
-    """`call()`, tried again on 408, 429, 5xx and network faults, with back-off and the server's `Retry-After`."""
+def retried(call: Callable[[], T], also: Sequence[int] = ()) -> T:
+    """`call()`, tried again on 408, 429, 5xx and network faults, with back-off and the server's `Retry-After`.
+
+    Args:
+        also: further HTTP statuses to try again on.
+    """
     from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-    again = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=_wait, retry=retry_if_exception(_transient), reraise=True)
+    passing = retry_if_exception(lambda error: _transient(error) or status_of(error) in also)
+    again = Retrying(stop=stop_after_attempt(ATTEMPTS), wait=_wait, retry=passing, reraise=True)
     return again(call)
 
 
@@ -81,11 +101,57 @@ def fetch_model(id: str, revision: str | None = None) -> tuple[Path, str | None]
         raise ModelError(f"model: there is no folder {id}{near or ', and it is not a Hub id (name or owner/name).'}")
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(retried(lambda: snapshot_download(id, revision=revision, allow_patterns=PATTERNS)))
-    except Exception as error:
-        raise explain(error, f"model: {id}" + (f" at revision {revision}" if revision else "")) from error
+    what = f"model: {id}" + (f" at revision {revision}" if revision else "")
+
+    def fetch() -> Path:
+        try:
+            return Path(retried(lambda: snapshot_download(id, revision=revision, allow_patterns=PATTERNS)))
+        except Exception as error:
+            raise explain(error, what) from error
+
+    folder = fetch()
+    for last in (False, True):
+        damaged = damaged_files(folder)
+        if not damaged:
+            break
+        names = ", ".join(file.relative_to(folder).as_posix() for file in damaged)
+        for file in damaged:
+            file.resolve().unlink()
+            file.unlink()
+        if last:
+            raise HubError(f"{what}: {names} came with other bytes than the Hub's hash says, twice; try again later.")
+        folder = fetch()
     return folder, folder.name
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """Files of a snapshot whose bytes do not have the Hub's hash, by which the cache names them: the client compares
+    sizes alone."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_symlink() and file.is_file() and hub_hash(file, len(file.resolve().name)) != file.resolve().name
+    ]
+
+
+def hub_hash(file: Path, digits: int) -> str:
+    """What the Hub calls a file: its sha256 (64 digits) where it is stored by LFS or Xet, else git's (40)."""
+    if digits == 64:
+        return sha256(file)
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Computed once while the file stays as it is."""
+    found = file.stat()
+    return _sha256(file.resolve(), found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def explain(error: BaseException, what: str) -> HfTlError:
@@ -116,13 +182,19 @@ def explain(error: BaseException, what: str) -> HfTlError:
         return HubError(
             f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or mend HF_TOKEN."
         )
+    if status in (402, 413, 507):
+        return HubError(f"{what}: the Hub has no room for it (status {status}); free some storage, or ask for more.")
+    if status == 412:
+        return HubError(f"{what}: others keep committing there at the same time; try again.")
     if status == 403:
         return HubError(f"{what}: the token may not do this; it needs the right to write there.")
-    if any("xet" in str(each).lower() for each in causes(error)):
+    if of_xet(error):
         return HubError(f"{what}: the Xet transfer failed; set HF_HUB_DISABLE_XET=1 and try again.")
     if status is not None:
         return HubError(f"{what}: the Hub answered {status}, also after {ATTEMPTS} tries; try again later.")
-    if "OfflineModeIsEnabled" in names or "LocalEntryNotFoundError" in names or _transient(error):
+    if "OfflineModeIsEnabled" in names:
+        return HubError(f"{what}: offline mode is on (HF_HUB_OFFLINE), and the cache does not hold it.")
+    if "LocalEntryNotFoundError" in names or _transient(error):
         return HubError(
             f"{what}: the Hub at {ENDPOINT} cannot be reached and the cache does not hold it; "
             "a local folder or file works offline."

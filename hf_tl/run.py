@@ -141,11 +141,11 @@ class Run:
         return evaluate(str(self.folder), data or self.config.data, **options)
 
     def push(self, id: str, **options: Any) -> Pushed:
-        """`hf_tl.push`: shares this run on the Hub."""
-        from hf_tl.config import HubConfig
+        """`hf_tl.push`: shares this run on the Hub; `options` are fields of `HubConfig`."""
+        from hf_tl.config import hub_config
         from hf_tl.sharing.push import push
 
-        return push(self, HubConfig(id=id, **options))
+        return push(self, hub_config(id=id, **options))
 
 
 def _essence(config: RunConfig) -> dict[str, Any]:

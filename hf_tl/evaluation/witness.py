@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 
 from hf_tl.data.images import to_rgb
-from hf_tl.models.trusted import sha256
+from hf_tl.hubclient import sha256
 from hf_tl.run import replacing_folder, write_json
 from hf_tl.task import Setting, Task
 from hf_tl.training.environment import process_state

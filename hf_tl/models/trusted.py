@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from hf_tl.errors import ModelError, listing
 from hf_tl.hubclient import PICKLES
@@ -55,15 +53,3 @@ def check_code(id: str, folder: Path) -> None:
                 f"model: {name} of {id} names code in {listing(others)}, which no revision pins; "
                 "copy that code beside the weights, read it, and load that folder."
             )
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(stream)
-
-
-def _sha256(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

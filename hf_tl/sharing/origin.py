@@ -11,7 +11,7 @@ import yaml
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
-from hf_tl.models.trusted import sha256
+from hf_tl.hubclient import sha256
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
 

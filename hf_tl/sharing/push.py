@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,23 @@ def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) ->
     for figure in sorted((run.folder / "figures").glob("*.png")):
         files[f"figures/{figure.name}"] = figure
     pushed = push_folder(
-        run.folder, hub, files=files, message=hub.commit_message, resume_command=f"hf-tl push {run.folder} {hub.id}"
+        run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
     )
     if proved:
         prove_pushed(run, pushed)
     run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
     return pushed
+
+
+def push_command(folder: Path, hub: HubConfig) -> str:
+    """The command line of this very push."""
+    words = ["hf-tl", "push", str(folder), hub.id]
+    words += [] if hub.private is None else ["--private" if hub.private else "--public"]
+    words += [] if hub.merge is None else ["--merge" if hub.merge else "--no-merge"]
+    words += ["--create-pr"] if hub.create_pr else []
+    for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
+        words += [f"--{name}", value] if value else []
+    return " ".join(shlex.quote(word) for word in words)
 
 
 def _check_finite(run: Run) -> None:

@@ -1,10 +1,11 @@
-"""The routes that the client uses (model, dataset and space repositories; LFS uploads, no Xet)."""
+"""The routes that the client uses (model, dataset and space repositories; LFS uploads, Xet on request)."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from starlette.routing import Route
 
 from tests.hub.faults import Faults
 from tests.hub.store import LFS_FROM, ORGS, TOKENS, Entry, Repo, Store
+from tests.hub.xet import rebuilt
 
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
-VERBS = r"revision|tree|paths-info|preupload|commit|commits|branch|tag|refs|settings|auth-check"
+VERBS = r"revision|tree|paths-info|preupload|commit|commits|branch|tag|refs|settings|auth-check|xet-write-token"
 
 
 class Refused(Exception):
@@ -30,8 +32,10 @@ class Refused(Exception):
 class Hub:
     """State and handlers; `url` is what it is reached at."""
 
-    def __init__(self, folder: Path, url: str = "") -> None:
+    def __init__(self, folder: Path, url: str = "", xet: bool = False) -> None:
         self.store, self.faults, self.url = Store(folder), Faults(), url
+        self.xet = folder / "xet" if xet else None
+        self.collections: dict[str, dict[str, Any]] = {}
 
     # who asks, and what they may see
 
@@ -72,6 +76,8 @@ class Hub:
         fault = self.faults.take(request.method, raw)
         if fault is not None and fault.status > 0:
             return JSONResponse({"error": f"fault {fault.status}"}, fault.status, headers=fault.headers)
+        if fault is not None and fault.status == 0 and request.method == "PUT":
+            return await broken_off(request)
         try:
             response = await self.route(request, raw)
         except Refused as refused:
@@ -92,6 +98,8 @@ class Hub:
             return await self.create(request)
         if raw == "/api/validate-yaml":
             return JSONResponse({"errors": [], "warnings": []})
+        if raw.startswith("/api/collections"):
+            return await self.collection(request, unquote(raw.removeprefix("/api/collections").strip("/")))
         if raw == "/_test/faults":
             body = await request.json()
             self.faults.plan(body["pattern"], body["status"], body.get("times", 1), **body.get("headers", {}))
@@ -130,7 +138,9 @@ class Hub:
             raise Refused(404, "no such route")
         id, verb = found[1], found[2] or "info"
         revision, path = unquote(found[3] or "main"), unquote(found[4] or "")
-        write = request.method != "GET" and verb not in ("paths-info",)
+        # whoever may read may open a pull request
+        opens = "create_pr" in request.query_params
+        write = request.method != "GET" and verb not in ("paths-info",) and not opens
         repo = self.repo(request, kind, id, write=write)
         if verb in ("info", "revision"):
             return JSONResponse(self.info(repo, revision, "blobs" in request.query_params))
@@ -158,6 +168,13 @@ class Hub:
             repo.gated = bool(body.get("gated", repo.gated))
             self.store.save(repo)
             return JSONResponse({})
+        if verb == "xet-write-token":
+            if self.xet is None:
+                raise Refused(404, "no Xet here")
+            self.xet.mkdir(exist_ok=True)
+            token = {"casUrl": f"local://{self.xet}", "accessToken": "x", "exp": int(time.time()) + 3600}
+            headers = {"X-Xet-Cas-Url": token["casUrl"], "X-Xet-Access-Token": "x"}
+            return JSONResponse(token, headers={**headers, "X-Xet-Token-Expiration": str(token["exp"])})
         if verb == "commits":
             return JSONResponse(self.history(repo, self.commit_of(repo, revision)))
         return JSONResponse({})
@@ -202,18 +219,23 @@ class Hub:
         return JSONResponse([files[path].as_json(path) for path in paths if path in files])
 
     async def preupload(self, request: Request, repo: Repo, revision: str) -> Response:
-        self.commit_of(repo, revision)
+        there = repo.files(self.commit_of(repo, revision))
         files = (await request.json())["files"]
         out = []
         for file in files:
             lfs = file["path"].endswith(".safetensors") or (
                 file["size"] >= LFS_FROM and not file["path"].endswith((".json", ".md", ".py"))
             )
-            out.append({"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False})
+            one = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+            if known := there.get(file["path"]):
+                one["oid"] = known.sha256 if known.lfs else known.blob_id
+            out.append(one)
         return JSONResponse({"files": out})
 
     async def lfs_batch(self, request: Request, kind: str, id: str) -> Response:
-        self.repo(request, kind, id, write=True)
+        self.repo(request, kind, id)
+        if self.user(request) is None:  # whoever may open a pull request may send its files
+            raise Refused(401, "Invalid username or password.")
         objects = []
         for each in (await request.json())["objects"]:
             one = {"oid": each["oid"], "size": each["size"]}
@@ -233,6 +255,10 @@ class Hub:
             elif line["key"] == "file":
                 changes[value["path"]] = self.store.add_blob(base64.b64decode(value["content"]), False)
             elif line["key"] == "lfsFile":
+                if not self.store.blob(value["oid"]).exists() and self.xet is not None:
+                    content = rebuilt(self.xet, value["oid"], value["size"])
+                    if content is not None:
+                        self.store.add_blob(content, True)
                 if not self.store.blob(value["oid"]).exists():
                     raise Refused(400, f"LFS pointer to a file that was not uploaded: {value['path']}")
                 changes[value["path"]] = self.store.add_blob(self.store.blob(value["oid"]).read_bytes(), True)
@@ -241,11 +267,44 @@ class Hub:
         parent = header.get("parentCommit")
         if parent and parent != repo.refs.get(branch):
             raise Refused(412, "A commit has happened since. Please refresh and try again.")
+        if "create_pr" in request.query_params:
+            number = 1 + sum(name.startswith("refs/pr/") for name in repo.refs)
+            repo.refs[f"refs/pr/{number}"] = self.commit_of(repo, branch)
+            branch = f"refs/pr/{number}"
         oid = self.store.commit(repo, branch, changes, header.get("summary", ""))
-        prefix = "" if repo.kind == "model" else f"/{repo.kind}s"
-        return JSONResponse(
-            {"success": True, "commitOid": oid, "commitUrl": f"{self.url}{prefix}/{repo.id}/commit/{oid}"}
-        )
+        where = f"{self.url}{'' if repo.kind == 'model' else f'/{repo.kind}s'}/{repo.id}"
+        answer = {"success": True, "commitOid": oid, "commitUrl": f"{where}/commit/{oid}"}
+        if branch.startswith("refs/pr/"):
+            answer["pullRequestUrl"] = f"{where}/discussions/{branch.rpartition('/')[2]}"
+        return JSONResponse(answer)
+
+    async def collection(self, request: Request, slug: str) -> Response:
+        """Collections: listed, made, read, and added to."""
+        user = self.user(request)
+        if request.method == "GET" and not slug:
+            owner = request.query_params.get("owner")
+            return JSONResponse([each for each in self.collections.values() if owner in (None, each["owner"]["name"])])
+        if request.method == "POST" and not slug:
+            body = await request.json()
+            if user is None or body["namespace"] not in (user, *ORGS[user]):
+                raise Refused(403, "You have no right to create a collection there")
+            name = re.sub(r"[^a-z0-9]+", "-", body["title"].lower())
+            slug = f"{body['namespace']}/{name}-{len(self.collections):024x}"
+            self.collections[slug] = {
+                "slug": slug, "title": body["title"], "owner": {"name": body["namespace"]}, "items": [], "position": 0,
+                "private": bool(body.get("private")), "theme": "green", "upvotes": 0,
+                "lastUpdated": "2026-01-01T00:00:00.000Z",
+            }  # fmt: skip
+        slug, adds = slug.removesuffix("/items"), slug.endswith("/items")
+        if slug not in self.collections:
+            raise Refused(404, "Collection not found")
+        if adds:
+            item = (await request.json())["item"]
+            items = self.collections[slug]["items"]
+            if item["id"] in [each["id"] for each in items]:
+                return JSONResponse({"error": "already there"}, 409)
+            items.append({"_id": f"{len(items):024x}", "id": item["id"], "type": item["type"], "position": len(items)})
+        return JSONResponse(self.collections[slug])
 
     async def reference(self, request: Request, repo: Repo, verb: str, name: str) -> Response:
         body = json.loads(await request.body() or b"{}")
@@ -289,6 +348,18 @@ class Hub:
         headers["Content-Length"] = str(len(content))
         body = b"" if request.method == "HEAD" else content
         return Response(body, status, headers=headers, media_type="application/octet-stream")
+
+
+async def broken_off(request: Request) -> Response:
+    """The connection is closed in the middle of an upload."""
+    async for _ in request.stream():
+        break
+
+    async def part() -> AsyncIterator[bytes]:
+        yield b"{"
+        raise ConnectionResetError("cut")
+
+    return StreamingResponse(part(), headers={"Content-Length": "100"})
 
 
 def spoiled(response: Response, cut: bool) -> Response:

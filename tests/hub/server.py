@@ -16,13 +16,15 @@ from tests.hub.app import Hub, make_app
 class RunningHub:
     """A test Hub at `url`; `store`, `faults` and `seed_*` reach behind it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, xet: bool = False, port: int | None = None) -> None:
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port or 0))
             port = free.getsockname()[1]
+        self.port, self.xet = port, xet
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
-        self.hub = Hub(folder / "hub", self.url)
+        self.hub = Hub(folder / "hub", self.url, xet)
         self.store, self.faults = self.hub.store, self.hub.faults
         config = uvicorn.Config(make_app(self.hub), host="127.0.0.1", port=port, log_level="critical")
         self.server = uvicorn.Server(config)
@@ -38,13 +40,17 @@ class RunningHub:
         self.server.should_exit = True
         self.thread.join(10)
 
+    def again(self) -> RunningHub:
+        """The same Hub, started again at the same address."""
+        return RunningHub(self.folder, self.xet, self.port)
+
     def env(self, token: str | None = None, home: str = "home") -> dict[str, str]:
         """The environment of a process that uses this Hub, with a cache of its own."""
         out = {
             **{name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")},
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(self.folder / home),
-            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_XET": "0" if self.xet else "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
