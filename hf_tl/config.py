@@ -183,13 +183,15 @@ class HubConfig(Section):
     """Open a pull request in place of a commit: for repositories of others, too."""
     collection: str | None = None
     """Collection to add the model to: its slug, or a title, which is made when missing."""
+    every_save: bool = False
+    """Push each checkpoint's model while training goes on, to the branch `training`."""
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
 
     @model_validator(mode="after")
     def _one_place(self) -> HubConfig:
-        if self.create_pr and (self.tag or self.revision not in (None, "main")):
-            raise ValueError("create_pr opens a pull request to main; leave revision and tag out")
+        if self.create_pr and (self.tag or self.every_save or self.revision not in (None, "main")):
+            raise ValueError("create_pr opens a pull request to main; leave revision, tag and every_save out")
         return self
 
 

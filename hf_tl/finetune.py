@@ -22,6 +22,7 @@ from hf_tl.sharing.card import write_card
 from hf_tl.sharing.hub import check_access
 from hf_tl.sharing.push import push, save_model
 from hf_tl.sharing.report import write_report
+from hf_tl.sharing.saves import PushSaves
 from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
@@ -90,7 +91,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         setting.model_config = loaded.model.config
         if task.ready is not None:
             task.ready(loaded.model, setting)
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained)
+        saves = [PushSaves(run, config.hub, processor)] if config.hub is not None and config.hub.every_save else []
+        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)
             run.reach("saved", train=fitted.facts)

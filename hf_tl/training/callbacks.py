@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from hf_tl.models.methods import Stage, steps_of
+from hf_tl.run import write_text
 from hf_tl.training.sampler import EpochSampler
 from hf_tl.training.trainer import loss_at
 
@@ -69,7 +70,7 @@ class LogFile(TrainerCallback):
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
     def on_log(
         self,

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
@@ -56,8 +57,12 @@ def fit(
     method: Method,
     loaded: Loaded,
     pretrained: Pretrained,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Fitted:
     """Trains and returns the model at its best checkpoint.
+
+    Args:
+        callbacks: further ones.
 
     Raises:
         Stopped: on SIGINT or SIGTERM, after a checkpoint was saved.
@@ -133,7 +138,7 @@ def fit(
         lengths=lengths,
         classes=np.asarray(data.splits["train"][classes]) if config.data.sampling == "balanced" else None,
         measure=measured,
-        callbacks=[Clock(start), *_callbacks(run, config, task)],
+        callbacks=[Clock(start), *_callbacks(run, config, task), *callbacks],
     )
     trainer.add_callback(SetEpoch(trainer))
     trainer.remove_callback(PrinterCallback)

@@ -14,6 +14,7 @@ import pytest
 from hf_tl.config import hub_config
 from hf_tl.errors import ConfigError
 from tests.hub.server import RunningHub
+from tests.tiny import sentiment_csv, tiny_bert
 
 TOKEN = "hf_test_alice"
 WEIGHTS = bytes(range(256)) * 400
@@ -188,7 +189,7 @@ def test_branch_pull_request_and_collection(any_hub: RunningHub, folder: Path) -
     assert set(hub.files("bob/theirs")) == {"config.json"}
     refused = push(hub, folder, id="bob/theirs")
     assert refused["code"] == 2 and "hub.create_pr=true opens a pull request" in str(refused["said"])
-    with pytest.raises(ConfigError, match="leave revision and tag out"):
+    with pytest.raises(ConfigError, match="leave revision, tag"):
         hub_config(id="a/b", create_pr=True, tag="v1")
 
 
@@ -237,3 +238,43 @@ def test_what_the_server_asks_for_is_waited_for() -> None:
 
     assert waited("7") == 7.0 and waited("9999") == 300.0 and waited("soon") == 4.0
     assert 18 < waited(formatdate(time.time() + 20, usegmt=True)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("method", "lasting"), [("lora", False), ("lora", True), pytest.param("full", False, marks=pytest.mark.slow)]
+)
+def test_every_save_is_pushed_and_no_failure_is_silent(
+    method: str, lasting: bool, hub: RunningHub, tmp_path: Path
+) -> None:
+    hub.seed_model("bob/base", tiny_bert(tmp_path / "base"))
+    if lasting:
+        hub.faults.plan("POST .*/commit/training", 403, 1000)
+    else:
+        hub.faults.plan("POST .*/commit/training", 403, 1)
+    data = sentiment_csv(tmp_path / "reviews.csv")
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "hf_tl", "train", "--model", "bob/base", "--data", data, "--output", run),
+            *("--method", method, "training.max_steps=6", "training.save_steps=2", "training.eval_steps=2"),
+            *("training.eval_strategy=steps", "hub.id=alice/x", "hub.every_save=true"),
+        ],
+        capture_output=True, text=True, env=hub.env(TOKEN), timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "could not be pushed (hub.id: alice/x: the token may not do this" in done.stderr
+    logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    pushes = [(line["step"], line["push"]) for line in logged if "push" in line]
+    assert pushes[0][1] == "failed"
+    files = hub.files("alice/x", revision="training")
+    if lasting:
+        assert not files and {result for _, result in pushes} == {"failed"}
+        assert [step for step, _ in pushes].count(6) == 2  # once more at the end
+    else:
+        assert pushes[-1] == (6, "done")
+        weights = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+        assert {weights, "tokenizer.json", "README.md"} <= set(files)
+        assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
+        assert b"Step 6 of 6" in files["README.md"]
+    assert "model.safetensors" in hub.files("alice/x")  # the finished model, on main
+    assert not list(run.glob(".save-*"))
