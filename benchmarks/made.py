@@ -41,6 +41,16 @@ def _segformer(folder: Path, root: Path) -> None:
     transformers.SegformerImageProcessor(size={"height": 256, "width": 256}).save_pretrained(folder)
 
 
+def _vit(folder: Path, root: Path) -> None:
+    """0.5 M parameters, pictures of 96 x 96 in patches of 12."""
+    config = transformers.ViTConfig(
+        hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=192, image_size=96, patch_size=12,
+        encoder_stride=12,
+    )  # fmt: skip
+    transformers.ViTModel(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 96, "width": 96}).save_pretrained(folder)
+
+
 def _llama(folder: Path, root: Path) -> None:
     """0.9 M parameters, with a byte-level BPE of 1000 tokens made from the conversations and the ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -130,6 +140,7 @@ def _intents(root: Path, split: str) -> Iterator[dict[str, Any]]:
 MODELS: dict[str, Callable[[Path, Path], None]] = {
     "rt-detr-small-random": _rt_detr,
     "segformer-small-random": _segformer,
+    "vit-small-random": _vit,
     "llama-small-random": _llama,
     "pegasus-vowels-random": _for_vowels,
     "pegasus-intents-random": _for_intents,

@@ -78,6 +78,12 @@ CASES = {
         ("--method", "scratch", "training.learning_rate=2e-3"),
         "random weights; a map of 128 x 128",
     ),
+    "ants-masked": Case(
+        "vit-small-random",
+        "vision/ants_bees",
+        ("--task", "masked-image-modeling", "--method", "scratch", "training.learning_rate=1e-3"),
+        "random weights; pictures without labels",
+    ),
     "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
     "vowels": Case(
         "pegasus-vowels-random",

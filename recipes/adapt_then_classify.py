@@ -6,7 +6,7 @@
 The first run needs texts only, and many of them; its result is the `model` of the second. Keys that begin with `adapt.`
 belong to the first run.
 Hardware: one GPU of 8 GB; a CPU for some thousand texts.
-Measured: not yet, on this data.
+Measured: all-MiniLM-L6-v2 on Banking77: 0.919 (0.909 to 0.929), without the first step 0.920: no gain there.
 """
 
 import sys

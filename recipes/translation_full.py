@@ -5,7 +5,7 @@
         data.preprocessing.source_lang=eng_Latn data.preprocessing.target_lang=fra_Latn data.preprocessing.prefix=
 
 Hardware: a GPU; hours on a CPU.
-Measured: not with these weights, which need a network; small untrained ones are in docs/quality.md.
+Measured: not with these weights; an untrained Pegasus putting vowels back into words: chrF 70.3 (copying: 19).
 """
 
 from hf_tl.cli import recipe
