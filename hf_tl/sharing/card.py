@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_tl.evaluation.metrics import split_name
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
+from hf_tl.sharing.fences import merge_cards, read_text, remember
 from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
@@ -118,15 +119,16 @@ class Card:
 
 
 def write_card(folder: Path) -> Path:
-    """Writes the run's `README.md`, from the files of its folder alone.
+    """Writes the run's `README.md`, from the files of its folder alone; what a person wrote into it stays.
 
     Raises:
-        ConfigError: the folder holds no measured run.
+        ConfigError: the folder holds no measured run, or its `README.md` cannot be read.
     """
     record = read_record(Path(folder))
     card = describe(record)
     path = record.folder / "README.md"
-    write_text(path, str(ModelCard(f"---\n{metadata(record, card).to_yaml()}\n---\n\n{render(card)}")))
+    made = remember(f"---\n{metadata(record, card).to_yaml()}\n---\n\n{render(card)}")
+    write_text(path, merge_cards(made, read_text(path)))
     return path
 
 

@@ -217,7 +217,18 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(card.text)
     inline = [child for token in tokens for child in token.children or []]
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
-    assert html == ["<details><summary>What it was made of</summary>", "</details>"]  # our own
+    names = ["title", "summary", "usage", "labels", "results", "data", "training", "limits", "versions"]
+    fences = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
+    origin = ["<details><summary>What it was made of</summary>", "</details>"]
+    at = fences.index("<!-- hf_tl:end training -->")
+    (wrote,) = [each for each in html if each.startswith("<!-- hf_tl:wrote {")]
+    hint = (
+        "<!-- Text between begin and end is written again at every push; what stands elsewhere is yours and stays. -->"
+    )
+    expected = [*fences[:3], hint, *fences[3:at], *origin, *fences[at:], wrote]
+    # a comment below another is part of its block
+    assert "\n".join(html).split("\n") == expected  # our own
+    assert json.loads(wrote.removeprefix("<!-- hf_tl:wrote ").removesuffix(" -->"))["sections"] == names
     assert [token.info for token in tokens if token.type == "fence"] == ["python", "sh", "sh", "yaml"]
     links = {str(token.attrs["href"]) for token in inline if token.type == "link_open"}
     assert all(link.startswith("https://huggingface.co/google/") for link in links)
