@@ -181,6 +181,8 @@ class HubConfig(Section):
     commit_message: str | None = None
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
+    examples: bool | None = None
+    """Whether the card may quote rows of the data; default: only of data sets that are public on the Hub."""
 
 
 class RunConfig(Section):

@@ -61,15 +61,10 @@ def result(record: Record) -> dict[str, Any]:
             "Measured on the validation split, which also picked the checkpoint, because the data have no test split, "
             "so these figures are a little too good."
         )
-    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
-    before, after = record.before, kept.get(f"eval_{name}")
-    if (
-        before is not None
-        and after is not None
-        and (after <= before if record.task.greater_is_better else after >= before)
-    ):
+    gained = gain(record)
+    if gained is not None and (gained[2] <= gained[1] if better else gained[2] >= gained[1]):
         warnings.append(
-            f"Training gained nothing: on validation it went from {number(before)} to {number(after)}; "
+            f"Training gained nothing: on validation it went from {number(gained[1])} to {number(gained[2])}; "
             "try a smaller learning rate, or keep the model as it was."
         )
     if not all(math.isfinite(each["value"]) for each in record.values.values()):
@@ -198,6 +193,28 @@ def classes(record: Record) -> list[dict[str, Any]]:
         more = [(metric_title(name), *(row.get(name + end) for end in ("", "_low", "_high"))) for name in names]
         rows.append({**row, "train": trained.get(row["label"]), "more": more})
     return sorted(rows, key=lambda row: (row["support"] == 0, row["f1"], -row["support"]))
+
+
+def few_classes(record: Record) -> list[dict[str, Any]]:
+    """`classes` in the order of the labels, where they fit a table that is read; else nothing."""
+    rows = classes(record)
+    order = {label: index for index, label in enumerate(record.labels)}
+    few = 1 < len(rows) <= TABLE_CLASSES
+    return sorted(rows, key=lambda row: order.get(str(row["label"]), len(order))) if few else []
+
+
+def balance(record: Record) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
+    """(split, smallest class, largest class), each with its rows; of data with classes."""
+    spreads = [(name, _spread(counts)) for name, counts in record.class_counts.items() if len(counts) > 1]
+    return [(name, found["smallest"], found["largest"]) for name, found in spreads if found]
+
+
+def gain(record: Record) -> tuple[str, float, float] | None:
+    """(title, value before training, value of what was kept) of the headline on validation, where both are known."""
+    name = record.headline
+    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
+    after = kept.get(f"eval_{name}")
+    return None if record.before is None or after is None else (metric_title(name), record.before, float(after))
 
 
 def confidence(record: Record) -> dict[str, Any] | None:

@@ -211,5 +211,6 @@ TASK = Task(
     inferred=False,
     methods=("full", "lora", "scratch"),
     batch_sizes=(16, 16),
+    widget=({"text": "Paris is the <mask> of France."},),
     models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
 )
