@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.hubclient import explain
-from hf_tl.models.card_file import languages_in, languages_of, license_in, license_of
+from hf_tl.models.card_file import languages_of, license_of
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -291,7 +292,7 @@ def _hash(file: Path, digest: Any) -> None:
 def _from_hub(config: DataConfig) -> Source:
     """A data set of the Hub."""
     import datasets
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, hf_hub_download
 
     id = config.paths[0]
     notes: list[str] = []
@@ -317,11 +318,9 @@ def _from_hub(config: DataConfig) -> Source:
     except Exception as error:
         raise explain(error, f"data.path: data set {id}") from error
     revision = private = None
-    head: dict[str, Any] = {}
     try:
         info = HfApi().dataset_info(id, revision=config.revision)
         revision, private = info.sha, bool(info.private or info.gated)
-        head = info.card_data.to_dict() if info.card_data else {}
     except Exception:  # offline, from the cache: the fingerprint below still says which rows
         notes.append(f"The revision of {id} could not be asked for.")
     splits: dict[str, Dataset] = {}
@@ -338,7 +337,9 @@ def _from_hub(config: DataConfig) -> Source:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
     facts = {"path": id, "name": config.name, "revision": revision, "private": private}
-    facts |= {"license": license_in(head), "language": languages_in(head)}
+    with contextlib.suppress(Exception):  # no card, or it cannot be had: nothing is known
+        card = Path(hf_hub_download(id, "README.md", repo_type="dataset", revision=revision or config.revision))
+        facts |= {"license": license_of(card.parent), "language": languages_of(card.parent)}
     facts["fingerprint"] = {str(own): rows._fingerprint for own, rows in loaded.items()}
     return Source(splits, facts, notes)
 
