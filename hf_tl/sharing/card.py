@@ -16,7 +16,7 @@ from hf_tl.sharing.head import license_of, metadata, own_examples, quotes
 from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
-from hf_tl.sharing.wording import metric_title, number
+from hf_tl.sharing.wording import metric_title, mid_sentence, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
@@ -65,6 +65,8 @@ class Card:
     """Whether an answer is one of the labels."""
     example: str
     """Python expression of an input."""
+    asks: str
+    """Further arguments of the pipeline's call."""
     given: str
     """Python expression of the same for `hf_tl.predict`."""
     usage: str | None
@@ -83,6 +85,7 @@ class Card:
     """Of few classes, in the order of the labels."""
     balance: list[tuple[str, tuple[str, int], tuple[str, int]]]
     """(split, smallest class, largest class), each with its rows."""
+    warnings: list[str]
     mistakes: list[dict[str, Any]]
     """Rows that may be quoted and that the model is sure of and wrong about."""
     kept_step: int | None
@@ -115,6 +118,11 @@ class Card:
     @property
     def revision_argument(self) -> Raw:
         return Raw(f", revision={python(self.revision)}" if self.revision else "")
+
+    @property
+    def counts_known(self) -> bool:
+        """Whether the training rows of each class are known."""
+        return all(row["train"] is not None for row in self.per_class)
 
     @property
     def loads(self) -> bool:
@@ -175,9 +183,10 @@ def describe(record: Record) -> Card:
         remote_code=bool(record.model_config.get("auto_map")),
         data=record.data_name,
         data_id=record.data_id,
-        labels=record.labels,
+        labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's
         one_label=bool(record.metrics.get("confusion_matrix")),
         example=_example(record),
+        asks=f", {record.task.asks}" if record.task.asks else "",
         given=_given(record),
         usage=record.task.usage,
         results=[(metric_title(name), value) for name, value in record.values.items()],
@@ -187,6 +196,7 @@ def describe(record: Record) -> Card:
         before=sections.gain(record),
         per_class=sections.few_classes(record),
         balance=sections.balance(record),
+        warnings=sections.warnings(record),
         mistakes=_mistakes(record),
         blind=sections.BLIND[bool(record.labels[1:])],
         kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
@@ -227,6 +237,7 @@ def render(card: Card) -> str:
         "code": code,
         "number": lambda value: Raw(number(value)),
         "fenced": fenced,
+        "mid_sentence": mid_sentence,
         "python": python,
         "raw": Raw,
         "url": url,

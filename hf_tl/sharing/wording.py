@@ -30,6 +30,7 @@ TITLES = {
     "mar_100": "Recall with 100 boxes",
     "ap": "Average precision",
     "iou": "Overlap",
+    "mean_iou": "Mean overlap (IoU)",
     "map_at_r": "mAP at R",
     "mrr": "Mean reciprocal rank",
     "knn_accuracy": "Accuracy of nearest neighbours",
@@ -74,6 +75,11 @@ def metric_title(name: str) -> str:
     module, arguments = split_name(name)
     title = module.rpartition("/")[2].replace("_", " ")
     return ", ".join([title[:1].upper() + title[1:], *map(str, arguments.values())])
+
+
+def mid_sentence(title: str) -> str:
+    """A title in the middle of a sentence: `accuracy`, and `F1` as it is."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def visible(text: object) -> str:

@@ -152,10 +152,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    usage="""from PIL import Image
-
-pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")
-print(model(**pixels).pooler_output.flatten(1))""",
+    asks="pool=True",
     stranger="""found = [{"embedding": pipe(row["image"], pool=True)[0]} for row in rows]""",
     new_head=False,
     inferred=False,

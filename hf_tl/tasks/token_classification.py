@@ -406,6 +406,8 @@ found = [
     for row in rows
 ]""",
     asked=bare_texts,
+    asks='aggregation_strategy="first"',
+    counted="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )

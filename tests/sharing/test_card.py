@@ -219,6 +219,7 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     assert card.data.license == "apache-2.0"
     tokens = MarkdownIt("commonmark").enable("table").parse(card.text)
     inline = [child for token in tokens for child in token.children or []]
+    assert not [child for child in inline if child.type == "text" and "---|" in child.content]  # tables are tables
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
     names = ["title", "summary", "usage", "labels", "results", "data", "training", "limits", "versions"]
     fences = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
