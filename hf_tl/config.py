@@ -187,6 +187,8 @@ class HubConfig(Section):
     """Push each checkpoint's model while training goes on, to the branch `training`."""
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
+    examples: bool | None = None
+    """Whether the card may quote rows of the data; default: only of data sets that are public on the Hub."""
 
     @model_validator(mode="after")
     def _one_place(self) -> HubConfig:

@@ -163,6 +163,8 @@ class Task:
     usage: str | None = None
     """Python lines that print an answer, given `model` and `processor`, where Transformers has no pipeline for the
     task; or, with `{model}` (the id and its arguments) in them, lines that load it too."""
+    asks: str = ""
+    """Further arguments with which the stock pipeline gives what was measured, as Python."""
     library: str = "transformers"
     """What loads the result, by the Hub's name."""
     save: Callable[..., None] | None = field(default=None, repr=False)

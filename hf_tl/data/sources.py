@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,6 +20,7 @@ from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.hubclient import explain
+from hf_tl.models.card_file import languages_of, license_of
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -69,7 +71,10 @@ def read_source(config: DataConfig) -> Source:
         for split, rows in _local(path, config, digest).items():
             found.setdefault(split, []).append(rows)
     splits = {split: _joined(split, parts) for split, parts in found.items()}
-    return Source(splits, {"path": config.path, "sha256": digest.hexdigest()})
+    facts: dict[str, Any] = {"path": config.path, "sha256": digest.hexdigest()}
+    if len(paths) == 1 and paths[0].is_dir():  # what lies beside a single file may be about something else
+        facts |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
+    return Source(splits, facts)
 
 
 def _joined(split: str, parts: Sequence[Dataset]) -> Dataset:
@@ -287,7 +292,7 @@ def _hash(file: Path, digest: Any) -> None:
 def _from_hub(config: DataConfig) -> Source:
     """A data set of the Hub."""
     import datasets
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, hf_hub_download
 
     id = config.paths[0]
     notes: list[str] = []
@@ -312,9 +317,10 @@ def _from_hub(config: DataConfig) -> Source:
         raise
     except Exception as error:
         raise explain(error, f"data.path: data set {id}") from error
-    revision = None
+    revision = private = None
     try:
-        revision = HfApi().dataset_info(id, revision=config.revision).sha
+        info = HfApi().dataset_info(id, revision=config.revision)
+        revision, private = info.sha, bool(info.private or info.gated)
     except Exception:  # offline, from the cache: the fingerprint below still says which rows
         notes.append(f"The revision of {id} could not be asked for.")
     splits: dict[str, Dataset] = {}
@@ -330,7 +336,10 @@ def _from_hub(config: DataConfig) -> Source:
         if split not in splits:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
-    facts = {"path": id, "name": config.name, "revision": revision}
+    facts = {"path": id, "name": config.name, "revision": revision, "private": private}
+    with contextlib.suppress(Exception):  # no card, or it cannot be had: nothing is known
+        card = Path(hf_hub_download(id, "README.md", repo_type="dataset", revision=revision or config.revision))
+        facts |= {"license": license_of(card.parent), "language": languages_of(card.parent)}
     facts["fingerprint"] = {str(own): rows._fingerprint for own, rows in loaded.items()}
     return Source(splits, facts, notes)
 

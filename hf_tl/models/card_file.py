@@ -1,14 +1,37 @@
-"""What the card that lies beside a model says of it."""
+"""What the card that lies beside a model or data says of it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
 def license_of(folder: Path) -> str | None:
-    value = _read(folder).get("license")
-    return value if isinstance(value, str) else None
+    """The licence that its card names, as the Hub writes it; several are joined by `and`."""
+    return license_in(_read(folder))
+
+
+def license_in(head: Mapping[str, Any]) -> str | None:
+    """The same of a head already read; None for one that says that nobody knows."""
+    value = head.get("license")
+    names = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str) and each.strip()]
+    if names == ["other"] and isinstance(head.get("license_name"), str):
+        names = [str(head["license_name"])]
+    return None if "unknown" in names else " and ".join(names) or None
+
+
+def languages_of(folder: Path) -> list[str]:
+    """The languages that its card names, as codes: `en`, `pt-br`."""
+    return languages_in(_read(folder))
+
+
+def languages_in(head: Mapping[str, Any]) -> list[str]:
+    value = head.get("language", head.get("languages"))
+    given = value if isinstance(value, list) else [value]
+    names = ["no" if each is False else str(each) for each in given]  # YAML takes Norwegian for a no
+    return [name.lower() for name in names if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", name)]
 
 
 def tags_of(folder: Path) -> list[str]:
@@ -20,7 +43,7 @@ def tags_of(folder: Path) -> list[str]:
 
 def _read(folder: Path) -> dict[str, Any]:
     card = folder / "README.md"
-    if not card.exists():
+    if not card.is_file():
         return {}
     from huggingface_hub import ModelCard
 

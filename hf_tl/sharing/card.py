@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hf_tl.evaluation.metrics import split_name
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
+from hf_tl.sharing.fences import merge_cards, read_text, remember
+from hf_tl.sharing.head import license_of, metadata, own_examples, quotes
 from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
-from hf_tl.sharing.wording import metric_title, number, visible
+from hf_tl.sharing.wording import metric_title, mid_sentence, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
 WEAKEST = 5
+MISTAKES = 5
+MISTAKE_TEXT = 200
+"""Characters of a row that is quoted."""
+IMAGE_FILE = "image.jpg"
 LOW_F1 = 0.7
 """A class below this is named among the limits."""
 
@@ -48,7 +51,8 @@ class Card:
     base_source: str
     """What the pretrained model is loaded by: its Hub id, or its folder."""
     base_revision: str | None
-    base_license: str | None
+    license: str
+    """What is known of it, in words."""
     method: str
     adapter_only: bool
     writes: bool
@@ -61,15 +65,29 @@ class Card:
     """Whether an answer is one of the labels."""
     example: str
     """Python expression of an input."""
+    asks: str
+    """Further arguments of the pipeline's call."""
+    given: str
+    """Python expression of the same for `hf_tl.predict`."""
     usage: str | None
     """Lines that print an answer, where there is no pipeline."""
     results: list[tuple[str, dict[str, float]]]
     """(title, value with interval)."""
     split: str
     samples: int
-    baseline: float | None
+    baseline: list[tuple[str, float]]
+    """(title, value) of metrics."""
     blind: str
     """What a model does that reaches `baseline`."""
+    before: tuple[str, float, float] | None
+    """Title of a metric, its value on validation before training, and with the weights that were kept."""
+    per_class: list[dict[str, Any]]
+    """Of few classes, in the order of the labels."""
+    balance: list[tuple[str, tuple[str, int], tuple[str, int]]]
+    """(split, smallest class, largest class), each with its rows."""
+    warnings: list[str]
+    mistakes: list[dict[str, Any]]
+    """Rows that may be quoted and that the model is sure of and wrong about."""
     kept_step: int | None
     rows: dict[str, int]
     columns: dict[str, str]
@@ -102,6 +120,11 @@ class Card:
         return Raw(f", revision={python(self.revision)}" if self.revision else "")
 
     @property
+    def counts_known(self) -> bool:
+        """Whether the training rows of each class are known."""
+        return all(row["train"] is not None for row in self.per_class)
+
+    @property
     def loads(self) -> bool:
         """Whether the lines of `usage` load the model too."""
         return "{model}" in (self.usage or "")
@@ -118,15 +141,16 @@ class Card:
 
 
 def write_card(folder: Path) -> Path:
-    """Writes the run's `README.md`, from the files of its folder alone.
+    """Writes the run's `README.md`, from the files of its folder alone; what a person wrote into it stays.
 
     Raises:
-        ConfigError: the folder holds no measured run.
+        ConfigError: the folder holds no measured run, or its `README.md` cannot be read.
     """
     record = read_record(Path(folder))
     card = describe(record)
     path = record.folder / "README.md"
-    write_text(path, str(ModelCard(f"---\n{metadata(record, card).to_yaml()}\n---\n\n{render(card)}")))
+    made = remember(f"---\n{metadata(record, card.name, card.adapter_only).to_yaml()}\n---\n\n{render(card)}")
+    write_text(path, merge_cards(made, read_text(path)))
     return path
 
 
@@ -152,26 +176,33 @@ def describe(record: Record) -> Card:
         base_id=record.model_id,
         base_source=record.model_id or config.model.id,
         base_revision=environment.get("model", {}).get("revision"),
-        base_license=_license(record),
+        license=license_of(record).in_words(adapted=config.method.name != "scratch"),
         method=config.method.name,
         adapter_only=adapter_only,
         writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
         remote_code=bool(record.model_config.get("auto_map")),
         data=record.data_name,
         data_id=record.data_id,
-        labels=record.labels,
+        labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's
         one_label=bool(record.metrics.get("confusion_matrix")),
         example=_example(record),
+        asks=f", {record.task.asks}" if record.task.asks else "",
+        given=_given(record),
         usage=record.task.usage,
         results=[(metric_title(name), value) for name, value in record.values.items()],
         split=record.metrics["split"],
         samples=record.metrics["samples"],
-        baseline=record.metrics.get("baseline", {}).get(record.headline),
+        baseline=[(metric_title(name), value) for name, value in record.metrics.get("baseline", {}).items()],
+        before=sections.gain(record),
+        per_class=sections.few_classes(record),
+        balance=sections.balance(record),
+        warnings=sections.warnings(record),
+        mistakes=_mistakes(record),
         blind=sections.BLIND[bool(record.labels[1:])],
         kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
         rows=record.rows,
         columns=record.data.get("columns", {}),
-        notes=[_without_paths(str(note), record) for note in record.data.get("notes", [])],
+        notes=_notes(record),
         sha256=record.data.get("sha256") if isinstance(record.data.get("sha256"), str) else None,
         data_revision=record.data.get("revision"),
         settings=sections.settings(record),
@@ -191,39 +222,6 @@ def describe(record: Record) -> Card:
     )
 
 
-def metadata(record: Record, card: Card) -> ModelCardData:
-    """The YAML head, which the Hub reads."""
-    # scratch took the architecture alone: nothing was adapted, and no licence comes with it
-    base = {"base_model": card.base_id, "base_model_relation": "adapter" if card.adapter_only else "finetune"}
-    scored = {name: value["value"] for name, value in record.values.items() if _finite(value["value"])}
-    return ModelCardData(
-        **_known_license(card.base_license),
-        library_name="peft" if card.adapter_only else record.task.library,
-        pipeline_tag=card.task,
-        tags=["hf_tl", "transfer-learning", *([card.method] if card.method == "lora" else [])],
-        **(base if card.base_id and card.method != "scratch" else {}),
-        datasets=[card.data_id] if card.data_id else None,
-        metrics=list(dict.fromkeys(split_name(name)[0] for name in scored if name != "loss")) or None,
-        **({"widget": _widget(record)} if record.task.widget else {}),
-        model_name=visible(card.name),
-        eval_results=[
-            EvalResult(
-                task_type=card.task,
-                dataset_type=card.data_id or "custom",  # no name that could be a stranger's on the Hub
-                dataset_name=visible(card.data.rpartition("/")[2]),
-                dataset_config=record.config.data.name,
-                dataset_split=card.split,
-                dataset_revision=card.data_revision,
-                metric_type=split_name(name)[0],
-                metric_name=metric_title(name),
-                metric_value=round(value, 6),
-                metric_args=split_name(name)[1] or None,
-            )
-            for name, value in scored.items()
-        ],
-    )
-
-
 def render(card: Card) -> str:
     """The text below the head. Names from the data stay text: whatever is not our own Markdown is escaped."""
     environment = Environment(
@@ -239,6 +237,7 @@ def render(card: Card) -> str:
         "code": code,
         "number": lambda value: Raw(number(value)),
         "fenced": fenced,
+        "mid_sentence": mid_sentence,
         "python": python,
         "raw": Raw,
         "url": url,
@@ -248,17 +247,41 @@ def render(card: Card) -> str:
 
 def _example(record: Record) -> str:
     """A Python expression of an input of the task: its own example, or the name of a file."""
-    first = next((value for example in _widget(record) for value in example.values()), None)
-    if isinstance(first, list):
-        return Raw(json.dumps(first))
-    return python(str(first) if first is not None else f"{record.task.input_roles[0]}.jpg")
+    first = next((value for example in own_examples(record) for value in example.values()), None)
+    return _literal(first if first is not None else IMAGE_FILE)
 
 
-def _widget(record: Record) -> list[dict[str, Any]]:
-    """The task's examples in the form of the run's data, where it has several; else the first."""
-    roles, used = set(record.task.input_roles), set(record.data.get("columns") or ())
-    fits = [dict(example) for example in record.task.widget if not used or not (set(example) & roles) - used]
-    return fits or [dict(example) for example in record.task.widget[:1]]
+def _given(record: Record) -> str:
+    """The same example by the roles that hf_tl reads, where it reads several or another form than a text."""
+    example = next(iter(own_examples(record)), None)
+    roles = [role for role in record.data.get("columns") or () if role in record.task.input_roles]
+    if not example:
+        return _literal(IMAGE_FILE)
+    if set(example) == {"text"}:
+        return _literal(example["text"])
+    if not set(example) <= set(record.task.input_roles):  # named otherwise by the Hub: in their order
+        values = [one for value in example.values() for one in (value if isinstance(value, list) else [value])]
+        example = dict(zip(roles, values, strict=False))
+    return _literal(example)
+
+
+def _literal(value: Any) -> str:
+    return python(value) if isinstance(value, str) else Raw(json.dumps(value))
+
+
+def _mistakes(record: Record) -> list[dict[str, Any]]:
+    if not quotes(record) or record.task.modality != "text":
+        return []
+    found = (sections.mistakes(record) or {}).get("rows", [])[:MISTAKES]
+    return [{**row, "text": row["text"][:MISTAKE_TEXT] + " …" * (len(row["text"]) > MISTAKE_TEXT)} for row in found]
+
+
+def _notes(record: Record) -> list[str]:
+    """What was done with the data, dropped and cut; but for what the columns say already."""
+    given = [*record.data.get("notes", []), *record.environment.get("notes", [])]
+    return [
+        _without_paths(str(note), record) for note in given if not str(note).startswith(f"Task {record.task.name}:")
+    ]
 
 
 def _training(record: Record) -> list[tuple[str, str]]:
@@ -267,32 +290,11 @@ def _training(record: Record) -> list[tuple[str, str]]:
     return [(name, found[name]) for name in named if name in found]
 
 
-def _license(record: Record) -> str | None:
-    """The pretrained weights' licence, which holds for what is made of them."""
-    found = record.environment.get("model", {}).get("license")
-    return str(found) if found and record.config.method.name != "scratch" else None
-
-
-def _known_license(license: str | None) -> dict[str, Any]:
-    """As the Hub takes it: an identifier, or `other` with a name."""
-    if license is None:
-        return {}
-    if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        return {"license": license}
-    return {"license": "other", "license_name": _slug(license).lower()}
-
-
 def _without_paths(text: str, record: Record) -> str:
     """A note without where on somebody's machine the files lie."""
-    for path in record.config.data.paths:
-        if record.data_id is None:
-            text = text.replace(str(Path(path).resolve()), record.data_name).replace(path, record.data_name)
+    own = [(path, record.data_name) for path in record.config.data.paths if record.data_id is None]
+    if record.model_id is None:
+        own.append((record.config.model.id, record.model_name))
+    for path, name in own:
+        text = text.replace(str(Path(path).resolve()), name).replace(path, name)
     return text
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")

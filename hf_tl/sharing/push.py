@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import HubConfig
-from hf_tl.errors import ConfigError
+from hf_tl.errors import ConfigError, HfTlError, HubError
+from hf_tl.hubclient import explain, retried, status_of
 from hf_tl.models.pretrained import quiet
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
-from hf_tl.sharing.hub import Pushed, push_folder
+from hf_tl.sharing.fences import merge_cards, read_text
+from hf_tl.sharing.hub import Pushed, check_access, push_folder
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
 from hf_tl.task import Setting, Task
 
@@ -76,12 +80,13 @@ def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) ->
         for file in sorted(source.rglob("*"))
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(source).parts)
     }
-    files["README.md"] = run.folder / "README.md"
     for figure in sorted((run.folder / "figures").glob("*.png")):
         files[f"figures/{figure.name}"] = figure
-    pushed = push_folder(
-        run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
+        pushed = push_folder(
+            run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
+        )
     if proved:
         prove_pushed(run, pushed)
     run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
@@ -97,6 +102,35 @@ def push_command(folder: Path, hub: HubConfig) -> str:
     for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
         words += [f"--{name}", value] if value else []
     return " ".join(shlex.quote(word) for word in words)
+
+
+def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
+    """The run's card with what people wrote into the one on the Hub, as a file in `scratch`.
+
+    Raises:
+        ConfigError: the card on the Hub cannot be read.
+        HubError: the Hub refused or could not be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    id = check_access(hub)
+    theirs = ""
+    for revision in dict.fromkeys((hub.revision, None)):  # a branch that is not there yet begins as a copy of main
+        found = partial(hf_hub_download, id, "README.md", revision=revision, cache_dir=scratch / "cache")
+        try:
+            theirs = read_text(Path(retried(found)))
+            break
+        except HfTlError:
+            raise
+        except Exception as error:
+            if status_of(error) != 404:
+                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub)}"
+                raise HubError(f"{explain(error, f'hub.id: {id}')} {way_on}") from error
+            if "RevisionNotFoundError" not in type(error).__name__:
+                break
+    merged = scratch / "README.md"
+    write_text(merged, merge_cards(read_text(card), theirs))
+    return merged
 
 
 def _check_finite(run: Run) -> None:

@@ -12,7 +12,16 @@ from markupsafe import Markup
 from hf_tl.evaluation.calibration import calibration
 from hf_tl.sharing import plots
 from hf_tl.sharing.record import Record
-from hf_tl.sharing.wording import duration, last_part, metric_title, number, remake_command, setting_value, size
+from hf_tl.sharing.wording import (
+    duration,
+    last_part,
+    metric_title,
+    mid_sentence,
+    number,
+    remake_command,
+    setting_value,
+    size,
+)
 
 TABLE_CLASSES = 12
 """Up to so many classes the confusion matrix is a table of numbers."""
@@ -48,41 +57,42 @@ def result(record: Record) -> dict[str, Any]:
     """The headline, and every metric with its interval."""
     name = record.headline
     value = record.values[name]
-    baseline = record.metrics.get("baseline", {}).get(name)
-    warnings = []
-    better, blind = record.task.greater_is_better, BLIND[bool(record.labels[1:])]
-    if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
-        warnings.append(
-            f"The interval reaches {'down' if better else 'up'} to {number(baseline)}, what {blind} would score: "
-            "this model is not clearly better than that."
-        )
+    also = []
     if record.metrics["split"] == "validation":
-        warnings.append(
+        also.append(
             "Measured on the validation split, which also picked the checkpoint, because the data have no test split, "
             "so these figures are a little too good."
         )
-    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
-    before, after = record.before, kept.get(f"eval_{name}")
-    if (
-        before is not None
-        and after is not None
-        and (after <= before if record.task.greater_is_better else after >= before)
-    ):
-        warnings.append(
-            f"Training gained nothing: on validation it went from {number(before)} to {number(after)}; "
-            "try a smaller learning rate, or keep the model as it was."
-        )
-    if not all(math.isfinite(each["value"]) for each in record.values.values()):
-        warnings.append("A value that is not a number means that training diverged; try a smaller learning rate.")
     return {
         "title": metric_title(name),
         **_interval(name, value),
-        "baseline": baseline,
+        "baseline": record.metrics.get("baseline", {}).get(name),
         "blind": BLIND[bool(record.labels[1:])],
         "right": _right(record),
-        "warnings": warnings,
+        "warnings": also + warnings(record),
         "metrics": [{"title": metric_title(each), **_interval(each, found)} for each, found in record.values.items()],
     }
+
+
+def warnings(record: Record) -> list[str]:
+    """What speaks against the model, a sentence each."""
+    name, better, blind = record.headline, record.task.greater_is_better, BLIND[bool(record.labels[1:])]
+    value, baseline = record.values[name], record.metrics.get("baseline", {}).get(name)
+    out = []
+    if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
+        out.append(
+            f"The interval of {mid_sentence(metric_title(name))} reaches {'down' if better else 'up'} to "
+            f"{number(baseline)}, what {blind} would score: this model is not clearly better than that."
+        )
+    gained = gain(record)
+    if gained is not None and (gained[2] <= gained[1] if better else gained[2] >= gained[1]):
+        out.append(
+            f"Training gained nothing: on validation it went from {number(gained[1])} to {number(gained[2])}; "
+            "try a smaller learning rate, or keep the model as it was."
+        )
+    if not all(math.isfinite(each["value"]) for each in record.values.values()):
+        out.append("A value that is not a number means that training diverged; try a smaller learning rate.")
+    return out
 
 
 def _interval(name: str, found: dict[str, float]) -> dict[str, Any]:
@@ -198,6 +208,28 @@ def classes(record: Record) -> list[dict[str, Any]]:
         more = [(metric_title(name), *(row.get(name + end) for end in ("", "_low", "_high"))) for name in names]
         rows.append({**row, "train": trained.get(row["label"]), "more": more})
     return sorted(rows, key=lambda row: (row["support"] == 0, row["f1"], -row["support"]))
+
+
+def few_classes(record: Record) -> list[dict[str, Any]]:
+    """`classes` in the order of the labels, where they fit a table that is read; else nothing."""
+    rows = classes(record)
+    order = {label: index for index, label in enumerate(record.labels)}
+    few = 1 < len(rows) <= TABLE_CLASSES
+    return sorted(rows, key=lambda row: order.get(str(row["label"]), len(order))) if few else []
+
+
+def balance(record: Record) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
+    """(split, smallest class, largest class), each with its rows; of data with classes."""
+    spreads = [(name, _spread(counts)) for name, counts in record.class_counts.items() if len(counts) > 1]
+    return [(name, found["smallest"], found["largest"]) for name, found in spreads if found]
+
+
+def gain(record: Record) -> tuple[str, float, float] | None:
+    """(title, value before training, value of what was kept) of the headline on validation, where both are known."""
+    name = record.headline
+    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
+    after = kept.get(f"eval_{name}")
+    return None if record.before is None or after is None else (metric_title(name), record.before, float(after))
 
 
 def confidence(record: Record) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ TITLES = {
     "mar_100": "Recall with 100 boxes",
     "ap": "Average precision",
     "iou": "Overlap",
+    "mean_iou": "Mean overlap (IoU)",
     "map_at_r": "mAP at R",
     "mrr": "Mean reciprocal rank",
     "knn_accuracy": "Accuracy of nearest neighbours",
@@ -42,6 +43,31 @@ TITLES = {
 }
 
 
+HUB_METRICS = frozenset(
+    "accuracy bertscore bleu bleurt brier_score cer chrf code_eval comet exact_match f1 google_bleu mae mape mase "
+    "matthews_correlation mauve mean_iou meteor mse pearsonr perplexity precision r_squared recall roc_auc rouge "
+    "sacrebleu sari seqeval smape spearmanr squad squad_v2 ter wer".split()
+)
+"""Ids of the metrics that the Hub knows, which `metrics` of a card may list: https://huggingface.co/evaluate-metric."""
+ON_HUB = {
+    "r2": "r_squared",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "bleu": "sacrebleu",
+    "rouge1": "rouge",
+    "rouge2": "rouge",
+    "rougeL": "rouge",
+}
+"""Ours -> the Hub's id of what computes the same."""
+
+
+def hub_metric(name: str) -> str | None:
+    """The Hub's id of one of our metrics; None for one that it has no page for."""
+    module = split_name(name)[0]
+    found = ON_HUB.get(name) or ON_HUB.get(module, module)
+    return found if found in HUB_METRICS else None
+
+
 def metric_title(name: str) -> str:
     """`f1_macro` as a person writes it: F1, macro."""
     if name in TITLES:
@@ -49,6 +75,11 @@ def metric_title(name: str) -> str:
     module, arguments = split_name(name)
     title = module.rpartition("/")[2].replace("_", " ")
     return ", ".join([title[:1].upper() + title[1:], *map(str, arguments.values())])
+
+
+def mid_sentence(title: str) -> str:
+    """A title in the middle of a sentence: `accuracy`, and `F1` as it is."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
 
 
 def visible(text: object) -> str:

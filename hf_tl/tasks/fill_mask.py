@@ -215,13 +215,14 @@ TASK = Task(
         Demo(
             (("text", "text"),),
             "labels",
-            """text = text.replace("[MASK]", pipe.tokenizer.mask_token)
+            """for sign in ("[MASK]", "<mask>"):  # as tokenizers write it, whichever this one does
+    text = text.replace(sign, pipe.tokenizer.mask_token)
 if text.count(pipe.tokenizer.mask_token) != 1:
     raise gr.Error("Write [MASK] once, where a word is to be found.", print_exception=False)
 found = [{"label": each["token_str"], "score": each["score"]} for each in pipe(text)]""",
             result="Likely words",
         ),
     ),
-    widget=({"text": "The capital of France is [MASK]."},),
+    widget=({"text": "Paris is the <mask> of France."},),
     models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
 )

@@ -152,6 +152,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
+    asks="pool=True",
     stranger="""found = [{"embedding": pipe(row["image"], pool=True)[0]} for row in rows]""",
     new_head=False,
     inferred=False,

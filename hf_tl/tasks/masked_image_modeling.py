@@ -245,7 +245,7 @@ TASK = Task(
     usage="""import torch
 from PIL import Image
 
-pixels = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
     models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192"),

@@ -407,6 +407,8 @@ found = [
 ]""",
     asked=bare_texts,
     demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
+    asks='aggregation_strategy="first"',
+    counted="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )

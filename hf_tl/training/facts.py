@@ -10,6 +10,7 @@ import torch
 from hf_tl.config import GenerationSection, LossConfig
 from hf_tl.data import Data
 from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.models.card_file import languages_of
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Task
@@ -89,6 +90,7 @@ def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting,
             "sha256": pretrained.hashes,
             "architecture": fitted.architecture,
             "license": pretrained.license,
+            "language": languages_of(pretrained.path),
         },
         "task": data.task.name,
         "problem": data.targets.problem,

@@ -93,7 +93,10 @@ def test_the_figures_are_those_of_metrics_json(digits: Path, tmp_path: Path) -> 
     assert [result.metric_value for result in results.values()] == [
         round(each["value"], 6) for each in metrics.values()
     ]
-    assert results["F1, macro"].metric_type == "f1" and results["F1, macro"].metric_args == {"average": "macro"}
+    assert results["F1, macro"].metric_type == "f1" and results["F1, macro"].metric_args == {
+        "average": "macro",
+        "confidence_interval_95": [round(metrics["f1_macro"][end], 6) for end in ("low", "high")],
+    }
     for result in results.values():
         assert (result.task_type, result.dataset_split) == ("image-classification", "test")
     for each in metrics.values():
@@ -110,7 +113,7 @@ def test_the_head_for_the_hub(digits: Path, tmp_path: Path) -> None:
     assert data.base_model == "google/mobilenet_v2_1.0_224" and data.base_model_relation == "finetune"
     assert data.license == "apache-2.0"
     assert data.tags == ["hf_tl", "transfer-learning", "lora"]
-    assert data.metrics == ["accuracy", "balanced_accuracy", "f1"]
+    assert data.metrics == ["accuracy", "f1"]  # the Hub knows no balanced accuracy
     assert data.datasets is None  # files on a disk are no data set of the Hub
     assert data.model_name == "digits"
 
@@ -130,7 +133,7 @@ def test_what_is_not_known_is_left_out(digits: Path, tmp_path: Path) -> None:
     assert card.data.base_model is None and card.data.license is None and card.data.language is None
     assert "base_model" not in str(card).split("---")[1]
     assert "vit, adapted" in card.text
-    assert "licence" not in card.text
+    assert "No licence is stated: that of the pretrained model is not known" in card.text
 
 
 def test_scratch_adapts_no_model(digits: Path, tmp_path: Path) -> None:
@@ -216,9 +219,21 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     assert card.data.license == "apache-2.0"
     tokens = MarkdownIt("commonmark").enable("table").parse(card.text)
     inline = [child for token in tokens for child in token.children or []]
+    assert not [child for child in inline if child.type == "text" and "---|" in child.content]  # tables are tables
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
-    assert html == ["<details><summary>What it was made of</summary>", "</details>"]  # our own
-    assert [token.info for token in tokens if token.type == "fence"] == ["python", "sh", "sh", "yaml"]
+    names = ["title", "summary", "usage", "labels", "results", "data", "training", "limits", "versions"]
+    fences = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
+    origin = ["<details><summary>What it was made of</summary>", "</details>"]
+    at = fences.index("<!-- hf_tl:end training -->")
+    (wrote,) = [each for each in html if each.startswith("<!-- hf_tl:wrote {")]
+    hint = (
+        "<!-- Text between begin and end is written anew at every push; what stands elsewhere is yours and stays. -->"
+    )
+    expected = [*fences[:3], hint, *fences[3:at], *origin, *fences[at:], wrote]
+    # a comment below another is part of its block
+    assert "\n".join(html).split("\n") == expected  # our own
+    assert json.loads(wrote.removeprefix("<!-- hf_tl:wrote ").removesuffix(" -->"))["sections"] == names
+    assert [token.info for token in tokens if token.type == "fence"] == ["python", "python", "sh", "sh", "yaml"]
     links = {str(token.attrs["href"]) for token in inline if token.type == "link_open"}
     assert all(link.startswith("https://huggingface.co/google/") for link in links)
     images = {str(token.attrs["src"]) for token in inline if token.type == "image"}

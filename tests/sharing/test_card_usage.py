@@ -1,0 +1,98 @@
+"""The Python on a card runs as it stands, for every task: by a stranger with an empty cache, and with hf_tl."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hf_tl.task import Task, all_tasks, get_task
+from tests.anything import tiny_data, tiny_model
+from tests.hub.server import RunningHub
+
+TOKEN = "hf_test_alice"
+SHORT = (
+    "training.max_steps=2",
+    "training.per_device_train_batch_size=4",
+    "training.bf16=false",
+    "data.validation=0.25",
+)
+QUICK = {("text-classification", "adapter"), ("image-feature-extraction", "full")}
+"""Run by default; the others are slow."""
+CASES = [
+    pytest.param(task, kind, id=f"{task.name}-{kind}", marks=[] if (task.name, kind) in QUICK else pytest.mark.slow)
+    for task in all_tasks()
+    for kind in ("full", "adapter")
+    if kind == "full" or "lora" in task.methods
+]
+
+
+def python_blocks(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", card, re.S | re.M)
+
+
+def shared(hub: RunningHub, folder: Path, task: Task, *options: str, model: Path | None = None) -> str:
+    """The card on the Hub of a short run on a base of the Hub, trained and pushed by one command."""
+    hub.seed_model("bob/base", model or tiny_model(task, folder / "model"))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "hf_tl", "train", "--task", task.name, "--model", "bob/base", "--data",
+            str(tiny_data(task, folder / "data")), "--output", str(folder / "run"), *SHORT, "hub.id=alice/x", *options,
+        ],
+        capture_output=True, text=True, env=hub.env(TOKEN), timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return hub.files("alice/x")["README.md"].decode()
+
+
+def run_blocks(hub: RunningHub, folder: Path, card: str) -> list[str]:
+    """What each block prints, in a process of its own, with a picture at hand as a reader would have."""
+    here = folder / "reader"
+    here.mkdir()
+    Image.new("RGB", (40, 36), (200, 30, 30)).save(here / "image.jpg")
+    out = []
+    blocks = python_blocks(card)
+    assert len(blocks) == 2 and "import hf_tl" in blocks[1] and "hf_tl" not in blocks[0]
+    for block in blocks:
+        alone = (
+            "" if "import hf_tl" in block else "import sys\nsys.modules['hf_tl'] = sys.modules['torchvision'] = None\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", alone + block],
+            capture_output=True,
+            text=True,
+            cwd=here,
+            env=hub.env(home=f"reader{len(out)}"),
+            timeout=300,
+        )
+        assert done.returncode == 0, block + done.stderr[-3000:]
+        assert done.stdout.strip(), block
+        out.append(done.stdout.strip())
+    return out
+
+
+@pytest.mark.parametrize(("task", "kind"), CASES)
+def test_the_lines_of_the_card_run(task: Task, kind: str, hub: RunningHub, tmp_path: Path) -> None:
+    options = ("--method", "lora", "hub.merge=false") if kind == "adapter" else ("--method", "full")
+    card = shared(hub, tmp_path, task, *options)
+    assert ("PeftModel" in card) == (kind == "adapter" and "{model}" not in (task.usage or ""))
+    theirs, ours = run_blocks(hub, tmp_path, card)
+    if task.name.endswith("classification") and task.name != "token-classification":
+        best = max(eval(theirs), key=lambda each: each["score"])
+        (found,) = eval(ours)
+        assert best["label"] == found["label"] and best["score"] == pytest.approx(found["score"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text-classification", "image-classification"])
+def test_the_lines_for_a_head_with_code_of_its_own_run(name: str, hub: RunningHub, tmp_path: Path) -> None:
+    from tests.tiny import tiny_resnet
+
+    model = tiny_resnet(tmp_path / "resnet") if name.startswith("image") else None
+    card = shared(hub, tmp_path, get_task(name), "--method", "frozen", "model.pooling=max", model=model)
+    assert "trust_remote_code=True" in card and "`trust_remote_code`; read" in card
+    run_blocks(hub, tmp_path, card)
