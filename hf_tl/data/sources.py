@@ -16,11 +16,11 @@ from datasets import Dataset, Image, concatenate_datasets
 from hf_tl.config import DataConfig
 from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import is_coco, read_boxes
+from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.hubclient import explain
-from hf_tl.models.card_file import languages_of, license_of
 
 SPLITS = {
     "train": ("train", "training", "trn"),

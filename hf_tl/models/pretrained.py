@@ -16,9 +16,9 @@ import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_tl.config import ModelConfig
+from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
-from hf_tl.models.card_file import license_of, tags_of
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields, resized
 from hf_tl.models.trusted import check_adapter, check_code, safe_weights

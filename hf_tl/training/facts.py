@@ -9,8 +9,8 @@ import torch
 
 from hf_tl.config import GenerationSection, LossConfig
 from hf_tl.data import Data
+from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
-from hf_tl.models.card_file import languages_of
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Task

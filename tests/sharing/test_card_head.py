@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_tl.models.card_file import languages_in, license_in
+from hf_tl.data.card_file import languages_in, license_in
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.head import License
 from hf_tl.sharing.report import write_report

