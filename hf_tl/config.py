@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hf_tl.errors import ConfigError, did_you_mean, listing, redact
+from hf_tl.yaml_text import parse_yaml, read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
@@ -256,56 +257,6 @@ def expand(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 floats (`3e-4` is a number), and a repeated key is an error rather than a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if isinstance(key, (str, int, float)):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key!r} stands twice", key_node.start_mark
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)$"),
-    list("-+0123456789."),
-)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: no such file, not UTF-8, not YAML, or not a mapping; names file and line.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a UTF-8 text file ({error}).") from None
-    values = _parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected keys and values such as 'model: ...', found {type(values).__name__}.")
-    return values
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}, line {mark.line + 1}" if mark else where
-        raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}.") from None
-
-
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """`["training.learning_rate=3e-4", "method=lora"]` as nested mappings; values are YAML.
 
@@ -317,7 +268,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{item!r}: an override is written key=value, for example training.num_train_epochs=5.")
-        value = _parse_yaml(text, key) if text else None
+        value = parse_yaml(text, key) if text else None
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.config import RunConfig, load_config, read_yaml
+from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
+from hf_tl.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from hf_tl.sharing.hub import Pushed

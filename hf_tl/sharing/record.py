@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hf_tl.config import RunConfig, load_config, read_yaml
+from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
 from hf_tl.sharing.wording import last_part
 from hf_tl.task import Task, get_task
+from hf_tl.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)
