@@ -212,6 +212,7 @@ def test_the_comments_are_not_seen(tmp_path: Path) -> None:
     assert wrote and json.loads(wrote[1])["sections"][:2] == ["title", "summary"]
 
 
+@pytest.mark.slow
 def test_edits_on_the_hub_survive_the_next_push(
     hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

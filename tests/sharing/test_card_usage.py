@@ -21,7 +21,7 @@ SHORT = (
     "training.bf16=false",
     "data.validation=0.25",
 )
-QUICK = {("text-classification", "adapter"), ("image-feature-extraction", "full")}
+QUICK = {("text-classification", "adapter")}
 """Run by default; the others are slow."""
 CASES = [
     pytest.param(task, kind, id=f"{task.name}-{kind}", marks=[] if (task.name, kind) in QUICK else pytest.mark.slow)

@@ -143,6 +143,7 @@ def test_what_is_spoiled_is_not_shared(
     assert ("model", "alice/spoiled") not in hub.store.repos
 
 
+@pytest.mark.slow
 def test_proved_once_and_again_after_the_push(
     runs: dict[str, Run], tmp_path: Path, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,8 @@ def test_verify_says_that_the_model_is_another(hub: RunningHub, tmp_path: Path) 
     assert "model.safetensors is not the file" in done["notes"][0] and not done["holds"]
 
 
-@pytest.mark.parametrize(("kind", "method"), [("text", "lora"), pytest.param("image", "full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "method"), [("text", "lora"), ("image", "full")])
 def test_reproduce_makes_the_same_bits(kind: str, method: str, hub: RunningHub, tmp_path: Path) -> None:
     shared(hub, tmp_path, kind, method)
     again = hub.env(TOKEN, home="stranger")
