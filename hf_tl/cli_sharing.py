@@ -30,6 +30,9 @@ def push(
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request in place of a commit.")] = False,
     collection: Annotated[str | None, typer.Option(help="Collection to add it to: slug, or title.")] = None,
+    examples: Annotated[
+        bool | None, typer.Option("--examples/--no-examples", help="Whether the card quotes rows of the data.")
+    ] = None,
     proof: Annotated[
         bool | None,
         typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
@@ -52,6 +55,7 @@ def push(
         merge=merge,
         create_pr=create_pr,
         collection=collection,
+        examples=examples,
     )
     with working():
         from hf_tl.sharing.push import push as run_it

@@ -98,6 +98,7 @@ def push_command(folder: Path, hub: HubConfig) -> str:
     words = ["hf-tl", "push", str(folder), hub.id]
     words += [] if hub.private is None else ["--private" if hub.private else "--public"]
     words += [] if hub.merge is None else ["--merge" if hub.merge else "--no-merge"]
+    words += [] if hub.examples is None else ["--examples" if hub.examples else "--no-examples"]
     words += ["--create-pr"] if hub.create_pr else []
     for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
         words += [f"--{name}", value] if value else []

@@ -135,7 +135,8 @@ def choose(facts: Facts, method: Method) -> list[Choice]:
     else:
         least, wanted, most = 3, 400 + 30 * facts.classes, 20
     epochs = min(most, max(least, math.ceil(wanted / steps)))
-    say("num_train_epochs", epochs, f"{steps} steps an epoch, {facts.classes} classes: {epochs * steps} steps in all")
+    classes = f", {facts.classes} classes" if facts.classes > 1 else ""
+    say("num_train_epochs", epochs, f"{steps} steps an epoch{classes}: {epochs * steps} steps in all")
     say("warmup_steps", 0.1, "a tenth of the steps, while the new head settles")
     say("weight_decay", 0.01, "usual for AdamW")
     if facts.has_lengths:
