@@ -34,7 +34,6 @@ _HEAD = re.compile(r"\A\ufeff?\s*?^---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", r
 _FENCE = re.compile(r"<!--[ \t]*hf_tl:(begin|end)[ \t]+([A-Za-z0-9_-]+)[ \t]*-->[ \t]*\r?\n?\Z")
 _WROTE = re.compile(r"<!--[ \t]*hf_tl:wrote[ \t]+(\{.*\})[ \t]*-->[ \t]*\r?\n?\Z")
 _CODE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)\n?")
-_KEY = re.compile(r"([A-Za-z0-9_][^:#\n]*?)[ \t]*:(?=\s|\Z)")
 _NONE: Any = object()
 
 
@@ -329,20 +328,28 @@ def _entry(key: str, values: dict[str, Any], mine: _Card, lines: dict[str, str])
     return str(yaml.safe_dump({key: values[key]}, sort_keys=False, allow_unicode=True))
 
 
-def _chunks(head: str) -> Iterator[tuple[str | None, str]]:
-    """(key, its lines); comments and empty lines between keys have none."""
-    key: str | None = None
-    text = ""
-    for line in re.findall(r"[^\n]*\n|[^\n]+\Z", head):
-        found = _KEY.match(line)
-        loose = not line.strip() or line.startswith("#")
-        if found or loose:
-            if text:
-                yield key, text
-            key, text = (found[1] if found else None), ""
-        text += line
-    if text:
-        yield key, text
+def _chunks(head: str) -> Iterator[tuple[Any, str]]:
+    """(key, its lines) in order, keys as YAML reads them; comments and empty lines above and between have None.
+
+    A head on one line (`{license: mit}`) or one that merges keys (`<<`) has no lines of its own: one chunk.
+    """
+    node = yaml.compose(head, yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode) or node.flow_style or any(key.value == "<<" for key, _ in node.value):
+        if head:
+            yield None, head
+        return
+    loader = yaml.SafeLoader("")
+    # from the start of the line: `? ` may stand before a key
+    starts = [head.rfind("\n", 0, key.start_mark.index) + 1 for key, _ in node.value]
+    if head[: starts[0]]:
+        yield None, head[: starts[0]]
+    for (key, _), start, stop in zip(node.value, starts, [*starts[1:], len(head)], strict=True):
+        text = head[start:stop]
+        loose = re.search(r"(?:^(?:#[^\n]*|[ \t\r]*)(?:\n|\Z))+\Z", text, re.M)
+        at = loose.start() if loose else len(text)
+        yield loader.construct_object(key), text[:at]
+        if text[at:]:
+            yield None, text[at:]
 
 
 def _comment(wrote: dict[str, Any]) -> str:

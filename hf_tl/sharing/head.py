@@ -27,6 +27,19 @@ FREE = {
     "cdla-permissive-1.0", "cdla-permissive-2.0", "etalab-2.0",
 }  # fmt: skip
 """Licences of data that add no condition to what is made of them but to name the source."""
+KNOWN = FREE | {
+    "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0", "bigcode-openrail-m",
+    "artistic-2.0", "h-research",
+    "bsl-1.0", "c-uda", "cc", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0",
+    "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
+    "cdla-sharing-1.0", "ecl-2.0", "epl-1.0", "epl-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl", "gpl-2.0",
+    "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "intel-research", "lppl-1.3c", "ms-pl", "apple-ascl", "apple-amlr",
+    "mpl-2.0", "odbl", "openrail++", "openmdw-1.0", "osl-3.0", "postgresql", "ofl-1.1", "ncsa",
+    "deepfloyd-if-license", "fair-noncommercial-research-license", "llama2", "llama3", "llama3.1", "llama3.2",
+    "llama3.3", "llama4", "grok2-community", "gemma", "other",
+}  # fmt: skip
+"""What the Hub takes as `license`, https://huggingface.co/docs/hub/repositories-licenses; it refuses a card with
+another, so those are `other` with their name."""
 WIDGET_ROWS = 2
 WIDGET_TEXT = 300
 """Characters of a row that an example of the widget may have."""
@@ -200,9 +213,9 @@ def emissions(record: Record) -> dict[str, Any] | None:
 
 
 def _hub_license(license: str | None) -> dict[str, Any]:
-    """As the Hub takes it: an identifier, or `other` with a name."""
+    """As the Hub takes it: an identifier that it knows, or `other` with a name."""
     if license is None:
         return {}
-    if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        return {"license": license}
+    if license.lower() in KNOWN:
+        return {"license": license.lower()}
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9._-]+", "-", license.lower()).strip("-.") or "other"}

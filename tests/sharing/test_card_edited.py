@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError
 from hf_tl.sharing.card import write_card
-from hf_tl.sharing.fences import merge_cards, remember
+from hf_tl.sharing.fences import FACTS, LICENSE, merge_cards, remember
 from tests.hub.server import RunningHub
 from tests.sharing.run_folder import digits_run
 
@@ -144,6 +144,41 @@ def test_a_card_of_somebody_else_stays_above_ours() -> None:
 def test_a_card_rewritten_by_hand_stays_as_it_is() -> None:
     theirs = edited(made(), made().split("---\n\n")[1], "All by hand.\n")
     assert merge_cards(made("2"), theirs).partition("<!-- hf_tl:wrote")[0] == theirs + "\n"
+
+
+PLAIN_KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=20)
+YAML_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | PLAIN_KEYS | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN_KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+OURS = {*HEAD, *FACTS, *LICENSE}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(PLAIN_KEYS.filter(lambda key: key not in OURS), YAML_VALUES, max_size=4),
+    st.sampled_from([None, True, False]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_keys_of_theirs_survive(theirs: dict[str, object], flow: bool | None, first: bool, crlf: bool) -> None:
+    """Whatever their names and values, quoted or not, above or below ours, in blocks or on one line."""
+    values = {**theirs, **HEAD} if first else {**HEAD, **theirs}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=flow)
+    text = text.replace("\n", "\r\n") if crlf else text
+    new = merge_cards(made("2"), f"---\n{text}---\n{made().split('---', 2)[2]}")
+    found = re.match(r"---\n(.*?)^---\n", new, re.S | re.M)
+    assert found and yaml.safe_load(found[1]) == yaml.safe_load(text)
+    assert merge_cards(made("2"), new) == new
+
+
+def test_quoted_keys_keep_their_comments_and_spelling() -> None:
+    theirs = edited(
+        made(), "pipeline_tag: x\n", '# top\n"mine": [a,  b]  # kept\n? deep\n: 1.0\n\n# end\npipeline_tag: y\n'
+    )
+    new = merge_cards(made("2", pipeline_tag="z"), theirs)
+    assert '# top\n"mine": [a,  b]  # kept\n? deep\n: 1.0\n\n# end\npipeline_tag: z\n' in new
 
 
 def test_what_a_person_changes_of_the_head_stays_and_the_facts_are_ours() -> None:

@@ -78,6 +78,23 @@ def test_the_licence_comes_from_weights_and_data(
     assert card.data.to_dict().get("license_name") == ("mit-and-cc-by-nc-4.0" if named else None)
 
 
+@pytest.mark.parametrize(
+    ("license", "head"),
+    [
+        ("MIT", {"license": "mit"}),
+        ("llama3.2", {"license": "llama3.2"}),
+        ("openrail++", {"license": "openrail++"}),
+        ("house-terms-1.0", {"license": "other", "license_name": "house-terms-1.0"}),  # the Hub would refuse the card
+        ("other", {"license": "other"}),
+    ],
+)
+def test_a_licence_that_the_hub_does_not_know_is_other(
+    digits: Path, tmp_path: Path, license: str, head: dict[str, str]
+) -> None:
+    said = card_of(digits, tmp_path, model={"license": license}).data.to_dict()
+    assert {key: value for key, value in said.items() if key.startswith("license")} == head
+
+
 def test_what_cards_say_of_licence_and_language() -> None:
     assert license_in({"license": ["mit"]}) == "mit" and license_in({"license": ["mit", "odbl"]}) == "mit and odbl"
     assert license_in({"license": "unknown"}) is None and license_in({"license": 3}) is None
