@@ -51,6 +51,8 @@ def _transient(error: BaseException) -> bool:
     if status is not None:
         return status in (408, 429, 500, 502, 503, 504)
     names = {cls.__name__ for each in causes(error) for cls in type(each).__mro__}
+    if "OfflineModeIsEnabled" in names:  # a ConnectionError, but asked for
+        return False
     return bool(names & {"TransportError", "ConnectError", "ConnectionError", "TimeoutException", "IncompleteRead"})
 
 

@@ -7,6 +7,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time; `--hypothesis-profile=default` draws anew.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 # Before any Hugging Face library is imported: the tests neither read nor fill the cache and login of whoever runs them.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf_tl-tests-")
