@@ -95,8 +95,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)
-            run.reach("saved", train=fitted.facts)
             describe_run(run, pretrained, data, setting, fitted)
+            run.reach("saved", train=fitted.facts)  # last: a stage is reached when all of it is on disk
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.
