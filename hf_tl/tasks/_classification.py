@@ -23,16 +23,20 @@ LABEL_NAMES = (
     "fine_label", "y", "score", "rating", "similarity_score",
 )  # fmt: skip
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
+_ALWAYS = ("data.problem", "model.head", "model.pooling")
+READS = (*_ALWAYS, "loss.class_weights", "loss.focal_gamma", "training.label_smoothing_factor")
 PROBLEMS = {
     MULTI: {
         "summary": "any number of labels for each input",
         "metrics": ("f1_micro", "f1_macro", "exact_match", "hamming_loss", "loss"),
         "best_metric": "f1_micro",
+        "reads": (*_ALWAYS, "loss.focal_gamma", "training.label_smoothing_factor"),
     },
     REGRESSION: {
         "summary": "a number for each input",
         "metrics": ("r2", "mse", "mae", "pearson", "spearman"),
         "best_metric": "r2",
+        "reads": _ALWAYS,
     },
 }
 

@@ -224,5 +224,6 @@ found = [{"label": each["token_str"], "score": each["score"]} for each in pipe(t
         ),
     ),
     widget=({"text": "Paris is the <mask> of France."},),
+    reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
 )

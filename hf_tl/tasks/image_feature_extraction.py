@@ -158,5 +158,6 @@ TASK = Task(
     inferred=False,
     methods=("full", "lora", "scratch"),
     batch_sizes=(32, 64),
+    reads=("data.preprocessing.image_size", "data.preprocessing.augment", "loss.name"),
     models=("google/mobilenet_v2_1.0_224", "google/vit-base-patch16-224-in21k", "facebook/dinov2-small"),
 )

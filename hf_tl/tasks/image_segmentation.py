@@ -363,5 +363,11 @@ for each in found:
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
+    reads=(
+        "data.preprocessing.image_size",
+        "data.preprocessing.augment",
+        "loss.focal_gamma",
+        "training.label_smoothing_factor",
+    ),
     models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
 )  # fmt: skip

@@ -248,5 +248,11 @@ from PIL import Image
 pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
+    reads=(
+        "data.preprocessing.image_size",
+        "data.preprocessing.augment",
+        "data.preprocessing.mask_ratio",
+        "data.preprocessing.mask_patch_size",
+    ),
     models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192"),
 )

@@ -395,5 +395,6 @@ TASK = Task(
             result="Found",
         ),
     ),
+    reads=("data.preprocessing.image_size", "data.preprocessing.augment", "data.boxes"),
     models=("hustvl/yolos-tiny", "PekingU/rtdetr_v2_r18vd", "ustc-community/dfine-small-coco"),
 )

@@ -402,6 +402,7 @@ if first[0] * last[0] > pairs.max():
     ),
     label_fields=("start_positions", "end_positions"),
     widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
+    reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=(
         "sentence-transformers/all-MiniLM-L6-v2",
         "distilbert/distilbert-base-uncased",

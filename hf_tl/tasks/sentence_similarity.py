@@ -300,6 +300,7 @@ print(model.similarity(vectors, vectors))""",
     widget=(
         {"source_sentence": "A plane is taking off.", "sentences": ["An air plane is taking off.", "A man is eating."]},
     ),
+    reads=("data.preprocessing.max_length", "model.pooling", "loss.name"),
     models=(
         "sentence-transformers/all-MiniLM-L6-v2",
         "sentence-transformers/all-mpnet-base-v2",

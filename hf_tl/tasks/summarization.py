@@ -75,5 +75,6 @@ TASK = Task(
     validation_rows=seq2seq.ROWS_IN_TRAINING,
     demo=(seq2seq.demo("Summary"),),
     widget=({"text": "Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."},),
+    reads=writing.READS,
     models=("google-t5/t5-small", "facebook/bart-base", "google/pegasus-xsum"),
 )

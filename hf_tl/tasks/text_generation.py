@@ -230,5 +230,13 @@ TASK = Task(
         {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
     ),
     batch_sizes=(8, 8),
+    reads=(
+        "data.preprocessing.max_length",
+        "data.preprocessing.long_samples",
+        "data.preprocessing.packing",
+        "data.preprocessing.chat_template",
+        "training.label_smoothing_factor",
+        "generation",
+    ),
     models=("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"),
 )

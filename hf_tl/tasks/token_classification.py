@@ -410,5 +410,6 @@ found = [
     asks='aggregation_strategy="first"',
     counted="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
+    reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
 )

@@ -190,5 +190,6 @@ TASK = Task(
     validation_rows=seq2seq.ROWS_IN_TRAINING,
     demo=(seq2seq.demo("Translation"),),
     widget=({"text": "My name is Clara and I live in Berkeley."},),
+    reads=writing.READS,
     models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
 )
