@@ -224,7 +224,7 @@ def test_generation_settings(tmp_path: Path) -> None:
     ("task", "options", "what"),
     [
         ("summarization", {"generation": {"num_beam": 2}}, "generation.num_beam: .*'num_beams'"),
-        ("text-classification", {"generation": {"num_beams": 2}}, "generation.num_beams: has no effect on text-"),
+        (
             "text-classification",
             {"generation": {"num_beams": 2}},
             "generation.num_beams: has no effect on text-classification",
