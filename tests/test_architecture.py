@@ -19,6 +19,7 @@ LAYERS = (
     {"yaml_text"},
     {"config", "task", "console", "failures", "options"},
     {"tasks", "hubclient", "run"},
+    {"metrics"},
     {"data"},
     {"models"},
     {"training"},
