@@ -223,6 +223,7 @@ def tasks(as_json: Json = False, debug: Debug = False) -> None:
     for each in found:
         columns = " | ".join(", ".join(form) for form in each["forms"])
         rows = [("columns", columns), ("methods", ", ".join(each["methods"])), ("best by", each["best_metric"])]
+        rows.append(("options", ", ".join(each["options"])))
         lines += [f"{each['name']}: {each['summary']}", table([(f"  {key}", value) for key, value in rows])]
     show(found, "\n".join(lines), as_json)
 

@@ -26,8 +26,9 @@ from hf_tl.sharing.saves import PushSaves
 from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
-from hf_tl.training.facts import check_generation, check_loss, describe_run, label_weights
+from hf_tl.training.facts import describe_run, label_weights
 from hf_tl.training.fit import fit
+from hf_tl.training.options import check_classes, check_options
 
 
 def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /, **options: Any) -> Run:
@@ -56,10 +57,10 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     data = load_data(config.data, config.task, seed=config.seed)
     task = data.task
     method.check(task)
+    check_options(config, task)
+    check_classes(config, data)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
-    check_loss(config.loss, task)
-    check_generation(config.generation, task)
     preprocessing = config.data.preprocessing
     trust = config.model.trust_remote_code
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
@@ -95,8 +96,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)
-            run.reach("saved", train=fitted.facts)
             describe_run(run, pretrained, data, setting, fitted)
+            run.reach("saved", train=fitted.facts)  # last: a stage is reached when all of it is on disk
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.

@@ -12,6 +12,7 @@ from hf_tl.data import load_data
 from hf_tl.data.augment import normalisation
 from hf_tl.models.pretrained import check_task, find_pretrained, load_processor
 from hf_tl.task import Setting
+from hf_tl.training.options import check_options
 
 
 def preview(
@@ -30,6 +31,7 @@ def preview(
     config = load_config(config)
     data = load_data(config.data, config.task, seed=config.seed)
     task = data.task
+    check_options(config, task)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     preprocessing = config.data.preprocessing

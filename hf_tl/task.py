@@ -15,6 +15,31 @@ from typing import Any
 
 from hf_tl.errors import ConfigError, did_you_mean, listing
 
+OPTIONS = (
+    "data.problem",
+    "data.boxes",
+    "data.preprocessing.max_length",
+    "data.preprocessing.max_target_length",
+    "data.preprocessing.prefix",
+    "data.preprocessing.source_lang",
+    "data.preprocessing.target_lang",
+    "data.preprocessing.long_samples",
+    "data.preprocessing.packing",
+    "data.preprocessing.chat_template",
+    "data.preprocessing.image_size",
+    "data.preprocessing.augment",
+    "data.preprocessing.mask_ratio",
+    "data.preprocessing.mask_patch_size",
+    "model.head",
+    "model.pooling",
+    "loss.name",
+    "loss.class_weights",
+    "loss.focal_gamma",
+    "training.label_smoothing_factor",
+    "generation",
+)
+"""Options of the configuration that only some tasks read (`Task.reads`)."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -149,7 +174,7 @@ class Task:
     """`(outputs, samples, rows, setting) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
     it."""
     measure: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `hf_tl.evaluation.measure`'s
+    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `with_intervals`'s
     `resamples` (0: no intervals) and `seed`."""
     targets: Callable[..., Targets] | None = field(default=None, repr=False)
     """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and
@@ -207,6 +232,8 @@ class Task:
     methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
     batch_sizes: tuple[int, int] | None = None
     """(training, evaluation) by default, where it is not the engine's."""
+    reads: tuple[str, ...] = ()
+    """Those of `OPTIONS` that have an effect on it; any other that is set is refused."""
     problems: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`problem_type` -> the fields that it changes, `metrics` and `best_metric` first."""
     forms: tuple[tuple[str, ...], ...] = ()
@@ -274,5 +301,6 @@ def about(task: Task) -> dict[str, Any]:
         "methods": list(task.methods),
         "metrics": list(task.metrics),
         "best_metric": task.best_metric,
+        "options": list(task.reads),
         "models": list(task.models),
     }

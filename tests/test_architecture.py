@@ -19,6 +19,7 @@ LAYERS = (
     {"json_text", "yaml_text", "card_text"},
     {"config", "task", "console", "failures", "options"},
     {"tasks", "hubclient", "run"},
+    {"metrics"},
     {"data"},
     {"models"},
     {"training"},

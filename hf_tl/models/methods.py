@@ -180,6 +180,8 @@ class Lora(Method):
                 raise ConfigError(f"method.{key}: {cls.__name__} has no such field{did_you_mean(key, fields) or '.'}")
         if "layer_lr_decay" in self.config.model_fields_set or "unfreeze" in self.config.model_fields_set:
             raise ConfigError("method: layer_lr_decay and unfreeze are options of method full; this is lora.")
+        if self.config.batch_norm == "train":
+            raise ConfigError("method.batch_norm: an adapter cannot save running statistics; lora keeps them frozen.")
 
     def prepare(self, loaded: Loaded, task: Task) -> nn.Module:
         from peft import TaskType, get_peft_model

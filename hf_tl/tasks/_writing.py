@@ -21,6 +21,10 @@ SHAPING = (
 BEAMS = {"early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty"}
 """They mean something with several beams only."""
 ONE_TEXT = {"num_return_sequences", "return_dict_in_generate"}
+READS = (
+    "data.preprocessing.max_length", "data.preprocessing.max_target_length", "data.preprocessing.prefix",
+    "data.preprocessing.source_lang", "data.preprocessing.target_lang", "training.label_smoothing_factor", "generation",
+)  # fmt: skip
 
 
 def direction(setting: Setting) -> tuple[str | None, str | None]:

@@ -23,8 +23,8 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
     processor = setting.processor
     names = setting.preprocessing.augmentations if training else ()
     mixing = next((name for name in names if name in MIXES), None)
-    if mixing and setting.problem == classification.REGRESSION:
-        raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, and these data have numbers.")
+    if mixing and setting.problem not in (classification.SINGLE, classification.MULTI):
+        raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, which the classes of a classifier are.")
     change = augmentation(names, processor_size(processor)) if names else None
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
@@ -93,5 +93,6 @@ TASK = Task(
     problems=classification.PROBLEMS,
     vectors=True,
     demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
+    reads=("data.preprocessing.image_size", "data.preprocessing.augment", *classification.READS),
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),
 )

@@ -106,5 +106,6 @@ TASK = Task(
         Demo((("text", "text"),), "labels", "found = pipe([text], top_k=None, truncation=True)[0]", result="Label"),
     ),
     widget=({"text": "I have been waiting for a week. Where is my card?"},),
+    reads=("data.preprocessing.max_length", *classification.READS),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
 )

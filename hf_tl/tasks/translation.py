@@ -14,7 +14,7 @@ from hf_tl.tasks import _writing as writing
 if TYPE_CHECKING:
     import numpy as np
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 NAME = "translation"
 ORDER = 4
@@ -138,8 +138,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     import numpy as np
     from sacrebleu.metrics import BLEU, CHRF
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     true, written = list(rows["target"]), [each["text"] for each in outputs]
     bleu, chrf = BLEU(tokenize=scripts.bleu_words(true), force=True), CHRF(char_order=CHARACTERS, beta=int(BETA))
@@ -190,5 +189,6 @@ TASK = Task(
     validation_rows=seq2seq.ROWS_IN_TRAINING,
     demo=(seq2seq.demo("Translation"),),
     widget=({"text": "My name is Clara and I live in Berkeley."},),
+    reads=writing.READS,
     models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
 )

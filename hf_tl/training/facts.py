@@ -7,44 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_tl.config import GenerationSection, LossConfig
+from hf_tl.config import LossConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run import Run, write_json
-from hf_tl.task import Setting, Task
+from hf_tl.task import Setting
 from hf_tl.training.environment import environment
 from hf_tl.training.fit import Fitted
-
-
-def check_loss(loss: LossConfig, task: Task) -> None:
-    """Raises ConfigError when `loss.name` is not a loss of the task."""
-    if loss.name is None:
-        return
-    if task.losses is None:
-        raise ConfigError(f"loss.name: {task.name} has one loss, which needs no name; leave {loss.name!r} out.")
-    task.losses(loss.name)
-
-
-def check_generation(generation: GenerationSection, task: Task) -> None:
-    """Every key of `generation` is a field of `GenerationConfig`, and the task writes texts.
-
-    Raises:
-        ConfigError: names the key and the nearest one.
-    """
-    given = generation.passed_through
-    if not given:
-        return
-    from transformers import GenerationConfig
-
-    key = next(iter(given))
-    if task.ready is None:
-        raise ConfigError(f"generation.{key}: {task.name} writes no texts; leave it out.")
-    fields = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
-    for key in given:
-        if key not in fields:
-            raise ConfigError(f"generation.{key}: not a field of GenerationConfig{did_you_mean(key, fields) or '.'}")
 
 
 def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:

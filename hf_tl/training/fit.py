@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
-from hf_tl.errors import ConfigError, HfTlError, Stopped
+from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Method
 from hf_tl.models.pretrained import Loaded, Pretrained, quiet
@@ -124,8 +124,6 @@ def fit(
         return found
 
     classes = data.targets.classes
-    if config.data.sampling == "balanced" and not classes:
-        raise ConfigError("data.sampling: balanced draws classes, and these data do not have one class a row.")
     trainer = TransferTrainer(
         task=task,
         setting=setting,

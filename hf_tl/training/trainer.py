@@ -103,6 +103,20 @@ class TransferTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         return DataLoader(self.eval_dataset if eval_dataset is None else eval_dataset)
 
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Weight decay never reaches a normalisation layer.
+
+        Trainer looks for `norm` as a word of the parameter's name, which misses the batch normalisations of networks
+        that call them `normalization`; the layer's class says it whatever its name is.
+        """
+        norms = {
+            f"{name}.{parameter}" if name else parameter
+            for name, module in model.named_modules()
+            if "norm" in type(module).__name__.lower()
+            for parameter, _ in module.named_parameters(recurse=False)
+        }
+        return [name for name in super().get_decay_parameter_names(model) if name not in norms]
+
     def create_optimizer(self, model: Any = None) -> Any:
         made: Any = getattr(self, "optimizer", None)
         if made is None and self.method is not None:

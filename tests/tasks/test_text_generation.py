@@ -380,7 +380,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     options = {"model": str(path), "data": str(data), "output": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"generation\.max_new_token: not a field .*'max_new_tokens'"):
         hf_tl.finetune(task="text-generation", generation={"max_new_token": 3}, **options)
-    with pytest.raises(ConfigError, match=r"generation\.num_beams: text-classification writes no texts"):
+    with pytest.raises(ConfigError, match=r"generation\.num_beams: has no effect on text-classification"):
         hf_tl.finetune(task="text-classification", generation={"num_beams": 3}, **options)
 
 
