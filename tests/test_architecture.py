@@ -18,6 +18,8 @@ LAYERS = (
     {"errors", "shipped", "compat"},
     {"yaml_text"},
     {"config", "task", "console", "failures", "options"},
+    {"patience"},
+    {"hubwire"},
     {"tasks", "hubclient", "run"},
     {"data"},
     {"models"},

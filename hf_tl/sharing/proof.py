@@ -22,7 +22,7 @@ from hf_tl import compat
 from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import explain, retried
+from hf_tl.hubclient import fetch
 from hf_tl.run import Run
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
@@ -94,17 +94,12 @@ def prove_pushed(run: Run, pushed: Pushed) -> None:
         ProofError: a stranger gets something else.
         HubError: the Hub could not be reached.
     """
-    from huggingface_hub import snapshot_download
-
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        try:
-            folder = retried(lambda: snapshot_download(pushed.repo_id, revision=pushed.commit, cache_dir=cache))
-        except Exception as error:
-            raise explain(error, f"hub.id: {pushed.repo_id}") from error
+        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
-        alone = adapter_copy(run, Path(folder), what)
-        if alone is not None or (Path(folder) / "config.json").exists():
-            compare(run, [alone or Copy(what, Path(folder))], _witness(run))
+        alone = adapter_copy(run, folder, what)
+        if alone is not None or (folder / "config.json").exists():
+            compare(run, [alone or Copy(what, folder)], _witness(run))
 
 
 def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
