@@ -275,7 +275,7 @@ def _say(text: str) -> None:
 
 def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outcome]:
     """Accuracy of every method with its interval, and what it has over scratch on the same pictures."""
-    from hf_tl.evaluation.compare import paired_bootstrap
+    from hf_tl.metrics.paired import paired_bootstrap
 
     right = {
         method: np.stack([_right(folder / f"{method}-{seed}") for seed in range(len(found))])

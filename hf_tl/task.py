@@ -174,7 +174,7 @@ class Task:
     """`(outputs, samples, rows, setting) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
     it."""
     measure: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `hf_tl.evaluation.measure`'s
+    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `with_intervals`'s
     `resamples` (0: no intervals) and `seed`."""
     targets: Callable[..., Targets] | None = field(default=None, repr=False)
     """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and

@@ -21,6 +21,7 @@ LAYERS = (
     {"patience"},
     {"hubwire"},
     {"tasks", "hubclient", "run"},
+    {"metrics"},
     {"data"},
     {"models"},
     {"training"},

@@ -14,7 +14,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from hf_tl.evaluation.metrics import split_name
+from hf_tl.metrics import split_name
 from hf_tl.sharing.fences import TAG
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import hub_metric, metric_title, visible

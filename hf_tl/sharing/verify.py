@@ -15,9 +15,9 @@ from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
 from hf_tl.errors import ConfigError, DataError, listing
 from hf_tl.evaluation.held_out import finished, outputs_on, results
-from hf_tl.evaluation.metrics import split_name
 from hf_tl.evaluation.verbs import evaluate
 from hf_tl.hubclient import fetch_model
+from hf_tl.metrics import split_name
 from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.wording import metric_title, number
 

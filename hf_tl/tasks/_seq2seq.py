@@ -180,7 +180,7 @@ def lengths(outputs: Any) -> dict[str, Any]:
     """Scores of what was written whatever it says: loss, mean number of tokens, and the share cut at the longest."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score
+    from hf_tl.metrics.intervals import Score
 
     sums = np.array([[each["nll"], each["count"]] for each in outputs], dtype=np.float64)
     tokens = np.array([each["tokens"] for each in outputs], dtype=np.float64)

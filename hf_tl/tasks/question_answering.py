@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 STRIDE = 128
 """Tokens that two windows of a long context share, at most half a window."""
@@ -314,8 +314,7 @@ def exact_and_f1(answer: str, truths: list[str]) -> tuple[float, float]:
 def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     found = postprocess(outputs, samples, rows, setting)
     pairs = zip(found, rows["answers"], strict=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 SENTENCES = ("sentence1", "sentence2", "negative")
 SCORED = "regression"
@@ -149,15 +149,14 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     negatives also how often the right one is nearer."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
-    from hf_tl.evaluation.numbers import measure as measure_numbers
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+    from hf_tl.metrics.regression import measure_regression
 
     vectors = np.stack(outputs)
     near = cosines(vectors[:, 0], vectors[:, 1])
     if "score" in rows.column_names:
         references = np.asarray(rows["score"], dtype=np.float64)
-        found = measure_numbers(near, references, np.zeros(len(rows)), **options)
+        found = measure_regression(near, references, np.zeros(len(rows)), **options)
         return Measurement({name: found.metrics[name] for name in ("spearman", "pearson")})
     ranks = ranks_of(vectors[:, 0], vectors[:, 1], list(rows["sentence2"]))
     parts = {"mrr": 1 / ranks, "recall_at_1": (ranks <= 1) * 1.0, "recall_at_10": (ranks <= 10) * 1.0}

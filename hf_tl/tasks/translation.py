@@ -14,7 +14,7 @@ from hf_tl.tasks import _writing as writing
 if TYPE_CHECKING:
     import numpy as np
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 NAME = "translation"
 ORDER = 4
@@ -138,8 +138,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     import numpy as np
     from sacrebleu.metrics import BLEU, CHRF
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     true, written = list(rows["target"]), [each["text"] for each in outputs]
     bleu, chrf = BLEU(tokenize=scripts.bleu_words(true), force=True), CHRF(char_order=CHARACTERS, beta=int(BETA))
