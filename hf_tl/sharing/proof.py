@@ -22,8 +22,10 @@ from hf_tl import compat
 from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import explain, retried
-from hf_tl.run import Run
+from hf_tl.hubclient import fetch
+from hf_tl.json_text import parse_json
+from hf_tl.models.trusted import read_adapter
+from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
 from hf_tl.sharing.wording import visible
@@ -94,17 +96,12 @@ def prove_pushed(run: Run, pushed: Pushed) -> None:
         ProofError: a stranger gets something else.
         HubError: the Hub could not be reached.
     """
-    from huggingface_hub import snapshot_download
-
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        try:
-            folder = retried(lambda: snapshot_download(pushed.repo_id, revision=pushed.commit, cache_dir=cache))
-        except Exception as error:
-            raise explain(error, f"hub.id: {pushed.repo_id}") from error
+        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
-        alone = adapter_copy(run, Path(folder), what)
-        if alone is not None or (Path(folder) / "config.json").exists():
-            compare(run, [alone or Copy(what, Path(folder))], _witness(run))
+        alone = adapter_copy(run, folder, what)
+        if alone is not None or (folder / "config.json").exists():
+            compare(run, [alone or Copy(what, folder)], _witness(run))
 
 
 def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
@@ -114,8 +111,8 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     # an adapter trained upon a quantised base says the same only upon that
     if not file.exists() or run.config.model.passed_through.get("quantization_config"):
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    found = read_adapter(file.parent)
+    environment = read_part(run.folder / "environment.json")
     base = str(found["base_model_name_or_path"])
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
@@ -145,8 +142,7 @@ def _witness(run: Run) -> dict[str, Any]:
     file = run.folder / FOLDER / FILE
     if not file.exists():
         raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return read_part(file, METRICS_BYTES)
 
 
 def _task(run: Run) -> Task:
@@ -213,7 +209,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
     if not lines:
         last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit code {done.returncode}")
         raise ProofError(f"{run.model}: the clean process that proves it ended early ({visible(last)}). {OFF}")
-    found: list[dict[str, Any]] = json.loads(lines[-1].removeprefix(stranger.MARK))
+    found: list[dict[str, Any]] = parse_json(lines[-1].removeprefix(stranger.MARK), "the clean process", nan=True)
     return found
 
 
