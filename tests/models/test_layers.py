@@ -260,7 +260,8 @@ def test_peft_copies_that_were_one_parameter_train_as_one() -> None:
 def test_batch_norms_are_held_but_for_heads_and_those_without_statistics() -> None:
     model = nn.ModuleDict({
         "a": nn.BatchNorm1d(2), "b": nn.Sequential(nn.BatchNorm2d(2)),
-        "c": nn.BatchNorm1d(2, track_running_stats=False), "d": nn.LayerNorm(2), "head": nn.Sequential(nn.BatchNorm1d(2)),
+        "c": nn.BatchNorm1d(2, track_running_stats=False), "d": nn.LayerNorm(2),
+        "head": nn.Sequential(nn.BatchNorm1d(2)),
         "header": nn.BatchNorm3d(2),
     })  # fmt: skip
     assert hold_batch_norm(model, ["head"]) == 3
