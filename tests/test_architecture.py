@@ -16,7 +16,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 
 LAYERS = (
     {"errors", "shipped", "compat"},
-    {"yaml_text"},
+    {"json_text", "yaml_text", "card_text"},
     {"config", "task", "console", "failures", "options"},
     {"tasks", "hubclient", "run"},
     {"metrics"},

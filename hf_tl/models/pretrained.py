@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields, resized
-from hf_tl.models.trusted import check_adapter, check_code, safe_weights
+from hf_tl.models.trusted import check_adapter, check_code, read_adapter, safe_weights
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -102,7 +101,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     if (path / "adapter_config.json").exists():
         adapter = path
         check_adapter(model.id, path)
-        base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        base = read_adapter(path)
         path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
     subfolder = (model.model_extra or {}).get("subfolder", "")
     if not (path / subfolder / "config.json").exists():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
+from typing import Any
 
 from hf_tl.errors import ModelError, listing
 from hf_tl.hubclient import PICKLES
+from hf_tl.json_text import read_object
 
 CONFIGURATIONS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -37,6 +38,22 @@ def check_adapter(id: str, folder: Path) -> None:
         raise ModelError(f"model: the adapter {id} holds {what}; hf_tl loads safetensors only.")
 
 
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """What an adapter's `adapter_config.json` says.
+
+    Raises:
+        ModelError: it is damaged, or names no base model.
+    """
+    file = folder / "adapter_config.json"
+    found = read_object(file, error=ModelError)
+    base, revision = found.get("base_model_name_or_path"), found.get("revision")
+    if not isinstance(base, str) or not base.strip():
+        raise ModelError(f"{file}: base_model_name_or_path is {base!r}, expected the id or folder of the base model.")
+    if revision is not None and not isinstance(revision, str):
+        raise ModelError(f"{file}: revision is {revision!r}, expected a branch, tag or commit of the base model.")
+    return found
+
+
 def check_code(id: str, folder: Path) -> None:
     """Trusted code is that of the commit that was fetched; code in another repository would follow that one's main.
 
@@ -46,7 +63,7 @@ def check_code(id: str, folder: Path) -> None:
     for name in CONFIGURATIONS:
         if not (folder / name).exists():
             continue
-        found = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map") or {}
+        found = read_object(folder / name, error=ModelError, nan=True).get("auto_map") or {}
         others = sorted(set(re.findall(r"'([^']+)--", str(found))) - {id})
         if others:
             raise ModelError(

@@ -23,7 +23,9 @@ from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
 from hf_tl.hubclient import explain, retried
-from hf_tl.run import Run
+from hf_tl.json_text import parse_json
+from hf_tl.models.trusted import read_adapter
+from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
 from hf_tl.sharing.wording import visible
@@ -114,8 +116,8 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     # an adapter trained upon a quantised base says the same only upon that
     if not file.exists() or run.config.model.passed_through.get("quantization_config"):
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    found = read_adapter(file.parent)
+    environment = read_part(run.folder / "environment.json")
     base = str(found["base_model_name_or_path"])
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
@@ -145,8 +147,7 @@ def _witness(run: Run) -> dict[str, Any]:
     file = run.folder / FOLDER / FILE
     if not file.exists():
         raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return read_part(file, METRICS_BYTES)
 
 
 def _task(run: Run) -> Task:
@@ -206,7 +207,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
     if not lines:
         last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit code {done.returncode}")
         raise ProofError(f"{run.model}: the clean process that proves it ended early ({visible(last)}). {OFF}")
-    found: list[dict[str, Any]] = json.loads(lines[-1].removeprefix(stranger.MARK))
+    found: list[dict[str, Any]] = parse_json(lines[-1].removeprefix(stranger.MARK), "the clean process", nan=True)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import tempfile
@@ -15,6 +14,7 @@ from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.hubclient import explain, retried, status_of
 from hf_tl.models.pretrained import quiet
+from hf_tl.models.trusted import read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.fences import merge_cards, read_text
@@ -144,7 +144,7 @@ def _check_finite(run: Run) -> None:
 def _check_adapter(run: Run, adapter: Path) -> None:
     if not (adapter / "adapter_config.json").exists():
         raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
-    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = read_adapter(adapter)["base_model_name_or_path"]
     if base is None or Path(base).exists():
         raise ConfigError(
             f"hub.merge: false needs a base model that strangers can find; this adapter's base is the folder {base}. "

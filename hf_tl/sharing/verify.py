@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from huggingface_hub import ModelCard
-
+from hf_tl import card_text
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
 from hf_tl.errors import ConfigError, DataError, listing
 from hf_tl.evaluation.held_out import finished, outputs_on, results
 from hf_tl.evaluation.verbs import evaluate
 from hf_tl.hubclient import fetch_model
+from hf_tl.json_text import kind_of
 from hf_tl.metrics import split_name
 from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.wording import metric_title, number
 
+T = TypeVar("T")
 NEAR = 0.002
 """Of a value (above 1 relative to it): what another machine's rounding may move, or one row if that is more."""
 
@@ -102,7 +103,7 @@ def read_card(folder: Path, model: str) -> str:
     file = folder / "README.md"
     if not file.exists():
         raise ConfigError(f"{model}: there is no card (README.md) whose figures could be checked.")
-    return file.read_text(encoding="utf-8")
+    return card_text.read_card(file)
 
 
 def claims_of(card: str, model: str) -> list[Claim]:
@@ -111,15 +112,12 @@ def claims_of(card: str, model: str) -> list[Claim]:
     Raises:
         ConfigError: the head is not YAML, or there are no figures.
     """
-    try:
-        head = ModelCard(card, ignore_metadata_errors=True).data
-    except Exception as error:
-        raise ConfigError(f"{model}: the head of its card is not readable ({str(error).splitlines()[0]}).") from None
     out = []
-    for result in head.eval_results or []:
-        arguments = (result.metric_args or {}).items()
-        name = "_".join([result.metric_type, *(str(value) for key, value in arguments if key == "average")])
-        out.append(Claim(name, "model-index", _number(result.metric_value)))
+    for _, metric in _model_index(card, model):
+        arguments = metric.get("args")
+        average = arguments.get("average") if isinstance(arguments, dict) else None
+        name = "_".join([str(metric["type"]), *([str(average)] if average is not None else [])])
+        out.append(Claim(name, "model-index", _number(metric.get("value"))))
     titles = {metric_title(claim.metric): claim.metric for claim in out}
     for line in card.splitlines():
         cells = [re.sub(r"\\(.)", r"\1", cell.strip()) for cell in line.strip().strip("|").split("|")]
@@ -128,6 +126,28 @@ def claims_of(card: str, model: str) -> list[Claim]:
     if not out:
         raise ConfigError(f"{model}: its card claims no figures (there is no model-index in its head).")
     return out
+
+
+def _model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(data set, metric) of each figure in the head, as they stand there.
+
+    Raises:
+        ConfigError: the head is not YAML, or its `model-index` is built in another way than the Hub's.
+    """
+    place = "model-index"
+
+    def each(value: Any, kind: type[T], what: str) -> T:
+        if not isinstance(value, kind):
+            expected = kind_of(kind())
+            raise ConfigError(f"{model}: {what} in the head of its card: expected {expected}, found {kind_of(value)}.")
+        return value
+
+    for entry in each(card_text.head_of(card, model).get(place) or [], list, place):
+        for result in each(each(entry, dict, place).get("results") or [], list, "results of model-index"):
+            source = each(each(result, dict, "a result of model-index").get("dataset") or {}, dict, "dataset")
+            for metric in each(result.get("metrics") or [], list, "metrics of model-index"):
+                if each(each(metric, dict, "a metric of model-index").get("type"), str, "type of a metric"):
+                    yield source, metric
 
 
 def _number(value: Any) -> float:
@@ -167,12 +187,13 @@ def _by_model_index(
     card: str, model: str, folder: Path, paths: Sequence[str] | None, batch_size: int | None, trust: bool
 ) -> dict[str, Any]:
     """The figures of a card that hf_tl did not write, on the data set that the first of them names."""
-    first = ModelCard(card, ignore_metadata_errors=True).data.eval_results[0]
-    given: dict[str, Any] = {"path": list(paths)} if paths else {"path": first.dataset_type}
+    first, _ = next(_model_index(card, model))
+    given: dict[str, Any] = {"path": list(paths)} if paths else {"path": first.get("type")}
     if not paths:
-        given |= {"name": first.dataset_config, "revision": first.dataset_revision}
+        given |= {"name": first.get("config"), "revision": first.get("revision")}
     config = load_config({"model": "-", "data": given})
-    return evaluate(str(folder), config.data, split=first.dataset_split, batch_size=batch_size, trust_remote_code=trust)
+    split = None if first.get("split") is None else str(first["split"])
+    return evaluate(str(folder), config.data, split=split, batch_size=batch_size, trust_remote_code=trust)
 
 
 def _changes(folder: Path, found: dict[str, Any], source: dict[str, Any]) -> list[str]:

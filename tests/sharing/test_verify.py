@@ -159,7 +159,7 @@ def test_a_card_says_neither_where_things_go_nor_what_runs() -> None:
     [
         ("# nothing", "has no block that begins with '# made by hf_tl'"),
         ("```yaml\n# made by hf_tl\na: 1\n```\n" * 2, "has 2 blocks"),
-        ("```yaml\n# made by hf_tl\na: [1\n```\n", "is not YAML"),
+        ("```yaml\n# made by hf_tl\na: [1\n```\n", "line 2: not valid YAML"),
         ("```yaml\n# made by hf_tl\nconfig: {}\n```\n", "lacks `config` or `found`"),
     ],
 )
