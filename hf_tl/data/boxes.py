@@ -15,10 +15,9 @@ from hf_tl.data.coco import Pictures, is_coco, read_coco
 from hf_tl.data.named_files import Reach, shortened
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError, listing
+from hf_tl.json_text import read_text
 from hf_tl.yaml_text import parse_yaml
 
-MOST_NAMES = 1024**2
-"""Bytes of a file that names classes."""
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 LISTS = ("train", "val", "test")
 """Pascal VOC's lists of the pictures of each split, in ImageSets/Main."""
@@ -106,7 +105,7 @@ def _one_a_picture(
 
 def _is_voc(file: Path) -> bool:
     with file.open("rb") as stream:
-        return b"<annotation" in stream.read(2000)
+        return b"<annotation" in stream.read(2000).replace(b"\0", b"")  # as well in UTF-16
 
 
 def _voc_picture(file: Path, reach: Reach) -> str:
@@ -179,13 +178,13 @@ def yolo_names(folder: Path, files: list[Path]) -> dict[int, str] | None:
     """Class names from `data.yaml` (or any yaml with `names`) or a list of names, one a line; None where neither is."""
     for file in files:
         if file.suffix.lower() in (".yaml", ".yml"):
-            found = parse_yaml(_text(file), str(file))
+            found = parse_yaml(read_text(file, error=DataError), str(file))
             names = found.get("names") if isinstance(found, dict) else None
             if isinstance(names, (list, dict)):
                 return _named(file, dict(enumerate(names)) if isinstance(names, list) else names)
     for file in files:
         if file.name in CLASS_FILES:
-            return dict(enumerate(line.strip() for line in _text(file).splitlines()))
+            return dict(enumerate(line.strip() for line in read_text(file, error=DataError).splitlines()))
     return None
 
 
@@ -203,16 +202,6 @@ def _named(file: Path, given: dict[Any, Any]) -> dict[int, str]:
             )
         names[int(index)] = str(name).strip()
     return names
-
-
-def _text(file: Path) -> str:
-    """A small file of UTF-8."""
-    if file.stat().st_size > MOST_NAMES:
-        raise DataError(f"{file}: larger than {MOST_NAMES:,} bytes, too much for names of classes.")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
 def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from datasets import Dataset
 
 from hf_tl.data.annotations import FILE, WRONG, Split, finite, objects_of, rows_of
 from hf_tl.data.named_files import Reach, is_there
+from hf_tl.data.tables import MOST_JSON
 from hf_tl.errors import DataError, listing
+from hf_tl.json_text import read_json
 
 PARTS = ("images", "annotations", "categories")
 
@@ -22,8 +24,8 @@ def is_coco(file: Path) -> bool:
     if file.suffix.lower() != ".json":
         return False
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError):
+        found = read_json(file, error=DataError, nan=True, most=MOST_JSON)
+    except DataError:  # said where it is read as a table
         return False
     return isinstance(found, dict) and set(PARTS) <= set(found)
 
@@ -71,7 +73,7 @@ def read_coco(file: Path, pictures: Pictures) -> Dataset:
         DataError: it has no images, or a part of it is not built as COCO's are; what is wrong with the box of a single
             annotation is kept under WRONG.
     """
-    found = json.loads(file.read_text(encoding="utf-8-sig"))
+    found = read_json(file, error=DataError, nan=True, most=MOST_JSON)
     names = _categories(file, found["categories"])
     known = _images(file, found["images"], pictures)
     if not known:

@@ -53,12 +53,13 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
     Raises:
         WrongImage: not an image of FORMATS, more than MOST_PIXELS, or damaged.
     """
+    given: Any = source
     if isinstance(source, Mapping):
-        source = source["bytes"] if source.get("bytes") else source["path"]
+        given = source["bytes"] if source.get("bytes") else source["path"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is only odd
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise WrongImage(
                         f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; make it smaller first"

@@ -46,7 +46,7 @@ def read_xml(file: Path) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(file.read_bytes(), True)
-    except (expat.ExpatError, ValueError) as error:  # ValueError: an encoding that is not known
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
         if isinstance(error, WrongXml):
             raise
         raise WrongXml(f"not valid XML ({error})") from None
