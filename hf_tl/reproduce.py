@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, slug
+from hf_tl.console import say
 from hf_tl.errors import ConfigError
 from hf_tl.finetune import finetune
 from hf_tl.hubclient import fetch_model
@@ -115,4 +115,4 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def _say(line: str) -> None:
     if process_state().is_main_process:
-        print(line, file=sys.stderr, flush=True)
+        say(line)
