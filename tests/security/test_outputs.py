@@ -47,7 +47,7 @@ def obeyed(text: str) -> list[str]:
 
 @pytest.mark.parametrize("text", [
     "=1+1", "+cmd", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '"=1', "'=1", "''=1", "\u00a0=1", "\u200b=1",
-    "＝1+1", "＋1+x", "－1-x", "＠x", "−cmd", "=cmd|'/C calc'!A0", '=HYPERLINK("http://x.example")', "-1+cmd", "--1", 
+    "＝1+1", "＋1+x", "－1-x", "＠x", "−cmd", "=cmd|'/C calc'!A0", '=HYPERLINK("http://x.example")', "-1+cmd", "--1",
     "+-=1", "\ufeff=1",
     "-", "=", "\x0b=1", "“=1", "-1e5x", "+1 2", "\t", "\rx", "\u202e=1", "   \t  @x",
 ])  # fmt: skip
@@ -56,8 +56,8 @@ def test_a_text_that_a_spreadsheet_would_run_is_marked(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [
-    "", "a film", "a=b", "1-2", "-1", "-1.5", "+2", "-.5", "-1e-5", "0", "x@y.example", "3 = 3", "nan", "-inf", -1, -0.5, None,
-    3, True,
+    "", "a film", "a=b", "1-2", "-1", "-1.5", "+2", "-.5", "-1e-5", "0", "x@y.example", "3 = 3", "nan", "-inf",
+    -1, -0.5, None, 3, True,
 ])  # fmt: skip
 def test_other_values_stay_as_they_are(value: Any) -> None:
     assert console.cell(value) is value
