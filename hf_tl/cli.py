@@ -37,6 +37,7 @@ from hf_tl.console import (
     say,
     shorten,
     show,
+    shown,
     table,
     to_json,
     working,
@@ -141,7 +142,10 @@ def predict(
     ] = None,
     data: Annotated[list[str] | None, typer.Option("--data", help="A data set in place of inputs.")] = None,
     split: Split = None,
-    output: Annotated[Path | None, typer.Option(help="File to write: .jsonl, .csv or .parquet.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .jsonl, .csv or .parquet."),
+    ] = None,
     batch_size: BatchSize = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
     trust: Trust = False,
@@ -150,7 +154,7 @@ def predict(
 ) -> None:
     """Predict with a finished model.
 
-    With --json: one object per line and input.
+    With --json: one object per line and input. In CSV, a text that a spreadsheet would run has an apostrophe before it.
     """
     if bool(inputs) == bool(data):
         raise ConfigError("predict: give either inputs, such as a text or an image file, or --data.")
@@ -173,7 +177,7 @@ def predict(
     if as_json:
         print("\n".join(to_json(row) for row in rows), flush=True)
     elif not output:
-        print(_prediction_table(rows), flush=True)
+        print(shown(_prediction_table(rows)), flush=True)
 
 
 def _prediction_table(rows: Sequence[Mapping[str, Any]]) -> str:

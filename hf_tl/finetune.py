@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
+from hf_tl.console import say
 from hf_tl.data import load_data
 from hf_tl.errors import HubError
 from hf_tl.evaluation.held_out import measure_saved
@@ -100,7 +100,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         if task.ready is not None:
             task.ready(loaded.model, setting)
         saves = [PushSaves(run, config.hub, processor)] if config.hub is not None and config.hub.every_save else []
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
+        fitted = fit(run, config, data, task, setting, method, loaded, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)
             describe_run(run, pretrained, data, setting, fitted)
@@ -120,7 +120,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
             run.reach("reported")
         if config.hub is not None and not run.reached("pushed"):
             pushed = push(run, config.hub, proof=config.proof)
-            print(f"Pushed to {pushed.url}", file=sys.stderr)
+            say(f"Pushed to {pushed.url}")
         _say_result(run, time.monotonic() - start)
     main.wait_for_everyone()
     return run
@@ -129,5 +129,5 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 def _say_result(run: Run, seconds: float) -> None:
     metrics = run.metrics
     best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
-    print(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}", file=sys.stderr)
-    print(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}", file=sys.stderr)
+    say(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}")
+    say(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}")

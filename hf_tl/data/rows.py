@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Image, List, Value
 
 from hf_tl.config import DataConfig
-from hf_tl.data.images import unreadable
+from hf_tl.data.images import CheckedImage, unreadable
 from hf_tl.data.sources import FILE
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
@@ -331,5 +331,5 @@ def decoded(rows: Dataset) -> Dataset:
     """Pictures decoded when read; FILE as `file`."""
     for name, feature in rows.features.items():
         if isinstance(feature, Image):
-            rows = rows.cast_column(name, Image(decode=True))
+            rows = rows.cast_column(name, CheckedImage())
     return rows.rename_column(FILE, "file")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.data.sources import cache_folder
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
 from hf_tl.sharing.fences import merge_cards, read_text, remember
@@ -297,5 +299,9 @@ def _without_paths(text: str, record: Record) -> str:
     if record.model_id is None:
         own.append((record.config.model.id, record.model_name))
     for path, name in own:
-        text = text.replace(str(Path(path).resolve()), name).replace(path, name)
-    return text
+        given = Path(path).expanduser()
+        for written in (str(given.resolve()), str(given.absolute()), str(given), path):
+            # a short relative name may be a part of any word
+            text = name.join(re.split(rf"(?<![\w./-]){re.escape(written)}(?![\w.-])", text))
+    unpacked = re.escape(str(cache_folder()))
+    return re.sub(rf"{unpacked}/[0-9a-f]{{32}}", lambda _: record.data_name, text)

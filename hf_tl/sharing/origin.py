@@ -12,6 +12,7 @@ import yaml
 from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
 from hf_tl.hubclient import sha256
+from hf_tl.sharing.card_config import allowed, hub_id
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
 from hf_tl.yaml_text import parse_yaml
@@ -110,14 +111,15 @@ def config_of(
 ) -> RunConfig:
     """The configuration in a block, with `model` and `data` in place of folders of another machine.
 
-    A stranger wrote it: it says neither where anything goes nor what runs unasked.
+    A stranger wrote it: it says neither where anything goes nor what runs unasked, and no file of this machine is read
+    because it names it (`card_config`).
 
     Raises:
         ConfigError: the block asks for something that this version does not know or that has to be allowed, or for a
             folder that is not given.
     """
-    values = {key: value for key, value in _without_paths(block["config"]).items() if key not in ("output", "hub")}
-    config = load_config(values, {"training": {"report_to": "none"}} if "report_to" in values["training"] else {})
+    values, _ = allowed(_without_paths(block["config"]), where)
+    config = load_config(values)
     if config.model.trust_remote_code and not trust:
         raise ConfigError(f"{where}: its pretrained model runs code of its own; --trust-remote-code allows it.")
     hashes = {"model": "model_sha256", "data": "data_sha256"}
@@ -135,6 +137,9 @@ def config_of(
                 f"({visible(', '.join(last_part(path) for path in paths))}"
                 f"{f', sha256 {visible(str(told))[:12]}…' if told else ''}); give yours with --{section} PATH."
             )
+        else:
+            for path in paths:
+                hub_id(path, where, section, f"--{section}")
     return load_config(config, given) if given else config
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from hf_tl import compat
 from hf_tl.config import RunConfig
+from hf_tl.console import say
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
 from hf_tl.hubclient import fetch
@@ -86,7 +87,7 @@ def prove(run: Run) -> None:
     run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
-    print(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.", file=sys.stderr, flush=True)
+    say(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.")
 
 
 def prove_pushed(run: Run, pushed: Pushed) -> None:

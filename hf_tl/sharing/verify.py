@@ -18,6 +18,7 @@ from hf_tl.evaluation.verbs import evaluate
 from hf_tl.hubclient import fetch_model
 from hf_tl.json_text import kind_of
 from hf_tl.metrics import split_name
+from hf_tl.sharing.card_config import allowed, hub_id
 from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.wording import metric_title, number
 
@@ -188,10 +189,12 @@ def _by_model_index(
 ) -> dict[str, Any]:
     """The figures of a card that hf_tl did not write, on the data set that the first of them names."""
     first, _ = next(_model_index(card, model))
-    given: dict[str, Any] = {"path": list(paths)} if paths else {"path": first.get("type")}
+    given: dict[str, Any] = (
+        {"path": list(paths)} if paths else {"path": hub_id(first.get("type"), model, "data", "--data")}
+    )
     if not paths:
         given |= {"name": first.get("config"), "revision": first.get("revision")}
-    config = load_config({"model": "-", "data": given})
+    config = load_config({"model": "-", **allowed({"data": given}, model)[0]})
     split = None if first.get("split") is None else str(first["split"])
     return evaluate(str(folder), config.data, split=split, batch_size=batch_size, trust_remote_code=trust)
 
