@@ -215,7 +215,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
 
 
 def difference(ours: Any, theirs: Any, tolerance: float) -> str | None:
-    """The first part in which answers differ, in words; None where they agree. Rows of `theirs` may have fewer parts."""
+    """The first part in which answers differ, in words; None where they agree. Rows of `theirs` may lack parts."""
     if len(ours) != len(theirs):
         return f"{len(ours)} rows measured, {len(theirs)} now"
     for row, (mine, other) in enumerate(zip(ours, theirs, strict=True)):

@@ -33,7 +33,8 @@ def test_tolerances_are_what_the_documents_say() -> None:
         (0.0, 9e-5, True), (0.0, 2e-4, False),  # below 1 it is not relative
         (1000.0, 1000.09, True), (1000.0, 999.91, True), (1000.0, 1000.2, False), (1000.0, 999.8, False),
         (-1000.0, -1000.09, True), (-1000.0, -999.8, False), (-0.5, 0.5, False),
-        (NAN, NAN, True), (INFINITE, INFINITE, True), (INFINITE, -INFINITE, False), (NAN, 0.0, False), (0.0, NAN, False),
+        (NAN, NAN, True), (INFINITE, INFINITE, True),
+        (INFINITE, -INFINITE, False), (NAN, 0.0, False), (0.0, NAN, False),
         (INFINITE, 1.0, False), (1.0, INFINITE, False),
         (10, 11, True), (11, 10, True), (10, 12, False), (12, 10, False),  # pixels
         (10, 10.5, False), (10.5, 10, False), (10, 10.0, True),
