@@ -94,7 +94,7 @@ def test_early_stopping_and_the_clock_go_on(tmp_path: Path) -> None:
     before = kept["stateful_callbacks"]["Clock"]["attributes"]["before"]
     again = run().metrics["train"]
     assert (again["resumed_from_step"], again["steps"]) == (12, 16)
-    assert again["seconds"] > round(before, 1) - 0.1 > 0
+    assert again["seconds"] >= round(before, 1)  # of the whole run, not of its end
 
 
 def test_broken_checkpoints_are_left_aside(tmp_path: Path) -> None:
