@@ -37,6 +37,10 @@ def push(
         bool | None,
         typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run code of others that lies in the run's model/, for the proof."),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -60,7 +64,7 @@ def push(
     with working():
         from hf_tl.sharing.push import push as run_it
 
-        pushed = run_it(run, hub, proof=proof)
+        pushed = run_it(run, hub, proof=proof, trust_remote_code=trust)
     result = {"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url, "changed": pushed.changed}
     show(result, plain(pushed.url) + ("" if pushed.changed else "  (nothing has changed)"), as_json)
 

@@ -35,9 +35,7 @@ def preview(
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     preprocessing = config.data.preprocessing
-    processor = load_processor(
-        pretrained, task, image_size=preprocessing.image_size, trust=config.model.trust_remote_code
-    )
+    processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
     setting = Setting(
         labels=data.labels,
         problem=data.targets.problem,

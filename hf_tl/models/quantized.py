@@ -54,7 +54,11 @@ def is_quantized(model: Any) -> bool:
 def whole(model: PreTrainedModel, revision: str | None) -> PreTrainedModel:
     """The same pretrained model, not quantized: an adapter is merged into these without rounding."""
     fresh: PreTrainedModel = type(model).from_pretrained(
-        model.name_or_path, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+        model.name_or_path,
+        revision=revision or "main",
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     fresh.generation_config = model.generation_config
     return fresh

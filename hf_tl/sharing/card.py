@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
 from hf_tl.sharing.fences import merge_cards, read_text, remember
@@ -58,6 +59,8 @@ class Card:
     writes: bool
     """Whether there are generation settings beside an adapter."""
     remote_code: bool
+    own_head: bool
+    """Whether that code is hf_tl's own, which hf_tl does not need."""
     data: str
     data_id: str | None
     labels: list[str]
@@ -114,6 +117,11 @@ class Card:
     def load_arguments(self) -> Raw:
         """Further arguments of `from_pretrained` and `pipeline`."""
         return Raw(self.revision_argument + (", trust_remote_code=True" if self.remote_code else ""))
+
+    @property
+    def predict_arguments(self) -> Raw:
+        """Further arguments of `hf_tl.predict`."""
+        return self.revision_argument if self.own_head else self.load_arguments
 
     @property
     def revision_argument(self) -> Raw:
@@ -181,6 +189,7 @@ def describe(record: Record) -> Card:
         adapter_only=adapter_only,
         writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
         remote_code=bool(record.model_config.get("auto_map")),
+        own_head=record.model_config.get("model_type") == MODEL_TYPE,
         data=record.data_name,
         data_id=record.data_id,
         labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's
