@@ -90,7 +90,12 @@ def verify(
         result = run_it(model, data, revision=revision, batch_size=batch_size, trust_remote_code=trust)
     rows = table(as_rows(result), ("metric", "place", "card", "now", "95 % interval", "verdict"))
     verdict = "The card's figures hold." if result["holds"] else "The card's figures do NOT hold."
-    lines = [f"{result['split']}, {result['samples']} samples", rows, *map(plain, result["notes"]), verdict]
+    lines = [
+        f"{result['split']}, {result['samples']} samples",
+        rows,
+        *map(plain, [*result["failures"], *result["notes"]]),
+        verdict,
+    ]
     show(result, "\n".join(lines), as_json)
     if not result["holds"]:
         raise typer.Exit(1)

@@ -12,9 +12,11 @@ from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
+from hf_tl.errors import HubError
 from hf_tl.evaluation.held_out import measure_saved
 from hf_tl.models.methods import get_method
-from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
+from hf_tl.models.pretrained import check_task, find_pretrained, load_model
+from hf_tl.models.processors import load_processor
 from hf_tl.models.quantized import check_quantization
 from hf_tl.models.trusted import check_same_code
 from hf_tl.run import Run
@@ -52,7 +54,13 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     method = get_method(config.method)
     check_quantization(config.model, config.method.name)
     if config.hub is not None:
-        check_access(config.hub)
+        try:
+            check_access(config.hub)
+        except HubError as error:
+            raise HubError(
+                f"{error} Nothing was begun: run the same command again, or leave hub.id out and push the run later "
+                f"with `hf-tl push RUN {config.hub.id}`."
+            ) from error.__cause__
 
     # 2. Data and model: found, read and matched before anything is written.
     data = load_data(config.data, config.task, seed=config.seed)

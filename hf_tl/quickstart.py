@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from PIL import Image
 from hf_tl import __version__
 from hf_tl.compat import declare_torchvision_operators
 from hf_tl.errors import ConfigError
+from hf_tl.json_text import read_json
 from hf_tl.run import replacing_folder, write_json
 
 declare_torchvision_operators()
@@ -92,7 +92,7 @@ def _begin(folder: Path, seeds: int) -> None:
     about = {"quickstart": __version__, "seeds": seeds}
     marker = folder / "quickstart.json"
     if marker.exists():
-        found = json.loads(marker.read_text(encoding="utf-8"))
+        found = read_json(marker)
         if found != about:
             raise ConfigError(
                 f"--output: {folder} holds another quickstart ({found}); remove it or choose another folder."
@@ -275,7 +275,7 @@ def _say(text: str) -> None:
 
 def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outcome]:
     """Accuracy of every method with its interval, and what it has over scratch on the same pictures."""
-    from hf_tl.evaluation.compare import paired_bootstrap
+    from hf_tl.metrics.paired import paired_bootstrap
 
     right = {
         method: np.stack([_right(folder / f"{method}-{seed}") for seed in range(len(found))])

@@ -11,6 +11,7 @@ from hf_tl.config import RunConfig, slug
 from hf_tl.errors import ConfigError
 from hf_tl.finetune import finetune
 from hf_tl.hubclient import fetch_model
+from hf_tl.run import read_part
 from hf_tl.sharing.origin import config_of, read_block, weights
 from hf_tl.sharing.verify import read_card
 from hf_tl.training.environment import environment, process_state
@@ -89,7 +90,7 @@ def before(found: dict[str, Any]) -> list[str]:
     if int(found.get("processes") or 1) != processes:
         raise ConfigError(
             f"It was made by {found['processes']} processes, and this is {processes}: "
-            f"torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
+            f"PYTHONSAFEPATH=1 torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
         )
     threads = there.get("threads")
     if there.get("device") == "cpu" and isinstance(threads, int) and 0 < threads != torch.get_num_threads():
@@ -106,10 +107,7 @@ def before(found: dict[str, Any]) -> list[str]:
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    import json
-
-    found: dict[str, Any] = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    return found
+    return read_part(folder / "environment.json")
 
 
 def _say(line: str) -> None:

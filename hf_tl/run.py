@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.config import RunConfig, load_config
-from hf_tl.errors import ConfigError
+from hf_tl.errors import ConfigError, listing
+from hf_tl.json_text import BYTES, read_object
 from hf_tl.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from hf_tl.sharing.hub import Pushed
 
+METRICS_BYTES = 64_000_000
+"""A confusion matrix of two thousand classes takes forty of them."""
+AGAIN = "train it again with the same configuration and output, which goes on from what is whole."
 STAGES = ("started", "trained", "saved", "measured", "reported", "pushed")
 
 
@@ -54,6 +58,32 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def read_config(folder: Path) -> RunConfig:
+    """The configuration of a run.
+
+    Raises:
+        ConfigError: the file is damaged or holds no configuration; names it.
+    """
+    file = folder / "config.yaml"
+    values = read_yaml(file)
+    try:
+        return load_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def read_part(file: Path, most: int = BYTES) -> dict[str, Any]:
+    """A JSON file of a run folder.
+
+    Raises:
+        ConfigError: it is missing or damaged; names it and says what to do.
+    """
+    try:
+        return read_object(file, nan=True, most=most)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}; {AGAIN}") from None
+
+
 class Run:
     """A run and its folder. `metrics`, `predict` and `push` are what a person does with a finished one."""
 
@@ -66,7 +96,7 @@ class Run:
         self.folder = Path(folder)
         if not (self.folder / "config.yaml").exists():
             raise ConfigError(f"{folder}: not the folder of a run (there is no config.yaml in it).")
-        self.config = load_config(read_yaml(self.folder / "config.yaml"))
+        self.config = read_config(self.folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, stage={self.stage!r})"
@@ -99,20 +129,23 @@ class Run:
     @property
     def stage(self) -> str:
         file = self.folder / "state.json"
-        return str(json.loads(file.read_text(encoding="utf-8"))["stage"]) if file.exists() else "started"
+        if not file.exists():
+            return "started"
+        stage = self.state.get("stage")
+        if stage not in STAGES:
+            raise ConfigError(f"{file}: stage is {stage!r}, expected one of {listing(STAGES)}; {AGAIN}")
+        return str(stage)
 
     def reached(self, stage: str) -> bool:
         return STAGES.index(self.stage) >= STAGES.index(stage)
 
     def reach(self, stage: str, **facts: Any) -> None:
-        file = self.folder / "state.json"
-        old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        write_json(file, {**old, **facts, "stage": stage})
+        write_json(self.folder / "state.json", {**self.state, **facts, "stage": stage})
 
     @property
     def state(self) -> dict[str, Any]:
         file = self.folder / "state.json"
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        return read_part(file) if file.exists() else {}
 
     @property
     def model(self) -> Path:
@@ -127,7 +160,7 @@ class Run:
             raise ConfigError(
                 f"{self.folder}: this run is not measured yet (stage {self.stage}); run it again to go on."
             )
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return read_part(file, METRICS_BYTES)
 
     def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
         """`hf_tl.predict` with this run's model."""

@@ -16,9 +16,12 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 
 LAYERS = (
     {"errors", "shipped", "compat"},
-    {"yaml_text"},
+    {"json_text", "yaml_text", "card_text"},
     {"config", "task", "console", "failures", "options"},
+    {"patience"},
+    {"hubwire"},
     {"tasks", "hubclient", "run"},
+    {"metrics"},
     {"data"},
     {"models"},
     {"training"},

@@ -116,8 +116,8 @@ def test_wrong_overrides(word: str) -> None:
     [
         (b"model: [x", "line"),
         (b"model: a\nmodel: b\n", "line 2: not valid YAML: key 'model' stands twice"),
-        (b"- a\n", "found list"),
-        (b"", "found NoneType"),
+        (b"- a\n", "found a list"),
+        (b"", "found nothing"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"model: !!python/object/apply:os.system ['echo']\n", "not valid YAML"),
     ],

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_tl.card_text import head_of, read_card
+from hf_tl.errors import ConfigError
+
 
 def license_of(folder: Path) -> str | None:
     """The licence that its card names, as the Hub writes it; several are joined by `and`."""
@@ -45,9 +48,7 @@ def _read(folder: Path) -> dict[str, Any]:
     card = folder / "README.md"
     if not card.is_file():
         return {}
-    from huggingface_hub import ModelCard
-
     try:
-        return dict(ModelCard.load(card).data.to_dict())
-    except Exception:  # a card that cannot be parsed says nothing
+        return head_of(read_card(card), str(card))
+    except ConfigError:  # a card that cannot be parsed says nothing
         return {}

@@ -17,7 +17,9 @@ import torch
 from datasets import Dataset
 
 from hf_tl.data.images import to_rgb
+from hf_tl.errors import ModelError
 from hf_tl.hubclient import sha256
+from hf_tl.json_text import read_object
 from hf_tl.run import replacing_folder, write_json
 from hf_tl.task import Setting, Task
 from hf_tl.training.environment import process_state
@@ -85,10 +87,11 @@ def hashes(folder: Path) -> dict[str, Any]:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not file.name.startswith(".")
     }
+    about = files.get("config.json")
     return {
         "files": {name: sha256(file) for name, file in files.items()},
         "tensors": {name: tensors(file) for name, file in files.items() if file.suffix == ".safetensors"},
-        "configuration": json.loads(files["config.json"].read_text(encoding="utf-8")) if "config.json" in files else {},
+        "configuration": read_object(about, error=ModelError, nan=True) if about else {},
     }
 
 

@@ -9,16 +9,8 @@ import transformers
 from transformers import GenerationConfig
 
 from hf_tl.config import ModelConfig
-from hf_tl.models.pretrained import (
-    Pretrained,
-    find_pretrained,
-    load_processor,
-    no_warnings,
-    quiet,
-    read_config,
-    task_of,
-    with_adapter,
-)
+from hf_tl.models.pretrained import Pretrained, find_pretrained, no_warnings, quiet, read_config, task_of, with_adapter
+from hf_tl.models.processors import load_processor
 from hf_tl.task import Task
 
 

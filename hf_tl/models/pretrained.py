@@ -20,12 +20,12 @@ from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
-from hf_tl.models.timm_models import of_timm, processor_fields, resized
+from hf_tl.models.timm_models import of_timm, processor_fields
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
     check_configurations,
-    read_configuration,
+    read_adapter,
     safe_weights,
     trusted_code,
 )
@@ -122,7 +122,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     if (path / "adapter_config.json").exists():
         adapter = named = path
         check_adapter(model.id, path)
-        base = read_configuration(model.id, path / "adapter_config.json")
+        base = read_adapter(path)
         path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
         check_base(model.id, base["base_model_name_or_path"], path)
         check_configurations(model.id, adapter)
@@ -150,13 +150,15 @@ def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
         with quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=found.trusts(folder))
     except Exception as error:  # transformers raises ValueError, OSError, KeyError, ... with long advice
-        raise ModelError(f"model: the configuration of {found.id} cannot be read: {_first(error, found)}") from error
+        raise ModelError(
+            f"model: the configuration of {found.id} cannot be read: {first_line(error, found)}"
+        ) from error
     if config.model_type == MODEL_TYPE:
         config.auto_map = {}  # whatever it says: the class is the installed one, and saving names it anew
     return config
 
 
-def _first(error: Exception, found: Pretrained) -> str:
+def first_line(error: Exception, found: Pretrained) -> str:
     """The first line of what Transformers said."""
     if "trust_remote_code" not in str(error):
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -236,67 +238,6 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
             f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
             f"models that can are for example {listing(task.models)}."
         )
-
-
-def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None) -> Any:
-    """The tokenizer or image processor.
-
-    Image processors use the Pillow backend: its pixels are the same with and without torchvision, so that scores do
-    not depend on what else is installed.
-
-    Raises:
-        ModelError: the model comes without one.
-    """
-    auto = getattr(transformers, task.processor_class)
-    path = pretrained.adapter if pretrained.adapter and _has_processor(pretrained.adapter) else pretrained.path
-    text = task.modality == "text"
-    kind, files = ("tokenizer", VOCABULARIES) if text else ("image processor", IMAGE_PROCESSORS)
-    timm = of_timm(pretrained.config)
-    if not timm and not any((path / name).exists() for name in files):
-        raise ModelError(
-            f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is "
-            "there); save the one it was pretrained with beside it."
-        )
-    backend = {} if text or timm else {"backend": "pil"}
-    try:
-        with quiet():
-            processor = auto.from_pretrained(path, trust_remote_code=pretrained.trusts(path), **backend)
-    except Exception as error:
-        raise ModelError(
-            f"model: the {kind} of {pretrained.id} cannot be loaded: {_first(error, pretrained)}"
-        ) from error
-    if text:
-        _check_tokenizer(processor, pretrained)
-    elif image_size and timm:
-        processor = resized(processor, pretrained.config, image_size)
-    elif image_size:
-        _resize(processor, image_size)
-    return processor
-
-
-def _has_processor(path: Path) -> bool:
-    return any((path / name).exists() for name in (*VOCABULARIES, *IMAGE_PROCESSORS))
-
-
-def _check_tokenizer(tokenizer: Any, pretrained: Pretrained) -> None:
-    size, expected = len(tokenizer), getattr(pretrained.config, "vocab_size", None)
-    # Transformers makes an empty tokenizer of special tokens when the vocabulary is missing.
-    if size <= 10 or (expected and size > expected):
-        found = f"{size} tokens" + (f" for a model of {expected}" if expected else "")
-        raise ModelError(f"model: the tokenizer of {pretrained.id} does not fit the model (found {found}).")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-
-
-def _resize(processor: Any, size: int) -> None:
-    square = {"height": size, "width": size}
-    if getattr(processor, "do_center_crop", False):
-        old = dict(processor.crop_size).get("height", size)
-        processor.crop_size = square
-        edge = dict(processor.size).get("shortest_edge")
-        processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
-    else:
-        processor.size = square
 
 
 def load_model(

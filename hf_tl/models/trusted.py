@@ -5,7 +5,6 @@ Everything here is read, nothing is run: configurations are checked before a lib
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from hf_tl.errors import ModelError, listing
 from hf_tl.hubclient import PICKLES, sha256
+from hf_tl.json_text import read_object
 from hf_tl.models.custom import FILE, MODEL_TYPE, own_auto_maps, own_source
 
 CODE = ("auto_map", "custom_pipelines")
@@ -61,13 +61,29 @@ def check_adapter(id: str, folder: Path) -> None:
         pickles = sorted(file.name for file in folder.glob("adapter_model.*"))
         what = f"only {listing(pickles)}, which can run code when loaded" if pickles else "no adapter_model.safetensors"
         raise ModelError(f"model: the adapter {id} holds {what}; hf_tl loads safetensors only.")
-    said = read_configuration(id, folder / "adapter_config.json")
+    said = read_adapter(folder)
     others = [name for name in OTHER_MODELS if said.get(name)]
     if others:
         raise ModelError(
             f"model: adapter_config.json of {id} names further things to load ({listing(others)}); "
             "hf_tl lays adapters upon one base model and reads nothing else for them."
         )
+
+
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """What an adapter's `adapter_config.json` says.
+
+    Raises:
+        ModelError: it is damaged, or names no base model.
+    """
+    file = folder / "adapter_config.json"
+    found = read_object(file, error=ModelError)
+    base, revision = found.get("base_model_name_or_path"), found.get("revision")
+    if not isinstance(base, str) or not base.strip():
+        raise ModelError(f"{file}: base_model_name_or_path is {base!r}, expected the id or folder of the base model.")
+    if revision is not None and not isinstance(revision, str):
+        raise ModelError(f"{file}: revision is {revision!r}, expected a branch, tag or commit of the base model.")
+    return found
 
 
 def check_base(id: str, base: str, folder: Path) -> None:
@@ -103,25 +119,10 @@ def check_configurations(id: str, folder: Path) -> None:
                 )
 
 
-def read_configuration(id: str, file: Path) -> dict[str, Any]:
-    """The object in a JSON file of a model.
-
-    Raises:
-        ModelError: it is not a JSON object.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model: {file.name} of {id} cannot be read as JSON ({error}).") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"model: {file.name} of {id} holds {type(found).__name__}, expected a JSON object.")
-    return found
-
-
 def configurations(id: str, folder: Path) -> dict[str, dict[str, Any]]:
     """File name -> what it says, of every configuration at the top of the folder: of the model in each of its
     versions, tokenizer, processors, generation, adapter."""
-    return {file.name: read_configuration(id, file) for file in sorted(folder.glob("*config*.json"))}
+    return {file.name: read_object(file, error=ModelError, nan=True) for file in sorted(folder.glob("*config*.json"))}
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -208,7 +209,7 @@ def check_same_code(folder: Path, code: Mapping[str, str]) -> None:
 def has_own_head(folder: Path) -> bool:
     """Whether the model has one of hf_tl's own heads, by what its configuration says."""
     file = folder / "config.json"
-    return file.exists() and read_configuration(str(folder), file).get("model_type") == MODEL_TYPE
+    return file.exists() and read_object(file, error=ModelError, nan=True).get("model_type") == MODEL_TYPE
 
 
 def not_ours(folder: Path) -> str | None:
@@ -217,7 +218,7 @@ def not_ours(folder: Path) -> str | None:
     Others run the copy that lies beside the weights, so it has to be, byte for byte, that of the installed package, and
     nothing else may be named.
     """
-    said = read_configuration(str(folder), folder / "config.json")
+    said = read_object(folder / "config.json", error=ModelError, nan=True)
     if said.get("auto_map") not in own_auto_maps():
         return "auto_map of config.json names other classes than hf_tl's"
     ours = sorted(said["auto_map"].values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from hf_tl.console import table
 from hf_tl.run import write_text
 from hf_tl.sharing.plots import Draw, Theme, svg
+from hf_tl.sharing.record import read_log
 from hf_tl.sharing.report import TEMPLATES
 from hf_tl.sharing.wording import number
 from hf_tl.task import all_tasks
@@ -196,5 +196,4 @@ def curves(folder: Path, methods: Sequence[str], seeds: Sequence[int]) -> Draw:
 
 
 def _losses(log: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+    return {line["step"]: line["loss"] for line in read_log(log.parent) if "loss" in line}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -20,10 +19,11 @@ from hf_tl.compat import declare_torchvision_operators
 from hf_tl.config import HubConfig, ModelConfig
 from hf_tl.errors import ConfigError, ModelError, listing
 from hf_tl.hubclient import fetch_model
+from hf_tl.json_text import read_object
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, read_config, task_of
-from hf_tl.models.trusted import not_ours
-from hf_tl.run import Run
+from hf_tl.models.trusted import not_ours, read_adapter
+from hf_tl.run import Run, read_part
 from hf_tl.sharing.hub import Pushed, push_folder
 from hf_tl.sharing.page import Page, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
@@ -150,14 +150,14 @@ def _columns(run: Run | None) -> list[str]:
     file = run.folder / "environment.json" if run is not None else None
     if file is None or not file.exists():
         return []
-    return list(json.loads(file.read_text(encoding="utf-8")).get("data", {}).get("columns") or {})
+    return list(read_part(file).get("data", {}).get("columns") or {})
 
 
 def _chats(folder: Path) -> bool:
     """Whether the tokenizer says how a conversation is written."""
     file = folder / "tokenizer_config.json"
     return (folder / "chat_template.jinja").exists() or (
-        file.exists() and "chat_template" in json.loads(file.read_text(encoding="utf-8"))
+        file.exists() and "chat_template" in read_object(file, error=ModelError, nan=True)
     )
 
 
@@ -165,7 +165,7 @@ def _base(found: Pretrained) -> tuple[str, str | None] | None:
     """(id or folder, revision) of the model under an adapter."""
     if found.adapter is None:
         return None
-    said = json.loads((found.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    said = read_adapter(found.adapter)
     return said["base_model_name_or_path"], said.get("revision")
 
 

@@ -18,8 +18,11 @@ from typing import Any
 
 import yaml
 
+from hf_tl.card_text import read_card, split_card
 from hf_tl.errors import ConfigError
+from hf_tl.json_text import parse_json
 from hf_tl.sharing.wording import visible
+from hf_tl.yaml_text import compose_yaml, parse_yaml
 
 FACTS = frozenset(
     {"base_model", "base_model_relation", "co2_eq_emissions", "library_name", "metrics", "model-index", "pipeline_tag"}
@@ -30,7 +33,6 @@ LICENSE = ("license", "license_name", "license_link")
 TAG = "hf_tl"
 """Among the tags of every card that hf_tl has made."""
 WROTE = "wrote"
-_HEAD = re.compile(r"\A\ufeff?\s*?^---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _FENCE = re.compile(r"<!--[ \t]*hf_tl:(begin|end)[ \t]+([A-Za-z0-9_-]+)[ \t]*-->[ \t]*\r?\n?\Z")
 _WROTE = re.compile(r"<!--[ \t]*hf_tl:wrote[ \t]+(\{.*\})[ \t]*-->[ \t]*\r?\n?\Z")
 _CODE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)\n?")
@@ -119,15 +121,13 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigError: it is not UTF-8.
     """
-    try:
-        return path.read_bytes().decode("utf-8") if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the card is not UTF-8 ({error.reason} at byte {error.start}).") from None
+    return read_card(path) if path.exists() else ""
 
 
 def _read(card: str) -> _Card:
-    found = _HEAD.match(card)
-    head, body = (found[1], card[found.end() :]) if found and isinstance(_yaml(found[1]) or {}, dict) else ("", card)
+    head, body = split_card(card)
+    if not isinstance(_yaml(head) or {}, dict):
+        head, body = "", card
     parts = tuple(_parts(body))
     wrote = next((_remembered(part.text) for part in parts if part.name == WROTE), None)
     return _Card(head, parts, wrote)
@@ -135,10 +135,9 @@ def _read(card: str) -> _Card:
 
 def _yaml(head: str) -> Any:
     try:
-        return yaml.safe_load(head)
-    except (yaml.YAMLError, ValueError) as error:
-        said = " ".join(visible(str(error)).split())
-        raise ConfigError(f"README.md: the head of the card is not YAML ({said}); mend it there.") from None
+        return parse_yaml(head, "README.md: the head of the card")
+    except ConfigError as error:
+        raise ConfigError(f"{visible(str(error)).rstrip('.')}; mend it there.") from None
 
 
 def _parts(body: str) -> Iterator[_Part]:
@@ -333,7 +332,7 @@ def _chunks(head: str) -> Iterator[tuple[Any, str]]:
 
     A head on one line (`{license: mit}`) or one that merges keys (`<<`) has no lines of its own: one chunk.
     """
-    node = yaml.compose(head, yaml.SafeLoader)
+    node = compose_yaml(head, "README.md: the head of the card")
     if not isinstance(node, yaml.MappingNode) or node.flow_style or any(key.value == "<<" for key, _ in node.value):
         if head:
             yield None, head
@@ -361,8 +360,8 @@ def _comment(wrote: dict[str, Any]) -> str:
 def _remembered(line: str) -> dict[str, Any] | None:
     found = _WROTE.match(line)
     try:
-        wrote = json.loads(found[1]) if found else None
-    except (ValueError, RecursionError):
+        wrote = parse_json(found[1], "the comment", nan=True) if found else None
+    except ConfigError:
         return None
     if not isinstance(wrote, dict) or not isinstance(wrote.get("head"), dict) or "sections" not in wrote:
         return None

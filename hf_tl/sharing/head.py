@@ -6,7 +6,6 @@ https://huggingface.co/docs/hub/model-cards#model-card-metadata
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from hf_tl.evaluation.metrics import split_name
+from hf_tl.errors import ConfigError
+from hf_tl.json_text import read_object
+from hf_tl.metrics import split_name
 from hf_tl.sharing.fences import TAG
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import hub_metric, metric_title, visible
@@ -182,8 +183,8 @@ def mask_token(record: Record) -> str | None:
     """What stands for a hidden word in the texts of the model."""
     file = record.folder / "model" / "tokenizer_config.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("mask_token")
-    except (OSError, ValueError, AttributeError):
+        found = read_object(file).get("mask_token")
+    except ConfigError:
         return None
     found = found.get("content") if isinstance(found, dict) else found
     return str(found) if found else None

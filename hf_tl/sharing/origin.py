@@ -14,6 +14,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.hubclient import sha256
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
+from hf_tl.yaml_text import parse_yaml
 
 FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
@@ -99,10 +100,7 @@ def read_block(card: str, where: str) -> dict[str, Any]:
             f"{'s' * (len(blocks) < 2)} with {FIRST_LINE!r}, expected one: "
             "it was not made by this version of hf_tl, or was changed by hand."
         )
-    try:
-        found = yaml.safe_load(blocks[0])
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the block {FIRST_LINE!r} of its card is not YAML ({_first(error)}).") from None
+    found = parse_yaml(blocks[0], f"{where}: the block {FIRST_LINE!r} of its card")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in ("config", "found")):
         raise ConfigError(f"{where}: the block {FIRST_LINE!r} of its card lacks `config` or `found`.")
     return found

@@ -12,6 +12,8 @@ from typing import Any
 from huggingface_hub import SpaceCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.errors import ModelError
+from hf_tl.json_text import read_object
 from hf_tl.models.timm_models import of_timm
 from hf_tl.sharing.markdown import Raw, escape, url
 from hf_tl.sharing.wording import visible
@@ -158,13 +160,19 @@ class Page:
         return self.demo.load.replace("{model}", f"MODEL{self.arguments}")
 
     @property
+    def defined(self) -> str:
+        """What the card's lines define; what they import is among `imports`."""
+        lines = [] if self.demo.load else (self.task.usage or "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("import ", "from "))).strip()
+
+    @property
     def limit(self) -> int | None:
         """Tokens that an encoder can take, where its tokenizer does not say so."""
         most = getattr(self.config, "max_position_embeddings", None)
         file = self.folder / "tokenizer_config.json"
         if self.demo.gives not in ("labels", "highlights") or not most or not file.exists() or self.demo.load:
             return None
-        said = json.loads(file.read_text(encoding="utf-8")).get("model_max_length")
+        said = read_object(file, error=ModelError).get("model_max_length")
         if "roberta" in self.config.model_type:  # positions begin after the padding's
             most -= (self.config.pad_token_id or 0) + 1
         return None if said and said <= most else int(most)

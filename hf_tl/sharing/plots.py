@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from hf_tl.evaluation.calibration import Calibration
+from hf_tl.metrics.calibration import Calibration
 from hf_tl.sharing.wording import visible
 
 

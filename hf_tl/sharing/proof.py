@@ -24,14 +24,15 @@ from hf_tl import compat
 from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import explain, retried
-from hf_tl.models.trusted import check_adapter, check_configurations, code_references
-from hf_tl.run import Run
+from hf_tl.hubclient import fetch
+from hf_tl.json_text import parse_json
+from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
+from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
 from hf_tl.sharing.staged import allowed_code, stage
 from hf_tl.sharing.wording import visible
-from hf_tl.task import Task, get_task
+from hf_tl.task import Task, get_task, join_lines
 
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
@@ -105,17 +106,12 @@ def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
         ProofError: a stranger gets something else.
         HubError: the Hub could not be reached.
     """
-    from huggingface_hub import snapshot_download
-
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        try:
-            folder = retried(lambda: snapshot_download(pushed.repo_id, revision=pushed.commit, cache_dir=cache))
-        except Exception as error:
-            raise explain(error, f"hub.id: {pushed.repo_id}") from error
+        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
-        alone = adapter_copy(run, Path(folder), what)
-        if alone is not None or (Path(folder) / "config.json").exists():
-            compare(run, [alone or Copy(what, Path(folder))], _witness(run), trust=trust, pinned=True)
+        alone = adapter_copy(run, folder, what)
+        if alone is not None or (folder / "config.json").exists():
+            compare(run, [alone or Copy(what, folder)], _witness(run), trust=trust, pinned=True)
 
 
 def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
@@ -126,8 +122,8 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     if not file.exists() or run.config.model.passed_through.get("quantization_config") or code_references(what, folder):
         return None
     check_adapter(what, folder)
-    found = json.loads(file.read_text(encoding="utf-8"))
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    found = read_adapter(folder)
+    environment = read_part(run.folder / "environment.json")
     base = str(found["base_model_name_or_path"])
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
@@ -167,8 +163,7 @@ def _witness(run: Run) -> dict[str, Any]:
     file = run.folder / FOLDER / FILE
     if not file.exists():
         raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return read_part(file, METRICS_BYTES)
 
 
 def _task(run: Run) -> Task:
@@ -177,6 +172,13 @@ def _task(run: Run) -> Task:
 
 def _loads_itself(task: Task) -> bool:
     return "{model}" in (task.usage or "")
+
+
+def card_lines(task: Task) -> str | None:
+    """The lines of the card, and then those that ask them for the rows."""
+    if task.stranger is None or task.usage is None:
+        return task.stranger
+    return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
 
 
 def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
         "auto_class": task.auto_class,
         "processor_class": task.processor_class,
         "loads": _loads_itself(task),
-        "lines": task.stranger,
+        "lines": card_lines(task),
         "rows": known["rows"],
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
@@ -243,7 +245,7 @@ def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str
     if not lines:
         last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit code {done.returncode}")
         raise ProofError(f"{run.model}: the clean process that proves it ended early ({visible(last)}). {OFF}")
-    found: list[dict[str, Any]] = json.loads(lines[-1].removeprefix(stranger.MARK))
+    found: list[dict[str, Any]] = parse_json(lines[-1].removeprefix(stranger.MARK), "the clean process", nan=True)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import shutil
@@ -14,9 +13,9 @@ from typing import Any
 
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
-from hf_tl.hubclient import explain, retried, status_of
+from hf_tl.hubclient import explain, retried, status_of, whole
 from hf_tl.models.pretrained import Pretrained, quiet
-from hf_tl.models.trusted import code_references
+from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.fences import merge_cards, read_text
@@ -141,7 +140,7 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path, trust: bool = False) 
     for revision in dict.fromkeys((hub.revision, None)):  # a branch that is not there yet begins as a copy of main
         found = partial(hf_hub_download, id, "README.md", revision=revision, cache_dir=scratch / "cache")
         try:
-            theirs = read_text(Path(retried(found)))
+            theirs = read_text(retried(partial(whole, found)))
             break
         except HfTlError:
             raise
@@ -166,7 +165,7 @@ def _check_finite(run: Run) -> None:
 def _check_adapter(run: Run, adapter: Path) -> None:
     if not (adapter / "adapter_config.json").exists():
         raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
-    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    base = read_adapter(adapter)["base_model_name_or_path"]
     if code_references(str(adapter), adapter):
         raise ConfigError(
             "hub.merge: false: nobody can load this adapter alone, as Transformers would look for its model's code in "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hf_tl.config import RunConfig, load_config
+from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError
+from hf_tl.json_text import parse_json, read_text
+from hf_tl.run import METRICS_BYTES, read_config, read_part
 from hf_tl.sharing.wording import last_part
 from hf_tl.task import Task, get_task
-from hf_tl.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)
@@ -123,30 +123,22 @@ def read_record(folder: Path) -> Record:
             raise ConfigError(f"{folder}: {what} (there is no {name} in it).")
     return Record(
         folder,
-        load_config(read_yaml(folder / "config.yaml")),
-        _json(folder / "environment.json", needed=True),
-        _json(folder / "metrics.json", needed=True),
-        tuple(_lines(folder / "log.jsonl")),
-        _json(folder / "model" / "config.json"),
+        read_config(folder),
+        read_part(folder / "environment.json"),
+        read_part(folder / "metrics.json", METRICS_BYTES),
+        tuple(read_log(folder)),
+        read_part(folder / "model" / "config.json") if (folder / "model" / "config.json").exists() else {},
     )
 
 
-def _json(path: Path, needed: bool = False) -> dict[str, Any]:
-    if not path.exists() and not needed:
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a JSON object ({error}).") from None
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The log; a last line that was cut off by a crash is left out."""
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the log; a last line that was cut off by a crash is left out."""
+    file = folder / "log.jsonl"
     out = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for number, line in enumerate(read_text(file, most=METRICS_BYTES).splitlines() if file.exists() else [], start=1):
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = parse_json(line, f"{file}, line {number}", nan=True)
+        except ConfigError:
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int):
             out.append(record)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from hf_tl.evaluation.calibration import calibration
+from hf_tl.metrics.calibration import calibration
 from hf_tl.sharing import plots
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import (

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from hf_tl.config import RunConfig
-from hf_tl.evaluation.metrics import split_name
+from hf_tl.metrics import split_name
 
 
 def last_part(path: str) -> str:

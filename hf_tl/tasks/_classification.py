@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
     from hf_tl.task import Setting
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -146,18 +146,19 @@ def sample_losses(outputs: list[np.ndarray], references: np.ndarray, setting: Se
 def measure(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
     import numpy as np
 
-    from hf_tl.evaluation import numbers
-    from hf_tl.evaluation.measure import measure as measured
+    from hf_tl.metrics.classification import measure as measure_classes
+    from hf_tl.metrics.classification import measure_multi_label
+    from hf_tl.metrics.regression import measure_regression
 
     references = np.asarray(rows["label"])
     losses = sample_losses(outputs, references, setting)
     scores = probabilities(outputs, setting)
     names = PROBLEMS.get(setting.problem or "", {}).get("metrics", METRICS)
     if setting.problem == REGRESSION:
-        return numbers.measure(scores[:, 0], references, losses, **options)
+        return measure_regression(scores[:, 0], references, losses, **options)
     if setting.problem == MULTI:
-        return numbers.measure_several(scores >= 0.5, references, setting.labels, losses, **options)
-    return measured(names, scores.argmax(-1), references, setting.labels, sample_losses=losses, **options)
+        return measure_multi_label(scores >= 0.5, references, setting.labels, losses, **options)
+    return measure_classes(names, scores.argmax(-1), references, setting.labels, sample_losses=losses, **options)
 
 
 def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import DataError, listing
+from hf_tl.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,14 +209,11 @@ def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] |
 
 
 def _read_names(file: Path) -> dict[int, str]:
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_text(file, error=DataError)
     if file.suffix == ".txt":
         named: dict[Any, Any] = dict(enumerate(line.strip() for line in text.strip().splitlines()))
     else:
-        try:
-            given = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{file}: not JSON ({error}).") from None
+        given = parse_json(text, str(file), error=DataError)
         if isinstance(given, list):
             named = dict(enumerate(given))
         elif isinstance(given, dict) and any(value_of(str(key)) is None for key in given):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 SHARE = 0.15
 """Of the words that are hidden (Devlin et al. 2018, https://arxiv.org/abs/1810.04805)."""
@@ -174,8 +174,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     """Perplexity and accuracy of the hidden tokens."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     sums = _by_row(outputs, samples, rows)
     total = sums.sum(0, keepdims=True)

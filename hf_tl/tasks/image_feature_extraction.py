@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 LOSS = "BatchHardSoftMarginTripletLoss"
 NEAREST = 5
@@ -88,8 +88,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     (Musgrave et al. 2020, https://arxiv.org/abs/2003.08505). Images that are alone in their class are not asked."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     labels = np.asarray(rows["label"])
     counts = np.bincount(labels)

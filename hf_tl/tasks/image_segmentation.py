@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 BACKGROUND = {"0", "#000000", "background", "bg", "unlabeled", "unlabelled", "other", "none"}
 """Names of a class 0 that is no thing of its own."""
@@ -228,8 +228,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     """
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     classes = len(setting.labels)
     counts = pixel_counts(outputs, rows, classes)

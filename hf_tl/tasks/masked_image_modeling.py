@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 RATIO = 0.6
 """Share of a picture that is hidden."""
@@ -196,8 +196,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     """The loss on masks that are the same in every evaluation; its baseline guesses the mean of what is seen."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     sums = np.stack([each["sums"] for each in outputs])
 
@@ -243,9 +242,8 @@ TASK = Task(
     inferred=False,
     methods=("full", "lora", "scratch"),
     usage="""import torch
-from PIL import Image
-
-pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+from PIL import Image""",
+    example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
     reads=(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 THRESHOLD = 0.5
 """Score from which on a box is a prediction, as in the stock pipeline."""
@@ -260,8 +260,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     a picture, and of each class its average precision; intervals by drawing pictures."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     true = [
         {"boxes": np.asarray(each["boxes"], dtype=np.float32).reshape(-1, 4), "labels": np.asarray(each["labels"], int)}
@@ -282,10 +281,10 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
         return value
 
-    scores = {name: Score(value, again=of(which)) for which, (name, value) in enumerate(values.items())}
+    scores = {name: Score(value, recompute=of(which)) for which, (name, value) in enumerate(values.items())}
     for which, index in enumerate(again.classes, len(values)):
         if per_class[index] == per_class[index]:  # there is something to find
-            scores[f"ap of {index}"] = Score(per_class[index], again=of(which))
+            scores[f"ap of {index}"] = Score(per_class[index], recompute=of(which))
     drawn = with_intervals(scores, len(rows), **options)
     support = np.bincount(np.concatenate([each["labels"] for each in true]), minlength=len(setting.labels))
     classes = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 SENTENCES = ("sentence1", "sentence2", "negative")
 SCORED = "regression"
@@ -149,15 +149,14 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     negatives also how often the right one is nearer."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
-    from hf_tl.evaluation.numbers import measure as measure_numbers
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+    from hf_tl.metrics.regression import measure_regression
 
     vectors = np.stack(outputs)
     near = cosines(vectors[:, 0], vectors[:, 1])
     if "score" in rows.column_names:
         references = np.asarray(rows["score"], dtype=np.float64)
-        found = measure_numbers(near, references, np.zeros(len(rows)), **options)
+        found = measure_regression(near, references, np.zeros(len(rows)), **options)
         return Measurement({name: found.metrics[name] for name in ("spearman", "pearson")})
     ranks = ranks_of(vectors[:, 0], vectors[:, 1], list(rows["sentence2"]))
     parts = {"mrr": 1 / ranks, "recall_at_1": (ranks <= 1) * 1.0, "recall_at_10": (ranks <= 10) * 1.0}
@@ -268,10 +267,8 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
-    stranger="""from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer(path, device="cpu")
-found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentence1"] for row in rows])]""",
+    stranger="""vectors = model.encode([row["sentence1"] for row in rows])
+found = [{"embedding": vector.tolist()} for vector in vectors]""",
     asked=lambda rows, setting: rows.select_columns(["sentence1"]),
     save=save,
     marks=("modules.json",),
@@ -279,8 +276,8 @@ found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentenc
     library="sentence-transformers",
     usage="""from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer({model})
-vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
+model = SentenceTransformer({model})""",
+    example="""vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
 print(model.similarity(vectors, vectors))""",
     demo=(
         Demo(

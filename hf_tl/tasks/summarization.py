@@ -11,7 +11,7 @@ from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
 
 if TYPE_CHECKING:
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 NAME = "summarization"
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -24,8 +24,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     import numpy as np
     from rouge_score.rouge_scorer import RougeScorer
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     true = list(rows["summary"])
     words = scripts.Words() if scripts.is_other_script(true) else None
@@ -66,7 +65,8 @@ TASK = Task(
     stranger=seq2seq.STRANGER.format(role="document"),
     ready=partial(writing.ready, name=NAME),
     save=writing.save,
-    usage=seq2seq.USAGE.format(
+    usage=seq2seq.USAGE,
+    example=seq2seq.EXAMPLE.format(
         text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
     ),
     new_head=False,

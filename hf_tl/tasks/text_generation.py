@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 SHOWN = 800
 """Characters of a text that the report shows."""
@@ -138,8 +138,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     """Perplexity, token accuracy and loss over all tokens that are learned, with the true ones before them."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     sums = _by_row(outputs, samples, rows)
     total = sums.sum(0, keepdims=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 WORD = re.compile(r"\w+|[^\w\s]")
 """Words of a text that is annotated by character spans: runs of letters and digits, and every other sign."""
@@ -307,8 +307,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words."""
     import numpy as np
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     words = by_word(outputs, samples, rows)
     whole = "O" not in setting.labels

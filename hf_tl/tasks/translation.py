@@ -14,7 +14,7 @@ from hf_tl.tasks import _writing as writing
 if TYPE_CHECKING:
     import numpy as np
 
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement
 
 NAME = "translation"
 ORDER = 4
@@ -138,8 +138,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     import numpy as np
     from sacrebleu.metrics import BLEU, CHRF
 
-    from hf_tl.evaluation.intervals import Score, with_intervals
-    from hf_tl.evaluation.measure import Measurement
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     true, written = list(rows["target"]), [each["text"] for each in outputs]
     bleu, chrf = BLEU(tokenize=scripts.bleu_words(true), force=True), CHRF(char_order=CHARACTERS, beta=int(BETA))
@@ -183,7 +182,8 @@ TASK = Task(
     asked=lambda rows, setting: _columns(rows, setting).select_columns(["source"]),
     ready=partial(writing.ready, name=NAME),
     save=writing.save,
-    usage=seq2seq.USAGE.format(text="My name is Clara and I live in Berkeley."),
+    usage=seq2seq.USAGE,
+    example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
     new_head=False,
     methods=("full", "lora", "scratch"),
     batch_sizes=(16, 16),

@@ -16,6 +16,8 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_tl.errors import InputError
+from hf_tl.json_text import parse_json
 from hf_tl.models.methods import Stage, steps_of
 from hf_tl.run import write_text
 from hf_tl.training.sampler import EpochSampler
@@ -66,9 +68,9 @@ class LogFile(TrainerCallback):
         kept = []
         for line in lines:
             try:
-                if json.loads(line)["step"] <= state.global_step and state.global_step > 0:
+                if parse_json(line, "log.jsonl", nan=True)["step"] <= state.global_step and state.global_step > 0:
                     kept.append(line)
-            except (ValueError, KeyError, TypeError):
+            except (InputError, KeyError, TypeError):
                 continue
         write_text(self.path, "".join(line + "\n" for line in kept))
 

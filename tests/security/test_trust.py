@@ -580,3 +580,101 @@ def test_a_library_that_forgets_to_say_does_not_ask(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(builtins, "input", lambda *_: pytest.fail("a question on standard input"))
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         AutoConfig.from_pretrained(foreign(tmp_path / "base"))
+
+
+# -- the current folder ------------------------------------------------------------------------------------------------
+
+WINNERS = ("torch.py", "datasets.py", "numpy.py", "hf_tl/__init__.py", "transformers/__init__.py", "random.py")
+"""What a library of these names in the current folder would shadow."""
+
+
+@pytest.fixture
+def trapped(tmp_path: Path) -> tuple[Path, Path]:
+    """(a folder of modules that leave a trace when they are imported, that trace)."""
+    folder, marker = tmp_path / "here", tmp_path / "ran"
+    for name in WINNERS:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"open({str(marker)!r}, 'a').write(__name__ + ' ')\nraise SystemExit(77)\n")
+    return folder, marker
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("installed", [True, False], ids=["installed", "a checkout"])
+def test_processes_import_nothing_from_the_current_folder(
+    installed: bool, trapped: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """`--processes`, installed and from a checkout that no path but PYTHONPATH leads to."""
+    folder, marker = trapped
+    data, base = sentiment_csv(tmp_path / "reviews.csv", rows=40), tiny_bert(tmp_path / "base")
+    script = "import sys; from hf_tl.cli import main; sys.exit(main())"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if not installed:
+        shutil.copytree(PACKAGE, tmp_path / "checkout" / "hf_tl", ignore=shutil.ignore_patterns("__pycache__"))
+        script = f"import sys; sys.path.insert(0, {str(tmp_path / 'checkout')!r}); {script}"
+    words = ["train", "--model", base, "--data", data, "--output", tmp_path / "run", "--processes", "2", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, *map(str, words), "training.max_steps=2", "proof=false"],
+        capture_output=True, text=True, cwd=folder, env=env, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not marker.exists()
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
+
+
+def test_the_search_path_of_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the current folder, whichever way it would get there; this very package."""
+    from hf_tl.launch import safe_path
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hf_tl").mkdir()
+    (tmp_path / "hf_tl" / "__init__.py").write_text("raise SystemExit(77)")
+    for before in (None, "", ":/usr/share", "sub:"):
+        if before is None:
+            monkeypatch.delenv("PYTHONPATH", raising=False)
+        else:
+            monkeypatch.setenv("PYTHONPATH", before)
+        found = safe_path()
+        code = "import hf_tl, sys; print(hf_tl.__file__); print(*sys.path, sep='\\n')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **found}, timeout=60
+        )
+        origin, *entries = done.stdout.splitlines()
+        assert Path(origin).parent == PACKAGE, done.stderr
+        assert str(tmp_path) not in entries and "" not in entries
+        assert (str(tmp_path / "sub") in entries) == (before == "sub:")
+
+
+@pytest.mark.parametrize("words", [["-m", "hf_tl", "--help"], ["-m", "hf_tl", "tasks", "--json"]])
+def test_the_module_imports_nothing_of_the_current_folder(
+    words: list[str], trapped: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Python itself looks there for `hf_tl`; for nothing after that."""
+    folder, marker = trapped
+    shutil.rmtree(folder / "hf_tl")
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=folder, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "torch" not in (marker.read_text() if marker.exists() else "")
+
+
+def test_the_clean_process_imports_nothing_of_the_current_folder(
+    own: Path, trapped: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, marker = trapped
+    shutil.copytree(own, tmp_path / "run")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", f":{os.environ.get('PYTHONPATH', '')}")
+    proof.prove(Run(tmp_path / "run"))
+    assert not marker.exists()
+
+
+def test_recipes_import_nothing_of_the_current_folder(trapped: tuple[Path, Path]) -> None:
+    folder, marker = trapped
+    script = "import sys; from hf_tl.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, "recipes", "run", "text_classification_lora", "nonsense.key=1"],
+        capture_output=True, text=True, cwd=folder, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert not marker.exists()

@@ -25,7 +25,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neural_network import MLPClassifier
 
 from hf_tl.config import load_config
-from hf_tl.evaluation.measure import measure
+from hf_tl.metrics.classification import measure
 from hf_tl.task import get_task
 
 COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"

@@ -205,7 +205,7 @@ def test_unusual_yaml_keeps_its_values() -> None:
     assert head(merge_cards(made(), theirs)) == {
         **HEAD, "license": "mit", "tags": ["hf_tl", "lora", "z"], "a b": [1, 2], "b": [1, 2],
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"README\.md: the head of the card is not YAML"):
+    with pytest.raises(ConfigError, match=r"README\.md: the head of the card, line 2: not valid YAML"):
         merge_cards(made(), "---\na: [\n---\n")
     assert merge_cards(made(), "---\nruled off\n---\ntext").count("---\nruled off\n---\ntext") == 1
 

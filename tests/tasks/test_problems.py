@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sklearn import metrics
 
 import hf_tl
 from hf_tl.errors import DataError
-from hf_tl.evaluation import numbers
 from tests.stranger import stranger_scores
 from tests.tiny import colour_folder, tiny_bert, tiny_vit
 
@@ -115,27 +112,3 @@ def test_pictures_with_a_number(tmp_path: Path) -> None:
     pictures = [str(next((folder / "test" / name).iterdir())) for name in ("red", "blue")]
     red, blue = (each["score"] for each in run.predict(pictures))
     assert red > blue
-
-
-def test_measures_are_those_of_the_libraries() -> None:
-    drawn = np.random.default_rng(0)
-    truth = drawn.normal(100, 5, 80)
-    guess = truth + drawn.normal(0, 3, 80)
-    found = numbers.measure(guess, truth, (guess - truth) ** 2, resamples=200)
-    assert found.values["r2"] == pytest.approx(metrics.r2_score(truth, guess))
-    for name in ("r2", "pearson", "mae", "mse", "spearman"):
-        value = found.metrics[name]
-        assert value["low"] < value["value"] < value["high"]
-    squares = np.stack([np.ones(80), (guess - truth) ** 2, truth - 90, (truth - 90) ** 2], axis=1).sum(0)
-    assert numbers._r2_of_sums(squares[None])[0] == pytest.approx(found.values["r2"])
-    centred = [np.ones(80), guess - 90, truth - 90, (guess - 90) ** 2, (truth - 90) ** 2, (guess - 90) * (truth - 90)]
-    assert numbers._pearson_of_sums(np.stack(centred, axis=1).sum(0)[None])[0] == pytest.approx(
-        np.corrcoef(guess, truth)[0, 1]
-    )
-    right = drawn.integers(0, 2, (60, 4))
-    said = np.where(drawn.random((60, 4)) < 0.8, right, 1 - right)
-    several = numbers.measure_several(said, right, list("abcd"), np.zeros(60), resamples=200)
-    counts = np.concatenate([said * right, said, right], axis=1).sum(0, dtype=float)[None]
-    assert numbers._micro(counts)[0] == pytest.approx(several.values["f1_micro"])
-    assert numbers._macro(counts)[0] == pytest.approx(several.values["f1_macro"])
-    assert several.values["f1_micro"] == pytest.approx(metrics.f1_score(right, said, average="micro"))

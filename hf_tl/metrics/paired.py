@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_tl.errors import DataError
-from hf_tl.evaluation.intervals import percentiles, resamples_of
+from hf_tl.metrics.intervals import percentiles, resamples_of
 
 
 @dataclass(frozen=True)

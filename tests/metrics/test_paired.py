@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hf_tl.errors import DataError
-from hf_tl.evaluation.compare import paired_bootstrap
+from hf_tl.metrics.paired import paired_bootstrap
 
 
 def test_pairs_see_what_two_intervals_would_not() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from hf_tl.evaluation.calibration import calibration
+from hf_tl.metrics.calibration import calibration
 
 
 def test_the_error_by_hand() -> None:

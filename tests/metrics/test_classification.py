@@ -1,18 +1,21 @@
-"""What `measure` reports equals scikit-learn, on the whole split and on every bootstrap resample."""
+"""What is reported of a classifier equals scikit-learn, on the whole split and on every bootstrap resample."""
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from hf_tl.errors import ConfigError, DataError
-from hf_tl.evaluation.intervals import FROM_COUNTS, ClassCounts, percentiles, resamples_of
-from hf_tl.evaluation.measure import measure
-from hf_tl.evaluation.metrics import load_metric, local_metrics, split_name
+from hf_tl.metrics import split_name
+from hf_tl.metrics.classification import METRICS, class_counts, measure, measure_multi_label
+from hf_tl.metrics.hub_metrics import load_metric
+from hf_tl.metrics.intervals import Score, percentiles, resamples_of, with_intervals
 
 NAMES = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
 SKLEARN = {
@@ -21,6 +24,10 @@ SKLEARN = {
     "f1_macro": lambda y, p: sk.f1_score(y, p, average="macro", zero_division=0),
     "f1_weighted": lambda y, p: sk.f1_score(y, p, average="weighted", zero_division=0),
     "precision_macro": lambda y, p: sk.precision_score(y, p, average="macro", zero_division=0),
+    "precision_weighted": lambda y, p: sk.precision_score(y, p, average="weighted", zero_division=0),
+    "precision_micro": lambda y, p: sk.precision_score(y, p, average="micro", zero_division=0),
+    "recall_macro": lambda y, p: sk.recall_score(y, p, average="macro", zero_division=0),
+    "recall_micro": lambda y, p: sk.recall_score(y, p, average="micro", zero_division=0),
     "recall_weighted": lambda y, p: sk.recall_score(y, p, average="weighted", zero_division=0),
     "f1_micro": lambda y, p: sk.f1_score(y, p, average="micro", zero_division=0),
 }
@@ -56,18 +63,78 @@ def test_the_values_are_those_of_scikit_learn() -> None:
         assert interval["low"] < interval["value"] < interval["high"]
 
 
-@pytest.mark.parametrize("name", SKLEARN)
-def test_the_fast_bootstrap_is_the_slow_one(name: str) -> None:
+def test_every_metric_has_its_value_by_scikit_learn_here() -> None:
+    assert set(SKLEARN) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_of_class_counts_is_scikit_learns_on_every_resample(name: str) -> None:
     predictions, references = drawn(samples=60, classes=9)  # small: classes fall out of resamples
-    module, arguments = split_name(name)
-    class_counts = ClassCounts(predictions, references, 9)
+    counted = class_counts(predictions, references, 9)
+    value, from_counts = METRICS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert value(references, predictions) == pytest.approx(SKLEARN[name](references, predictions), abs=1e-12)
     for counts in resamples_of(60, 50, seed=3):
-        fast = FROM_COUNTS[module](*class_counts(counts), **arguments)
+        right, true, predicted = np.split(counts.astype(float) @ counted, 3, axis=1)
+        fast = from_counts((right, true, predicted))
         indices = [np.repeat(np.arange(60), row) for row in counts]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # balanced_accuracy_score names classes that were not drawn
             slow = [SKLEARN[name](references[index], predictions[index]) for index in indices]
         np.testing.assert_allclose(fast, slow, atol=1e-12)
+
+
+def test_class_counts_of_each_sample() -> None:
+    found = class_counts(np.array([0, 2, 1]), np.array([0, 1, 1]), 3).toarray()
+    #                        right      true       predicted
+    assert found.tolist() == [
+        [1, 0, 0, 1, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 0, 1],
+        [0, 1, 0, 0, 1, 0, 0, 1, 0],
+    ]
+
+
+def test_metrics_of_the_same_counts_share_their_sums_and_others_do_not() -> None:
+    first, second = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([3.0, 5.0, 7.0])
+    scores = {
+        "a": Score(0.0, first, lambda sums: sums[:, 0]),
+        "b": Score(0.0, first, lambda sums: sums[:, 1] * 10),
+        "c": Score(5.0, second),
+    }
+    found = with_intervals(scores, 3, resamples=400, confidence=0.999)
+    assert (found["a"]["low"], found["a"]["high"]) == (0, 3)
+    assert (found["b"]["low"], found["b"]["high"]) == (0, 30)
+    assert (found["c"]["low"], found["c"]["high"]) == (3, 7)
+
+
+def test_several_labels_a_sample_are_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    references = random.random((40, 4)) < [0.5, 0.2, 0.1, 0.0]
+    predictions = references ^ (random.random((40, 4)) < 0.2)
+    losses = random.exponential(size=40)
+    found = measure_multi_label(predictions, references, list("abcd"), losses, resamples=300)
+    assert found.values == pytest.approx(
+        {
+            "f1_micro": sk.f1_score(references, predictions, average="micro"),
+            "f1_macro": sk.f1_score(references, predictions, average="macro", zero_division=0),
+            "exact_match": (references == predictions).all(1).mean(),
+            "hamming_loss": (references != predictions).mean(),
+            "loss": losses.mean(),
+        }
+    )
+    f1 = {"f1_micro": [], "f1_macro": []}  # type: ignore[var-annotated]
+    for counts in resamples_of(40, 300, 42):
+        for row in counts:
+            at = np.repeat(np.arange(40), row)
+            for average in ("micro", "macro"):
+                f1[f"f1_{average}"].append(
+                    sk.f1_score(references[at], predictions[at], average=average, zero_division=0)
+                )
+    for name, values in f1.items():
+        assert (found.metrics[name]["low"], found.metrics[name]["high"]) == pytest.approx(
+            tuple(np.quantile(values, [0.025, 0.975]))
+        )
 
 
 def test_the_interval_is_the_middle_of_the_resamples() -> None:
@@ -89,7 +156,7 @@ def test_the_interval_has_the_width_that_theory_gives() -> None:
 
 def test_chunks_change_the_memory_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.concatenate(list(resamples_of(50, 40, seed=1)))
-    monkeypatch.setattr("hf_tl.evaluation.intervals.CHUNK", 350)
+    monkeypatch.setattr("hf_tl.metrics.intervals.CHUNK", 350)
     chunks = list(resamples_of(50, 40, seed=1))
     assert [len(chunk) for chunk in chunks] == [7, 7, 7, 7, 7, 5]
     np.testing.assert_array_equal(np.concatenate(chunks), whole)
@@ -115,16 +182,23 @@ def test_one_sample() -> None:
     assert found.metrics["loss"]["value"] == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("samples", "classes", "limit"), [(3000, 77, 1.0), (5000, 1000, 4.0)])
-def test_a_thousand_resamples_are_fast(samples: int, classes: int, limit: float) -> None:
+def test_no_class_metric_is_recomputed_on_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand resamples of a thousand classes are matrix products: scikit-learn is asked for the value alone."""
+    calls = {name: 0 for name in METRICS}
+
+    def counted(name: str, value: Any) -> Any:
+        def count(references: np.ndarray, predictions: np.ndarray) -> float:
+            calls[name] += 1
+            return float(value(references, predictions))
+
+        return count
+
+    for name, (value, from_counts) in list(METRICS.items()):
+        monkeypatch.setitem(METRICS, name, (counted(name, value), from_counts))
     random = np.random.default_rng(0)
-    references = random.integers(0, classes, samples)
-    predictions = np.where(random.random(samples) < 0.9, references, random.integers(0, classes, samples))
-    labels = [f"class {index}" for index in range(classes)]
-    measure(NAMES, predictions[:9], references[:9], labels, sample_losses=np.ones(9), resamples=2)  # loads the modules
-    start = time.process_time()
-    measure(NAMES, predictions, references, labels, sample_losses=np.ones(samples))
-    assert time.process_time() - start < limit
+    references, predictions = random.integers(0, 1000, (2, 5000))
+    measure(list(METRICS), predictions, references, [str(index) for index in range(1000)])
+    assert set(calls.values()) == {1}
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -148,15 +222,21 @@ def test_what_cannot_be_measured(predictions: list[int], references: list[int], 
         measure(["accuracy"], predictions, references, ["a", "b"])
 
 
-def test_local_metrics_are_found_by_file_name() -> None:
-    expected = ["accuracy", "balanced_accuracy", "confusion_matrix", "f1", "precision", "recall"]
-    assert local_metrics() == expected
-    for name in expected:
-        assert load_metric(name) is load_metric(name)
-        assert load_metric(name).compute(predictions=[0, 1], references=[0, 1])
+def test_the_hubs_name_of_a_metric() -> None:
     assert split_name("balanced_accuracy") == ("balanced_accuracy", {})
     assert split_name("f1_weighted") == ("f1", {"average": "weighted"})
+    assert split_name("precision_micro") == ("precision", {"average": "micro"})
+    assert split_name("loss_macro") == ("loss_macro", {})
     assert split_name("evaluate-metric/exact_match") == ("evaluate-metric/exact_match", {})
+
+
+def test_evaluate_is_imported_for_a_metric_of_its_own_alone() -> None:
+    code = (
+        "import sys; from hf_tl.metrics.classification import METRICS, measure\n"
+        "measure([*METRICS, 'loss'], [0, 1], [0, 0], ['a', 'b'], sample_losses=[0.1, 0.2])\n"
+        "assert 'evaluate' not in sys.modules and 'torch' not in sys.modules, sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +266,7 @@ def test_a_metric_that_is_no_function_of_class_counts(monkeypatch: pytest.Monkey
         encoding="utf-8",
     )
     found = measure([str(folder)], ["abc", "abd", "x"], ["abc", "abc", "y"], [], resamples=200)
+    assert load_metric(str(folder), tuple(METRICS)) is load_metric(str(folder), tuple(METRICS)), "once a process"
     interval = found.metrics[str(folder)]
     assert interval["value"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert interval["low"] < interval["value"] < interval["high"]
