@@ -85,10 +85,14 @@ def results(
     }
 
 
-def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
+def measure_saved(run: Run, data: Data, task: Task, setting: Setting, *, trust: bool = False) -> None:
     """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
-    `predictions.parquet` and `proof/`."""
-    model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing)
+    `predictions.parquet` and `proof/`.
+
+    Args:
+        trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
+    """
+    model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing, trust=trust)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, fresh, rows, size)

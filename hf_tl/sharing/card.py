@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_tl.data.sources import cache_folder
+from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
 from hf_tl.sharing.fences import merge_cards, read_text, remember
@@ -61,6 +62,8 @@ class Card:
     writes: bool
     """Whether there are generation settings beside an adapter."""
     remote_code: bool
+    own_head: bool
+    """Whether that code is hf_tl's own, which hf_tl does not need."""
     data: str
     data_id: str | None
     labels: list[str]
@@ -117,6 +120,11 @@ class Card:
     def load_arguments(self) -> Raw:
         """Further arguments of `from_pretrained` and `pipeline`."""
         return Raw(self.revision_argument + (", trust_remote_code=True" if self.remote_code else ""))
+
+    @property
+    def predict_arguments(self) -> Raw:
+        """Further arguments of `hf_tl.predict`."""
+        return self.revision_argument if self.own_head else self.load_arguments
 
     @property
     def revision_argument(self) -> Raw:
@@ -184,6 +192,7 @@ def describe(record: Record) -> Card:
         adapter_only=adapter_only,
         writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
         remote_code=bool(record.model_config.get("auto_map")),
+        own_head=record.model_config.get("model_type") == MODEL_TYPE,
         data=record.data_name,
         data_id=record.data_id,
         labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's

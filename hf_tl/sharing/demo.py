@@ -15,15 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from hf_tl.compat import declare_torchvision_operators
 from hf_tl.config import HubConfig, ModelConfig
 from hf_tl.errors import ConfigError, ModelError, listing
+from hf_tl.hubclient import fetch_model
 from hf_tl.json_text import read_object
-from hf_tl.models.finished import own_code
-from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, task_of
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.custom import MODEL_TYPE
+from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, read_config, task_of
+from hf_tl.models.trusted import not_ours, read_adapter
 from hf_tl.run import Run, read_part
 from hf_tl.sharing.hub import Pushed, push_folder
 from hf_tl.sharing.page import Page, app_source, space_files
@@ -71,15 +70,18 @@ def demo(
 def page_of(model: str, revision: str | None = None, trust: bool = False, *, shared: bool = False) -> Page:
     """What the page of a model says; with `shared` it loads the model from the Hub.
 
+    Here one of hf_tl's heads is loaded with the installed class, and `trust` is the user's word alone. A Space has no
+    hf_tl and runs the copy beside the weights: of one commit, and only where that is the installed package's file.
+
     Raises:
         ConfigError: with `shared`, the model is not on the Hub.
-        ModelError: no such model, or one whose task has no page.
+        ModelError: no such model, one whose task has no page, or with `shared` one of our heads with code of others.
     """
     declare_torchvision_operators()
     run = Run(model) if _is_run(model) else None
     folder = run.model if run is not None else Path(model)
     where, at, alone = (str(folder.resolve()) if folder.is_dir() else model), revision, False
-    trust = trust or own_code(model)
+    commit: str | None = None
     if shared and run is not None:
         if run.config.hub is None or not run.reached("pushed"):
             raise ConfigError(
@@ -87,19 +89,20 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
             )
         where, alone = run.config.hub.id, run.config.hub.merge is False
         at = revision or (run.config.hub.revision if run.config.hub.revision != "main" else None)
-        if trust:  # code of others is run by its commit alone
-            at = revision or str(run.state["commit"])
+        commit = str(run.state["commit"])
     elif shared and folder.is_dir():
         raise ConfigError(f"{model}: a Space loads the model from the Hub, so give its id; this is a folder.")
     source = str(folder / "adapter") if alone else model
     found = find_pretrained(ModelConfig(id=source, revision=None if run else revision, trust_remote_code=trust))
-    if trust and found.revision is not None and found.adapter is None:
-        at = found.revision
     own = found.adapter or found.path
     if not (own / "config.json").exists():
         raise ModelError(f"{model}: this adapter comes without config.json, so its labels are not known.")
-    with quiet():
-        config = AutoConfig.from_pretrained(own, trust_remote_code=trust)
+    config = found.config if found.adapter is None else read_config(found, own)
+    if shared and not trust and config.model_type == MODEL_TYPE:
+        check_shared_head(where, revision or commit or found.revision)
+        trust = True
+    if trust and found.adapter is None:  # code is run by its commit alone
+        at = revision or commit or found.revision
     task = task_of(config, model, own)
     return Page(
         demo=_choose(task, model, {*_columns(run), *(["chat_template"] if _chats(own) else [])}),
@@ -113,6 +116,16 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
         trust=trust,
         base=_base(found),
     )
+
+
+def check_shared_head(id: str, revision: str | None) -> None:
+    """Raises ModelError unless the code of a model on the Hub is that of the installed package, as a Space runs it."""
+    folder, _ = fetch_model(id, revision)
+    wrong = not_ours(folder)
+    if wrong:
+        raise ModelError(
+            f"{id}: {wrong}; a Space would run it. Read that code first; --trust-remote-code allows it then."
+        )
 
 
 def _choose(task: Task, model: str, has: set[str]) -> Demo:
@@ -173,8 +186,13 @@ def _show(page: Page, port: int | None, browser: bool) -> Any:
     assert spec is not None and spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = app
-    with quiet():
-        spec.loader.exec_module(app)
+    try:
+        with quiet():
+            spec.loader.exec_module(app)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ModelError(f"{page.model}: it brings its own code, which runs only with --trust-remote-code.") from error
     try:
         app.page.launch(
             theme=app.THEME,

@@ -46,6 +46,7 @@ def origin(record: Record) -> dict[str, Any]:
         "weights": weights(record.folder / "model"),
         "model_sha256": environment.get("model", {}).get("sha256"),
         "data_sha256": record.data.get("sha256"),
+        **({"model_code": code} if (code := environment.get("model", {}).get("code")) else {}),
         "versions": {name: environment.get(name) for name in ("hf_tl", "python")} | (environment.get("packages") or {}),
         "hardware": environment.get("hardware"),
         "processes": environment.get("processes", 1),

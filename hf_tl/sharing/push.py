@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +14,8 @@ from typing import Any
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.hubclient import explain, retried, status_of, whole
-from hf_tl.models.pretrained import quiet
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.pretrained import Pretrained, quiet
+from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import write_card
 from hf_tl.sharing.fences import merge_cards, read_text
@@ -24,9 +25,17 @@ from hf_tl.task import Setting, Task
 
 
 def save_model(
-    run: Run, finish: Callable[[Any, Path], Any], trained: Any, processor: Any, task: Task, setting: Setting
+    run: Run,
+    finish: Callable[[Any, Path], Any],
+    trained: Any,
+    processor: Any,
+    task: Task,
+    setting: Setting,
+    pretrained: Pretrained,
 ) -> None:
     """Writes `model/`: plain weights as safetensors, configuration with labels, processor; for adapters `adapter/` too.
+
+    Code of the pretrained model that was trusted comes along as it was.
 
     The folder appears whole or not at all.
     """
@@ -37,6 +46,9 @@ def save_model(
             processor.save_pretrained(folder)  # timm's says that it is in config.json already
         if task.save is not None:
             task.save(plain, setting, folder)
+        for name in pretrained.code:  # Transformers copies a part of it, all into one folder
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(pretrained.path / name, folder / name)
         adapter = folder / "adapter"
         if adapter.is_dir():
             # PEFT saves neither: without them an adapter has no labels and no processor.
@@ -46,12 +58,16 @@ def save_model(
                 task.save(plain, setting, adapter)
 
 
-def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) -> Pushed:
+def push(
+    run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
+) -> Pushed:
     """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
     strangers what was measured, before and, from a cache of its own, after.
 
     Args:
         proof: whether to; default: as the run's configuration has it.
+        trust_remote_code: whether the proof may run code that lies in `model/` and is not hf_tl's; a run folder does
+            not say so itself.
 
     Raises:
         ProofError: a stranger gets something else.
@@ -67,7 +83,7 @@ def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) ->
         _check_adapter(run, adapter)
     proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
     if proved:
-        prove(run)
+        prove(run, trust=trust_remote_code)
     write_text(
         run.folder / "config.yaml",
         run.config.model_copy(update={"hub": hub, "output": str(run.folder)}).to_yaml(),
@@ -83,29 +99,34 @@ def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) ->
     for figure in sorted((run.folder / "figures").glob("*.png")):
         files[f"figures/{figure.name}"] = figure
     with tempfile.TemporaryDirectory() as scratch:
-        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
+        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch), trust_remote_code)
         pushed = push_folder(
-            run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
+            run.folder,
+            hub,
+            files=files,
+            message=hub.commit_message,
+            resume_command=push_command(run.folder, hub, trust_remote_code),
         )
     if proved:
-        prove_pushed(run, pushed)
+        prove_pushed(run, pushed, trust=trust_remote_code)
     run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
     return pushed
 
 
-def push_command(folder: Path, hub: HubConfig) -> str:
+def push_command(folder: Path, hub: HubConfig, trust: bool = False) -> str:
     """The command line of this very push."""
     words = ["hf-tl", "push", str(folder), hub.id]
     words += [] if hub.private is None else ["--private" if hub.private else "--public"]
     words += [] if hub.merge is None else ["--merge" if hub.merge else "--no-merge"]
     words += [] if hub.examples is None else ["--examples" if hub.examples else "--no-examples"]
     words += ["--create-pr"] if hub.create_pr else []
+    words += ["--trust-remote-code"] if trust else []
     for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
         words += [f"--{name}", value] if value else []
     return " ".join(shlex.quote(word) for word in words)
 
 
-def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
+def merged_card(card: Path, hub: HubConfig, scratch: Path, trust: bool = False) -> Path:
     """The run's card with what people wrote into the one on the Hub, as a file in `scratch`.
 
     Raises:
@@ -125,7 +146,7 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
             raise
         except Exception as error:
             if status_of(error) != 404:
-                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub)}"
+                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub, trust)}"
                 raise HubError(f"{explain(error, f'hub.id: {id}')} {way_on}") from error
             if "RevisionNotFoundError" not in type(error).__name__:
                 break
@@ -145,6 +166,11 @@ def _check_adapter(run: Run, adapter: Path) -> None:
     if not (adapter / "adapter_config.json").exists():
         raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
     base = read_adapter(adapter)["base_model_name_or_path"]
+    if code_references(str(adapter), adapter):
+        raise ConfigError(
+            "hub.merge: false: nobody can load this adapter alone, as Transformers would look for its model's code in "
+            "the base's repository; push the merged model (hub.merge: true)."
+        )
     if base is None or Path(base).exists():
         raise ConfigError(
             f"hub.merge: false needs a base model that strangers can find; this adapter's base is the folder {base}. "

@@ -227,7 +227,7 @@ def test_training_ends_with_the_proof(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_TL_PROOF", "1")
     seen = []
     real = proof.compare
-    monkeypatch.setattr(proof, "compare", lambda *words: (seen.append(1), real(*words)))
+    monkeypatch.setattr(proof, "compare", lambda *words, **more: (seen.append(1), real(*words, **more)))
     run = trained(tmp_path, "frozen")
     assert seen == [1] and run.state["proof"]
     trained_again = Run(run.folder)
