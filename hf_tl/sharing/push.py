@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) ->
     for figure in sorted((run.folder / "figures").glob("*.png")):
         files[f"figures/{figure.name}"] = figure
     with tempfile.TemporaryDirectory() as scratch:
-        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
+        with _way_on(run.folder, hub):
+            files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
         pushed = push_folder(
             run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
         )
@@ -103,6 +105,16 @@ def push_command(folder: Path, hub: HubConfig) -> str:
     for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
         words += [f"--{name}", value] if value else []
     return " ".join(shlex.quote(word) for word in words)
+
+
+@contextlib.contextmanager
+def _way_on(folder: Path, hub: HubConfig) -> Iterator[None]:
+    """Refusals of the Hub end with the command that continues."""
+    try:
+        yield
+    except HubError as error:
+        way_on = f"Everything is safe in {folder}; continue with: {push_command(folder, hub)}"
+        raise HubError(f"{error} {way_on}") from error.__cause__
 
 
 def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
@@ -125,8 +137,7 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
             raise
         except Exception as error:
             if status_of(error) != 404:
-                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub)}"
-                raise HubError(f"{explain(error, f'hub.id: {id}')} {way_on}") from error
+                raise HubError(str(explain(error, f"hub.id: {id}"))) from error
             if "RevisionNotFoundError" not in type(error).__name__:
                 break
     merged = scratch / "README.md"
