@@ -29,7 +29,7 @@ from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
 from hf_tl.sharing.wording import visible
-from hf_tl.task import Task, get_task
+from hf_tl.task import Task, get_task, join_lines
 
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
@@ -159,6 +159,13 @@ def _loads_itself(task: Task) -> bool:
     return "{model}" in (task.usage or "")
 
 
+def card_lines(task: Task) -> str | None:
+    """The lines of the card, and then those that ask them for the rows."""
+    if task.stranger is None or task.usage is None:
+        return task.stranger
+    return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
+
+
 def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
     """What the clean process is told, but for the `jobs`.
 
@@ -171,7 +178,7 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
         "auto_class": task.auto_class,
         "processor_class": task.processor_class,
         "loads": _loads_itself(task),
-        "lines": task.stranger,
+        "lines": card_lines(task),
         "rows": known["rows"],
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
