@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.config import HubConfig
-from hf_tl.errors import ConfigError, HfTlError, HubError
+from hf_tl.errors import ConfigError, HfTlError, HubError, redact
 from hf_tl.hubclient import PICKLES, explain, hub_hash, retried, sha256, without_xet
 
 ASKING = 5.0
@@ -92,9 +92,12 @@ def push_folder(
     """
     api, token = _client()
     _check_files(files, token)
-    id = check_access(hub)
     state = f" Everything is safe in {folder}"
     state += f"; continue with: {resume_command}" if resume_command else "."
+    try:
+        id = check_access(hub)
+    except HubError as error:
+        raise HubError(f"{error}{state}") from error.__cause__
     there = There(api, id, hub, files, kind)
     try:
         there.prepare()
@@ -109,7 +112,7 @@ def push_folder(
     except Exception as error:
         raise HubError(f"{_said(error, f'hub.id: {id}')}{there.said()}{state}") from error
     url = getattr(commit, "pr_url", None) or commit.commit_url
-    return Pushed(id, commit.oid, url, tuple(sorted(files)), commit.oid != there.before)
+    return Pushed(id, commit.oid, redact(url), tuple(sorted(files)), commit.oid != there.before)
 
 
 class There:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hf_tl.errors import ModelError
 from hf_tl.json_text import read_object
 from hf_tl.models.timm_models import of_timm
+from hf_tl.patience import endpoint
 from hf_tl.sharing.markdown import Raw, escape, url
 from hf_tl.sharing.wording import visible
 from hf_tl.task import Demo, Task
@@ -179,9 +180,7 @@ class Page:
 
     @property
     def link(self) -> str | None:
-        from huggingface_hub.constants import ENDPOINT
-
-        return f"{ENDPOINT}/{url(self.model)}" if self.on_hub else None
+        return f"{endpoint()}/{url(self.model)}" if self.on_hub else None
 
     @property
     def summary(self) -> str:

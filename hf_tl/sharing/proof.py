@@ -23,9 +23,9 @@ from typing import Any
 from hf_tl import compat
 from hf_tl.config import RunConfig
 from hf_tl.console import say
-from hf_tl.errors import ConfigError, ProofError
+from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import fetch
+from hf_tl.hubclient import fetch, fetch_model
 from hf_tl.json_text import parse_json
 from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
@@ -108,7 +108,13 @@ def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
         HubError: the Hub could not be reached.
     """
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        try:
+            folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        except HfTlError as error:
+            raise HubError(
+                f"{error} Commit {pushed.commit[:8]} is on the Hub, as its hashes say; it could not be downloaded for "
+                f"the proof. The same push again proves it. {OFF}"
+            ) from error.__cause__
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
         alone = adapter_copy(run, folder, what)
         if alone is not None or (folder / "config.json").exists():
@@ -205,6 +211,12 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool) -> list[dict[str, Any]]:
     """For each copy what the clean process found, or its error."""
+    for copy in copies:
+        if copy.base is not None and not Path(copy.base).exists():
+            try:
+                fetch_model(copy.base, copy.revision)
+            except ModelError as error:
+                raise ProofError(f"{copy.what}: a stranger cannot use it ({error}) {OFF}") from error
     with tempfile.TemporaryDirectory(prefix="hf_tl-proof-") as scratch:
         jobs = []
         for index, copy in enumerate(copies):
@@ -224,6 +236,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pin
 def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
     """What the clean process says to a request; it starts in `scratch`, and keeps copies of code there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(STRIPPED)}
+    environment["HF_HUB_OFFLINE"] = "1"  # what it needs is here, compared with the Hub's hashes; it waits for nothing
     try:
         done = subprocess.run(
             [sys.executable, "-c", Path(stranger.__file__).read_text(encoding="utf-8")],

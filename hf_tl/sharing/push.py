@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def push(
     for figure in sorted((run.folder / "figures").glob("*.png")):
         files[f"figures/{figure.name}"] = figure
     with tempfile.TemporaryDirectory() as scratch:
-        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch), trust_remote_code)
+        with _way_on(run.folder, hub, trust_remote_code):
+            files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
         pushed = push_folder(
             run.folder,
             hub,
@@ -126,7 +128,17 @@ def push_command(folder: Path, hub: HubConfig, trust: bool = False) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def merged_card(card: Path, hub: HubConfig, scratch: Path, trust: bool = False) -> Path:
+@contextlib.contextmanager
+def _way_on(folder: Path, hub: HubConfig, trust: bool) -> Iterator[None]:
+    """Refusals of the Hub end with the command that continues."""
+    try:
+        yield
+    except HubError as error:
+        way_on = f"Everything is safe in {folder}; continue with: {push_command(folder, hub, trust)}"
+        raise HubError(f"{error} {way_on}") from error.__cause__
+
+
+def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
     """The run's card with what people wrote into the one on the Hub, as a file in `scratch`.
 
     Raises:
@@ -146,8 +158,7 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path, trust: bool = False) 
             raise
         except Exception as error:
             if status_of(error) != 404:
-                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub, trust)}"
-                raise HubError(f"{explain(error, f'hub.id: {id}')} {way_on}") from error
+                raise HubError(str(explain(error, f"hub.id: {id}"))) from error
             if "RevisionNotFoundError" not in type(error).__name__:
                 break
     merged = scratch / "README.md"

@@ -35,6 +35,8 @@ class Hub:
     def __init__(self, folder: Path, url: str = "", xet: bool = False) -> None:
         self.store, self.faults, self.url = Store(folder), Faults(), url
         self.xet = folder / "xet" if xet else None
+        self.xet_url: str | None = None
+        """Where Xet's store is said to be; default: in the folder `xet`."""
         self.collections: dict[str, dict[str, Any]] = {}
 
     # who asks, and what they may see
@@ -176,7 +178,11 @@ class Hub:
             if self.xet is None:
                 raise Refused(404, "no Xet here")
             self.xet.mkdir(exist_ok=True)
-            token = {"casUrl": f"local://{self.xet}", "accessToken": "x", "exp": int(time.time()) + 3600}
+            token = {
+                "casUrl": self.xet_url or f"local://{self.xet}",
+                "accessToken": "x",
+                "exp": int(time.time()) + 3600,
+            }
             headers = {"X-Xet-Cas-Url": token["casUrl"], "X-Xet-Access-Token": "x"}
             return JSONResponse(token, headers={**headers, "X-Xet-Token-Expiration": str(token["exp"])})
         if verb == "commits":
