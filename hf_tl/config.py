@@ -336,7 +336,9 @@ def _check_tokens(value: Any, place: str = "") -> None:
         for item in value:
             _check_tokens(item, place)
     elif isinstance(value, str) and redact(value) != value:
-        raise ConfigError(f"{place}: holds a token; tokens are read from HF_TOKEN or `hf auth login` alone.")
+        raise ConfigError(
+            f"{place}: holds a token or a password; those are read from HF_TOKEN or `hf auth login` alone."
+        )
 
 
 def _sentence(error: ValidationError) -> str:

@@ -19,17 +19,36 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}\b")
 """What the Hub's tokens look like."""
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+LOGIN = re.compile(r"(?<=://)[^/\s'\"<>]*@")
+"""A name and password in an address."""
+ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def redact(text: str) -> str:
-    """`text` without tokens, whoever put them there: the environment's, the login's, and what looks like one."""
+    """`text` without tokens, whoever put them there: the environment's, the login's, and what looks like one; and
+    without the passwords of addresses, such as that of HF_ENDPOINT or a proxy."""
     for token in _tokens():
         text = text.replace(token, "hf_...")
-    return TOKEN.sub("hf_...", text)
+    for login in _logins():
+        text = text.replace(f"{login}@", "")
+        text = text.replace(login, "...") if len(login) >= 6 else text
+    return LOGIN.sub("", TOKEN.sub("hf_...", text))
+
+
+def _logins() -> list[str]:
+    """`name:password` of the environment's addresses, and the passwords alone."""
+    found: list[str] = []
+    for name in (*ADDRESSES, *(each.lower() for each in ADDRESSES)):
+        login, at, _ = os.environ.get(name, "").rpartition("@")
+        login = login.partition("://")[2] or login
+        if at and login:
+            found += [login, login.partition(":")[2]]
+    return [each for text in found if text for each in dict.fromkeys((text, unquote(text)))]
 
 
 def _tokens() -> list[str]:

@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
+from hf_tl.errors import HubError
 from hf_tl.evaluation.held_out import measure_saved
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
@@ -51,7 +52,13 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     method = get_method(config.method)
     check_quantization(config.model, config.method.name)
     if config.hub is not None:
-        check_access(config.hub)
+        try:
+            check_access(config.hub)
+        except HubError as error:
+            raise HubError(
+                f"{error} Nothing was begun: run the same command again, or leave hub.id out and push the run later "
+                f"with `hf-tl push RUN {config.hub.id}`."
+            ) from error.__cause__
 
     # 2. Data and model: found, read and matched before anything is written.
     data = load_data(config.data, config.task, seed=config.seed)
@@ -93,7 +100,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         if task.ready is not None:
             task.ready(loaded.model, setting)
         saves = [PushSaves(run, config.hub, processor)] if config.hub is not None and config.hub.every_save else []
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
+        fitted = fit(run, config, data, task, setting, method, loaded, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting)
             describe_run(run, pretrained, data, setting, fitted)

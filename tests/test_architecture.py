@@ -18,6 +18,8 @@ LAYERS = (
     {"errors", "shipped", "compat"},
     {"json_text", "yaml_text", "card_text"},
     {"config", "task", "console", "failures", "options"},
+    {"patience"},
+    {"hubwire"},
     {"tasks", "hubclient", "run"},
     {"metrics"},
     {"data"},

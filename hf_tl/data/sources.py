@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -14,13 +13,13 @@ from typing import Any
 from datasets import Dataset, Image, concatenate_datasets
 
 from hf_tl.config import DataConfig
+from hf_tl.data import hub_data
 from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import is_coco, read_boxes
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
-from hf_tl.hubclient import explain
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -292,38 +291,9 @@ def _hash(file: Path, digest: Any) -> None:
 
 def _from_hub(config: DataConfig) -> Source:
     """A data set of the Hub."""
-    import datasets
-    from huggingface_hub import HfApi, hf_hub_download
-
     id = config.paths[0]
-    notes: list[str] = []
-    try:
-        loaded = datasets.load_dataset(id, config.name, revision=config.revision)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise explain(error, f"data.path: data set {id}") from error
-    except ValueError as error:
-        text = str(error)
-        if "Config name is missing" in text or "BuilderConfig" in text:
-            names = re.findall(r"'([^']+)'", text.partition("[")[2].partition("]")[0])
-            hint = did_you_mean(config.name, names) if config.name else ""
-            raise DataError(
-                f"data.name: {id} has the configurations {listing(names)}; choose one{hint or '.'}"
-            ) from None
-        raise DataError(f"data.path: {id} cannot be loaded ({text.splitlines()[0]}).") from error
-    except RuntimeError as error:
-        if "scripts are no longer supported" in str(error):
-            raise DataError(
-                f"data.path: {id} is a loading script, which is code; look for a copy as Parquet."
-            ) from None
-        raise
-    except Exception as error:
-        raise explain(error, f"data.path: data set {id}") from error
-    revision = private = None
-    try:
-        info = HfApi().dataset_info(id, revision=config.revision)
-        revision, private = info.sha, bool(info.private or info.gated)
-    except Exception:  # offline, from the cache: the fingerprint below still says which rows
-        notes.append(f"The revision of {id} could not be asked for.")
+    found = hub_data.read(id, config.name, config.revision)
+    loaded, notes = found.rows, found.notes
     splits: dict[str, Dataset] = {}
     for own, rows in loaded.items():
         split = split_of(str(own), config)
@@ -337,11 +307,7 @@ def _from_hub(config: DataConfig) -> Source:
         if split not in splits:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
-    facts = {"path": id, "name": config.name, "revision": revision, "private": private}
-    with contextlib.suppress(Exception):  # no card, or it cannot be had: nothing is known
-        card = Path(hf_hub_download(id, "README.md", repo_type="dataset", revision=revision or config.revision))
-        facts |= {"license": license_of(card.parent), "language": languages_of(card.parent)}
-    facts["fingerprint"] = {str(own): rows._fingerprint for own, rows in loaded.items()}
+    facts = {**found.facts, "fingerprint": {str(own): rows._fingerprint for own, rows in loaded.items()}}
     return Source(splits, facts, notes)
 
 

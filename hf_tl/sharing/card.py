@@ -17,6 +17,7 @@ from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
 from hf_tl.sharing.wording import metric_title, mid_sentence, number
+from hf_tl.task import join_lines
 
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
@@ -70,7 +71,7 @@ class Card:
     given: str
     """Python expression of the same for `hf_tl.predict`."""
     usage: str | None
-    """Lines that print an answer, where there is no pipeline."""
+    """Lines that define what answers, where there is no pipeline, and those that print an answer."""
     results: list[tuple[str, dict[str, float]]]
     """(title, value with interval)."""
     split: str
@@ -188,7 +189,7 @@ def describe(record: Record) -> Card:
         example=_example(record),
         asks=f", {record.task.asks}" if record.task.asks else "",
         given=_given(record),
-        usage=record.task.usage,
+        usage=record.task.usage and join_lines(record.task.usage, record.task.example),
         results=[(metric_title(name), value) for name, value in record.values.items()],
         split=record.metrics["split"],
         samples=record.metrics["samples"],

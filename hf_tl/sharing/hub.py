@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
-from hf_tl.hubclient import PICKLES, explain, hub_hash, of_xet, retried, sha256
+from hf_tl.hubclient import PICKLES, explain, hub_hash, retried, sha256, without_xet
 
+ASKING = 5.0
+"""Seconds for asking, after a failure, what is there."""
 FORBIDDEN = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
 
@@ -52,10 +53,10 @@ def check_access(hub: HubConfig) -> str:
     api, _ = _client()
     try:
         me = retried(api.whoami)
+        mine = [str(me["name"]), *(str(each["name"]) for each in me.get("orgs", []))]
     except Exception as error:
         raise _said(error, f"hub.id: {hub.id}") from error
     owner, _, name = hub.id.rpartition("/")
-    mine = [str(me["name"]), *(str(each["name"]) for each in me.get("orgs", []))]
     if owner and owner not in mine and not hub.create_pr:
         raise ConfigError(
             f"hub.id: {hub.id}: the login is {mine[0]}, which cannot write to {owner!r}; it can to {mine}. "
@@ -66,7 +67,7 @@ def check_access(hub: HubConfig) -> str:
 
 def _said(error: Exception, what: str) -> HfTlError:
     """A refusal to write is the Hub's (exit code 4), whatever its reason."""
-    told = explain(error, what)
+    told = explain(error, what, writing=True)
     return told if isinstance(told, HubError) else HubError(str(told))
 
 
@@ -94,44 +95,100 @@ def push_folder(
     id = check_access(hub)
     state = f" Everything is safe in {folder}"
     state += f"; continue with: {resume_command}" if resume_command else "."
+    there = There(api, id, hub, files, kind)
     try:
-        if _prepare(api, id, hub, kind):
-            state = f" The repository was made and is empty.{state}"
-        before = None if hub.create_pr else _head(api, id, hub.revision, kind)
-        commit = _commit(api, id, hub, files, message, kind)
-        state = f" What was sent is commit {commit.oid[:8]}.{state}"
+        there.prepare()
+        commit = there.commit(message)
         _compare(api, id, commit.oid, files, kind)
-        if hub.tag and _tagged(api, id, hub.tag, kind) != commit.oid:
-            retried(lambda: api.create_tag(id, tag=hub.tag, revision=commit.oid, repo_type=kind))
+        if hub.tag:
+            there.tag(commit.oid)
         if hub.collection:
             _collect(api, id, hub, kind)
     except HfTlError as error:
-        raise type(error)(f"{error}{state}") from error.__cause__
+        raise type(error)(f"{error}{there.said()}{state}") from error.__cause__
     except Exception as error:
-        raise HubError(f"{_said(error, f'hub.id: {id}')}{state}") from error
+        raise HubError(f"{_said(error, f'hub.id: {id}')}{there.said()}{state}") from error
     url = getattr(commit, "pr_url", None) or commit.commit_url
-    return Pushed(id, commit.oid, url, tuple(sorted(files)), commit.oid != before)
+    return Pushed(id, commit.oid, url, tuple(sorted(files)), commit.oid != there.before)
 
 
-def _prepare(api: Any, id: str, hub: HubConfig, kind: str) -> bool:
-    """Makes the repository and the branch where they are missing.
+class There:
+    """What a push did, and what it found, so that nothing else is said of it."""
 
-    Returns:
-        Whether the repository is new.
-    """
-    there = retried(lambda: api.repo_exists(id, repo_type=kind))
-    if hub.create_pr:
-        if not there:
-            raise ConfigError(f"hub.create_pr: there is no repository {id} to open a pull request in.")
-        return False
-    if not there:
-        sdk = "gradio" if kind == "space" else None
-        retried(lambda: api.create_repo(id, repo_type=kind, space_sdk=sdk, private=hub.private, exist_ok=True))
-    elif hub.private is not None:
-        retried(lambda: api.update_repo_settings(id, repo_type=kind, private=hub.private))
-    if hub.revision and hub.revision != "main":
-        retried(lambda: api.create_branch(id, branch=hub.revision, repo_type=kind, exist_ok=True))
-    return not there
+    def __init__(self, api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], kind: str) -> None:
+        self.api, self.id, self.hub, self.files, self.kind = api, id, hub, files, kind
+        self.existed: bool | None = None
+        """Whether the repository was there before; None where the Hub did not say."""
+        self.before: str | None = None
+        """The branch's commit before."""
+        self.committed: str | None = None
+        self.tagged = False
+
+    def prepare(self) -> None:
+        """Makes the repository and the branch where they are missing."""
+        api, id, hub, kind = self.api, self.id, self.hub, self.kind
+        self.existed = bool(retried(lambda: api.repo_exists(id, repo_type=kind)))
+        if hub.create_pr:
+            if not self.existed:
+                raise ConfigError(f"hub.create_pr: there is no repository {id} to open a pull request in.")
+            return
+        if not self.existed:
+            sdk = "gradio" if kind == "space" else None
+            retried(lambda: api.create_repo(id, repo_type=kind, space_sdk=sdk, private=hub.private, exist_ok=True))
+        elif hub.private is not None:
+            retried(lambda: api.update_repo_settings(id, repo_type=kind, private=hub.private))
+        if hub.revision and hub.revision != "main":
+            retried(lambda: api.create_branch(id, branch=hub.revision, repo_type=kind, exist_ok=True))
+        self.before = _head(api, id, hub.revision, kind)
+
+    def commit(self, message: str | None) -> Any:
+        commit = _commit(self.api, self.id, self.hub, self.files, message, self.kind)
+        self.committed = str(commit.oid)
+        return commit
+
+    def tag(self, commit: str) -> None:
+        """Where the answer is lost after the tag was made, the next try finds it."""
+
+        def made() -> None:
+            if _tagged(self.api, self.id, str(self.hub.tag), self.kind) != commit:
+                self.api.create_tag(self.id, tag=self.hub.tag, revision=commit, repo_type=self.kind)
+
+        retried(made)
+        self.tagged = True
+
+    def said(self) -> str:
+        """After a failure: what is on the Hub now, as far as it answers."""
+        branch = f" on branch {self.hub.revision}" if self.hub.revision not in (None, "main") else ""
+        if self.committed is not None and self.committed != self.before:
+            tag = f"; the tag {self.hub.tag} is not" if self.hub.tag and not self.tagged else ""
+            return f" What was sent is commit {self.committed[:8]}{branch}{tag}."
+        if self.committed is not None:
+            tag = f"; the tag {self.hub.tag} is not on it" if self.hub.tag and not self.tagged else ""
+            return f" The Hub held these very files before, in commit {self.committed[:8]}{branch}{tag}."
+        if self.existed is None or self.hub.create_pr:
+            return ""
+        try:
+            if not retried(lambda: self.api.repo_exists(self.id, repo_type=self.kind), seconds=ASKING):
+                return f" There is no repository {self.id}; nothing was made."
+            found = retried(lambda: self._files_there(), seconds=ASKING)
+        except Exception:
+            return " What the Hub holds of it could not be asked for."
+        made = f" The repository {self.id} {'existed before' if self.existed else 'was made'}"
+        if not found:
+            return f"{made} and holds nothing{'' if self.existed else ' yet'}{branch}."
+        sent = sum(found.get(name) in (sha256(path), hub_hash(path, 40)) for name, path in self.files.items())
+        if sent == len(self.files):
+            return f"{made} and holds these very files{branch}."
+        return f"{made}; nothing of this push is in it{branch}."
+
+    def _files_there(self) -> dict[str, str]:
+        """Path -> hash, of the files that are to be pushed, and of all others but git's own."""
+        listed = self.api.list_repo_tree(self.id, recursive=True, revision=self.hub.revision, repo_type=self.kind)
+        return {
+            each.path: each.lfs.sha256 if getattr(each, "lfs", None) else each.blob_id
+            for each in listed
+            if hasattr(each, "blob_id") and each.path != ".gitattributes"
+        }
 
 
 def _head(api: Any, id: str, revision: str | None, kind: str) -> str:
@@ -140,7 +197,7 @@ def _head(api: Any, id: str, revision: str | None, kind: str) -> str:
 
 def _tagged(api: Any, id: str, tag: str, kind: str) -> str | None:
     """The commit that the tag names already; a tag on another one is refused by the Hub."""
-    refs = retried(lambda: api.list_repo_refs(id, repo_type=kind))
+    refs = api.list_repo_refs(id, repo_type=kind)
     return next((str(each.target_commit) for each in refs.tags if each.name == tag), None)
 
 
@@ -171,7 +228,7 @@ def _check_files(files: Mapping[str, Path], token: str) -> None:
 
 def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], message: str | None, kind: str) -> Any:
     """One commit with all of it: what is seen is whole, or what was there before."""
-    from huggingface_hub import CommitOperationAdd, constants
+    from huggingface_hub import CommitOperationAdd
 
     def commit() -> Any:
         operations = [CommitOperationAdd(name, str(path)) for name, path in sorted(files.items())]
@@ -184,14 +241,8 @@ def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], messag
             create_pr=hub.create_pr,
         )
 
-    try:
-        return retried(commit, also=[412])  # 412: somebody committed in between; ours goes on top
-    except Exception as error:
-        if constants.HF_HUB_DISABLE_XET or not of_xet(error):
-            raise
-        print("The Hub's Xet storage could not be used; sending the files by LFS.", file=sys.stderr, flush=True)
-        constants.HF_HUB_DISABLE_XET = True
-        return retried(commit, also=[412])
+    # 412: somebody committed in between; ours goes on top
+    return retried(lambda: without_xet(commit, "sending the files by LFS"), also=[412])
 
 
 def _compare(api: Any, id: str, commit: str, files: Mapping[str, Path], kind: str) -> None:

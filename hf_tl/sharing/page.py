@@ -160,6 +160,12 @@ class Page:
         return self.demo.load.replace("{model}", f"MODEL{self.arguments}")
 
     @property
+    def defined(self) -> str:
+        """What the card's lines define; what they import is among `imports`."""
+        lines = [] if self.demo.load else (self.task.usage or "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("import ", "from "))).strip()
+
+    @property
     def limit(self) -> int | None:
         """Tokens that an encoder can take, where its tokenizer does not say so."""
         most = getattr(self.config, "max_position_embeddings", None)

@@ -22,14 +22,14 @@ from hf_tl import compat
 from hf_tl.config import RunConfig
 from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import explain, retried
+from hf_tl.hubclient import fetch
 from hf_tl.json_text import parse_json
 from hf_tl.models.trusted import read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
 from hf_tl.sharing.wording import visible
-from hf_tl.task import Task, get_task
+from hf_tl.task import Task, get_task, join_lines
 
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
@@ -96,17 +96,12 @@ def prove_pushed(run: Run, pushed: Pushed) -> None:
         ProofError: a stranger gets something else.
         HubError: the Hub could not be reached.
     """
-    from huggingface_hub import snapshot_download
-
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        try:
-            folder = retried(lambda: snapshot_download(pushed.repo_id, revision=pushed.commit, cache_dir=cache))
-        except Exception as error:
-            raise explain(error, f"hub.id: {pushed.repo_id}") from error
+        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
-        alone = adapter_copy(run, Path(folder), what)
-        if alone is not None or (Path(folder) / "config.json").exists():
-            compare(run, [alone or Copy(what, Path(folder))], _witness(run))
+        alone = adapter_copy(run, folder, what)
+        if alone is not None or (folder / "config.json").exists():
+            compare(run, [alone or Copy(what, folder)], _witness(run))
 
 
 def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
@@ -158,6 +153,13 @@ def _loads_itself(task: Task) -> bool:
     return "{model}" in (task.usage or "")
 
 
+def card_lines(task: Task) -> str | None:
+    """The lines of the card, and then those that ask them for the rows."""
+    if task.stranger is None or task.usage is None:
+        return task.stranger
+    return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
+
+
 def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
     """What the clean process is told, but for the `jobs`.
 
@@ -170,7 +172,7 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
         "auto_class": task.auto_class,
         "processor_class": task.processor_class,
         "loads": _loads_itself(task),
-        "lines": task.stranger,
+        "lines": card_lines(task),
         "rows": known["rows"],
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")

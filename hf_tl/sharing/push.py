@@ -12,7 +12,7 @@ from typing import Any
 
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
-from hf_tl.hubclient import explain, retried, status_of
+from hf_tl.hubclient import explain, retried, status_of, whole
 from hf_tl.models.pretrained import quiet
 from hf_tl.models.trusted import read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
@@ -119,7 +119,7 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
     for revision in dict.fromkeys((hub.revision, None)):  # a branch that is not there yet begins as a copy of main
         found = partial(hf_hub_download, id, "README.md", revision=revision, cache_dir=scratch / "cache")
         try:
-            theirs = read_text(Path(retried(found)))
+            theirs = read_text(retried(partial(whole, found)))
             break
         except HfTlError:
             raise

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.hub.faults import Faults
+from tests.hub.faults import Faults, answer
 from tests.hub.store import LFS_FROM, ORGS, TOKENS, Entry, Repo, Store
 from tests.hub.xet import rebuilt
 
@@ -74,6 +74,10 @@ class Hub:
     async def handle(self, request: Request) -> Response:
         raw = request.scope.get("raw_path", request.url.path.encode()).decode().partition("?")[0]
         fault = self.faults.take(request.method, raw)
+        if fault is not None and isinstance(fault.status, str):
+            if fault.status == "lost answer":
+                await self.route(request, raw)
+            return await answer(fault.status, request)
         if fault is not None and fault.status > 0:
             return JSONResponse({"error": f"fault {fault.status}"}, fault.status, headers=fault.headers)
         if fault is not None and fault.status == 0 and request.method == "PUT":

@@ -26,7 +26,9 @@ class RunningHub:
         self.folder = folder
         self.hub = Hub(folder / "hub", self.url, xet)
         self.store, self.faults = self.hub.store, self.hub.faults
-        config = uvicorn.Config(make_app(self.hub), host="127.0.0.1", port=port, log_level="critical")
+        config = uvicorn.Config(
+            make_app(self.hub), host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import hf_tl
 from hf_tl.errors import ProofError
 from hf_tl.run import Run
 from hf_tl.sharing import proof
+from hf_tl.sharing.proof import card_lines
 from hf_tl.task import Task, all_tasks
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub
@@ -60,6 +62,22 @@ def test_every_task_is_proved(task: Task, method: str, tmp_path: Path) -> None:
         assert 1 <= len(known["rows"]) == len(known["answers"]) <= 8
     proof.prove(run)
     assert run.state["proof"] and run.stage == "reported"
+
+
+@pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.name)
+def test_the_proof_runs_the_lines_of_the_card(task: Task) -> None:
+    """What a card tells its readers to run is what was proved: the same definitions, the same arguments."""
+    assert (task.usage is None) == (task.example == "")
+    if task.stranger is None:
+        return
+    lines = card_lines(task) or ""
+    if task.usage is not None:
+        assert lines.startswith(task.usage.replace("{model}", 'path, device="cpu"')) and lines.endswith(task.stranger)
+        defined = [node.name for node in ast.parse(lines).body if isinstance(node, ast.FunctionDef)]
+        for name in defined:
+            assert f"{name}(" in task.stranger and f"{name}(" in task.example
+    else:
+        assert f", {task.asks})" in lines if task.asks else "pipe(" in lines
 
 
 def test_a_task_with_a_pipeline_says_what_a_stranger_asks() -> None:

@@ -1,0 +1,100 @@
+"""A process that asks hf_tl to push and to read, request by request: the addresses of the Hub and of the caches are
+settled when its libraries are imported, so one process serves for many faults."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SHORT = {"connect": 1.0, "answer": 0.7, "effect": 0.8, "stall": 0.7, "total": 1.5, "in_all": 2.0, "first": 0.02,
+         "longest": 0.2, "say_after": 0.4, "quiet": 0.15, "xet": 2.0}  # fmt: skip
+"""Limits for tests."""
+
+
+class Talk:
+    """`ask(do=...)` does in another process what `served` below does."""
+
+    def __init__(self, env: dict[str, str], **limits: float) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.hub.talk", json.dumps({**SHORT, **limits})],
+            env={**env, "HF_HUB_VERBOSITY": "error"}, cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ask(self, **asked: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the process ended"
+        out: dict[str, Any] = json.loads(line)
+        return out
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+def served(asked: dict[str, Any]) -> dict[str, Any]:
+    from hf_tl import hubclient
+    from hf_tl.config import hub_config
+
+    hubclient._silent_since.clear()
+    if asked["do"] == "limits":
+        from hf_tl import patience
+
+        for name, value in asked["limits"].items():
+            setattr(patience.LIMITS, name, value)
+        return {}
+    if asked["do"] == "access":
+        from hf_tl.sharing.hub import check_access
+
+        return {"id": check_access(hub_config(id=asked["id"]))}
+    if asked["do"] == "push":
+        from hf_tl.sharing.hub import push_folder
+
+        files = {file.name: file for file in Path(asked["folder"]).iterdir()}
+        done = push_folder(Path(asked["folder"]), hub_config(**asked["hub"]), files=files, resume_command="THE COMMAND")
+        return {"commit": done.commit, "changed": done.changed, "url": done.url}
+    if asked["do"] == "fetch":
+        folder, commit = hubclient.fetch_model(asked["id"], asked.get("revision"))
+        return {"folder": str(folder), "commit": commit}
+    if asked["do"] == "data":
+        from hf_tl.data import hub_data
+
+        found = hub_data.read(asked["id"], asked.get("name"), asked.get("revision"))
+        rows = {split: [list(row.values()) for row in part] for split, part in found.rows.items()}
+        return {"rows": rows, "facts": {k: v for k, v in found.facts.items() if k != "fingerprint"}}
+    raise AssertionError(asked)
+
+
+def main() -> None:
+    from hf_tl import patience
+    from hf_tl.errors import HfTlError
+
+    for name, value in json.loads(sys.argv[1]).items():
+        setattr(patience.LIMITS, name, value)
+    answers = sys.stdout
+    for line in sys.stdin:
+        asked, err, out = json.loads(line), io.StringIO(), io.StringIO()
+        began = time.monotonic()
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+            try:
+                result = served(asked)
+            except HfTlError as error:
+                result = {"said": str(error), "code": error.exit_code}
+            except Exception as error:
+                result = {"said": f"{type(error).__name__}: {error}", "code": 1}
+        result |= {"err": err.getvalue(), "seconds": time.monotonic() - began}
+        print(json.dumps(result), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
