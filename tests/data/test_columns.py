@@ -178,7 +178,7 @@ def test_wrong_roles_and_columns() -> None:
     rows = rows_of(text=["a b c", "d e f"], label=["x", "y"], number=[1.5, 2.5])
     with pytest.raises(
         ConfigError,
-        match=r"columns\.txet: text-classification has no such role; did you mean 'text'\? .*'text', 'text_pair', 'label'",
+        match=r"columns\.txet: text-classification has no such role; did you mean 'text'\? .*'text_pair', 'label'",
     ):
         match(TEXT, rows, {"txet": "text"})
     with pytest.raises(

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from hf_tl.config import DataConfig
+from hf_tl.data.hub_data import HubData
 from hf_tl.data.sources import FILE, Source, cache_folder, read_source, split_of
-from hf_tl.errors import DataError, HubError
+from hf_tl.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -136,22 +138,68 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read(other)
 
 
-def test_what_looks_like_a_name_on_the_hub_is_asked_for_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+class Hub:
+    """A stand-in for what reads the Hub."""
 
-    def answer(id: str, *args: Any, **options: Any) -> Any:
-        asked.append(id)
-        raise ConnectionError("no network")
+    def __init__(self, **splits: list[str]) -> None:
+        self.rows = DatasetDict({name: Dataset.from_dict({"text": found}) for name, found in splits.items()})
+        self.asked: list[tuple[Any, ...]] = []
 
-    monkeypatch.setattr("datasets.load_dataset", answer)
+    def read(self, *given: Any) -> HubData:
+        self.asked.append(given)
+        return HubData(self.rows, {"path": given[0], "revision": "abc"}, ["A note."])
+
+
+@pytest.fixture
+def hub_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def make(**splits: list[str]) -> Hub:
+        made = Hub(**splits)
+        monkeypatch.setattr("hf_tl.data.hub_data.read", made.read)
+        return made
+
+    return make
+
+
+def test_what_looks_like_a_name_on_the_hub_is_asked_for_there(hub_of: Any) -> None:
+    made = hub_of(train=["one"])
     for name in ("imdb", "me/reviews", "me/reviews.v2"):
-        with pytest.raises((HubError, ConnectionError, DataError)):
-            read(name)
-    assert asked == ["imdb", "me/reviews", "me/reviews.v2"]
+        read(name)
+    read("imdb", name="plain", revision="v1")
+    assert made.asked == [(name, None, None) for name in ("imdb", "me/reviews", "me/reviews.v2")] + [
+        ("imdb", "plain", "v1")
+    ]
     for name in ("./imdb", "a/b/c", "me/reviews.csv", "me/photos.zip", "a.png", "me/", "~/x"):
         with pytest.raises(DataError, match="no such file or folder"):
             read(name)
-    assert len(asked) == 3
+    assert len(made.asked) == 4
+
+
+def test_the_splits_of_the_hub(hub_of: Any) -> None:
+    hub_of(train=["one", "two"], dev=["three"], valid=["four"], extra=["five"])
+    source = read("imdb")
+    assert texts(source) == {"train": ["one", "two"], "validation": ["three"]}  # the first that is one
+    assert list(source.splits["train"][FILE]) == ["imdb train, row 0", "imdb train, row 1"]
+    assert source.notes == ["A note.", "Split 'valid' of imdb is left aside.", "Split 'extra' of imdb is left aside."]
+    assert (source.facts["path"], source.facts["revision"]) == ("imdb", "abc")
+    assert set(source.facts["fingerprint"]) == {"train", "dev", "valid", "extra"}
+    found = read("imdb", splits={"train": "extra", "test": "valid"})
+    assert texts(found) == {"train": ["five"], "test": ["four"]}
+    assert found.notes[1:] == ["Split 'train' of imdb is left aside.", "Split 'dev' of imdb is left aside."]
+    with pytest.raises(DataError, match=r"data\.splits\.train: imdb has no split 'extr'; did you mean 'extra'"):
+        read("imdb", splits={"train": "extr"})
+    with pytest.raises(
+        DataError, match=r"data\.splits\.test: imdb has no split 'zz'; it has 'train', 'dev', 'valid', 'extra'"
+    ):
+        read("imdb", splits={"test": "zz"})
+
+
+def test_the_only_split_of_the_hub_is_trained_on(hub_of: Any) -> None:
+    hub_of(everything=["one"])
+    source = read("imdb")
+    assert texts(source) == {"train": ["one"]} and source.notes == ["A note."]
+    assert list(source.splits["train"][FILE]) == ["imdb everything, row 0"]
+    with pytest.raises(DataError, match=r"has no split 'x'"):
+        read("imdb", splits={"train": "x"})
 
 
 def test_where_archives_are_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
