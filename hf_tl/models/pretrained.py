@@ -18,6 +18,7 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.models.carried import base_of, check_links, processor_folder
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields, resized
 from hf_tl.models.trusted import check_adapter, check_code, read_adapter, safe_weights
@@ -102,7 +103,9 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         adapter = path
         check_adapter(model.id, path)
         base = read_adapter(path)
-        path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
+        path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
+        check_links(model.id, adapter)
+    check_links(model.id, path)
     subfolder = (model.model_extra or {}).get("subfolder", "")
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
@@ -213,7 +216,7 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
     backend = {} if text or timm else {"backend": "pil"}
     try:
         with quiet():
-            processor = auto.from_pretrained(path, trust_remote_code=trust, **backend)
+            processor = auto.from_pretrained(processor_folder(path), trust_remote_code=trust, **backend)
     except Exception as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"model: the {kind} of {pretrained.id} cannot be loaded: {first}") from error

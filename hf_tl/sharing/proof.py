@@ -24,6 +24,7 @@ from hf_tl.errors import ConfigError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
 from hf_tl.hubclient import fetch
 from hf_tl.json_text import parse_json
+from hf_tl.models.carried import base_of
 from hf_tl.models.trusted import read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
@@ -63,30 +64,38 @@ def wanted(config: RunConfig) -> bool:
     return config.proof and os.environ.get(SWITCH) != "0"
 
 
-def prove(run: Run) -> None:
+def prove(run: Run, *, remember: bool = True) -> str:
     """Proves `model/`, and the adapter upon its base; once for the same files.
+
+    Args:
+        remember: whether the run's state is to say so.
+
+    Returns:
+        What the state remembers as `proof`.
 
     Raises:
         ProofError: a stranger gets something else; says what differs.
-        ConfigError: nothing was kept to prove it against.
+        ConfigError: nothing was kept to prove it against, or a file has changed though the answers have not.
     """
     known = _witness(run)
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
-        return
+        return key
     copies = [Copy(f"{run.folder / 'model'}", run.model)]
     adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
     if adapter is not None:
         copies.append(adapter)
     compare(run, copies, known, now)
-    changed = [each for each in changes(known, now) if ".safetensors" in each]
+    changed = [each for each in changes(known, now) if not each.endswith(" has come")]
     if changed:
-        raise ProofError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
-    run.reach(run.stage, proof=key)
+        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+    if remember:
+        run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
     print(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.", file=sys.stderr, flush=True)
+    return key
 
 
 def prove_pushed(run: Run, pushed: Pushed) -> None:
@@ -113,7 +122,7 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
         return None
     found = read_adapter(file.parent)
     environment = read_part(run.folder / "environment.json")
-    base = str(found["base_model_name_or_path"])
+    base = base_of(run.model / "adapter", str(found["base_model_name_or_path"]))
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
 
