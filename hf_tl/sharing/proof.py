@@ -27,6 +27,7 @@ from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofErro
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
 from hf_tl.hubclient import fetch, fetch_model
 from hf_tl.json_text import parse_json
+from hf_tl.models.carried import base_of
 from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
@@ -67,34 +68,41 @@ def wanted(config: RunConfig) -> bool:
     return config.proof and os.environ.get(SWITCH) != "0"
 
 
-def prove(run: Run, *, trust: bool = False) -> None:
+def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
     """Proves `model/`, and the adapter upon its base; once for the same files.
 
     Args:
         trust: whether code of others in `model/` may run.
+        remember: whether the run's state is to say so.
+
+    Returns:
+        What the state remembers as `proof`.
 
     Raises:
         ProofError: a stranger gets something else; says what differs.
-        ConfigError: nothing was kept to prove it against, or it brings code that is not trusted.
+        ConfigError: nothing was kept to prove it against, it brings code that is not trusted, or a file has changed
+            though the answers have not.
     """
     allowed_code(run.model, what=str(run.model), trust=trust)  # first: that it was proved is said by the folder alone
     known = _witness(run)
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
-        return
+        return key
     copies = [Copy(f"{run.folder / 'model'}", run.model)]
     adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
     if adapter is not None:
         copies.append(adapter)
     compare(run, copies, known, now, trust=trust)
-    changed = [each for each in changes(known, now) if ".safetensors" in each]
+    changed = [each for each in changes(known, now) if not each.endswith(" has come")]
     if changed:
-        raise ProofError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
-    run.reach(run.stage, proof=key)
+        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+    if remember:
+        run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
     say(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.")
+    return key
 
 
 def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
@@ -131,7 +139,7 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     check_adapter(what, folder)
     found = read_adapter(folder)
     environment = read_part(run.folder / "environment.json")
-    base = str(found["base_model_name_or_path"])
+    base = base_of(run.model / "adapter", str(found["base_model_name_or_path"]))
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
 

@@ -110,6 +110,17 @@ class Record:
     def model_name(self) -> str:
         return self.model_id or last_part(self.config.model.id)
 
+    def without_paths(self, text: str) -> str:
+        """A text without where on somebody's machine model, data and run lie."""
+        own = [(path, self.data_name) for path in self.config.data.paths if self.data_id is None]
+        if self.model_id is None:
+            own.append((self.config.model.id, self.model_name))
+        own.append((str(self.folder), self.folder.name))
+        for path, name in own:
+            for written in (str(Path(path).expanduser().resolve()), path):
+                text = text.replace(written, name) if "/" in written else text
+        return text
+
 
 def read_record(folder: Path) -> Record:
     """Reads a measured run.
