@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hf_tl.data.sources import cache_folder
 from hf_tl.errors import redact
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.run import write_text
@@ -313,17 +311,3 @@ def _training(record: Record) -> list[tuple[str, str]]:
     named = ("Method", "Trained parameters", "Steps", "Training time", "Most memory", "Hardware")
     found = dict(sections.facts(record))
     return [(name, found[name]) for name in named if name in found]
-
-
-def _without_paths(text: str, record: Record) -> str:
-    """A note without where on somebody's machine the files lie."""
-    own = [(path, record.data_name) for path in record.config.data.paths if record.data_id is None]
-    if record.model_id is None:
-        own.append((record.config.model.id, record.model_name))
-    for path, name in own:
-        given = Path(path).expanduser()
-        for written in (str(given.resolve()), str(given.absolute()), str(given), path):
-            # a short relative name may be a part of any word
-            text = name.join(re.split(rf"(?<![\w./-]){re.escape(written)}(?![\w.-])", text))
-    unpacked = re.escape(str(cache_folder()))
-    return re.sub(rf"{unpacked}/[0-9a-f]{{32}}", lambda _: record.data_name, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hf_tl.config import RunConfig
+from hf_tl.data.sources import cache_folder
 from hf_tl.errors import ConfigError
 from hf_tl.json_text import parse_json, read_text
 from hf_tl.run import METRICS_BYTES, read_config, read_part
@@ -117,9 +119,12 @@ class Record:
             own.append((self.config.model.id, self.model_name))
         own.append((str(self.folder), self.folder.name))
         for path, name in own:
-            for written in (str(Path(path).expanduser().resolve()), path):
-                text = text.replace(written, name) if "/" in written else text
-        return text
+            given = Path(path).expanduser()
+            for written in (str(given.resolve()), str(given.absolute()), str(given), path):
+                # a short relative name may be a part of any word
+                text = name.join(re.split(rf"(?<![\w./-]){re.escape(written)}(?![\w.-])", text))
+        unpacked = re.escape(str(cache_folder()))
+        return re.sub(rf"{unpacked}/[0-9a-f]{{32}}", lambda _: self.data_name, text)
 
 
 def read_record(folder: Path) -> Record:
