@@ -65,7 +65,7 @@ def test_verify_confirms_an_honest_card_and_catches_an_edited_one(hub: RunningHu
     result = json.loads(command(stranger, "verify", "alice/made", "--json").stdout)
     assert result["holds"] and result["notes"] == [] and result["split"] == "test"
     assert {claim["verdict"] for claim in result["claims"]} == {"holds"}
-    assert {claim["place"] for claim in result["claims"]} == {"model-index", "text"}
+    assert {claim["place"] for claim in result["claims"]} == {"block", "model-index", "text"}
     original = hub.files("alice/made")["README.md"].decode()
     edit_card(hub, far_off)
     done = command(stranger, "verify", "alice/made", "--json", code=1)
