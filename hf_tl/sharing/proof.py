@@ -272,7 +272,9 @@ def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str
 
 
 def difference(ours: Any, theirs: Any, tolerance: float) -> str | None:
-    """The first part in which answers differ, in words; None where they agree. `theirs` may have fewer parts."""
+    """The first part in which answers differ, in words; None where they agree. Rows of `theirs` may lack parts."""
+    if len(ours) != len(theirs):
+        return f"{len(ours)} rows measured, {len(theirs)} now"
     for row, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         found = _differs(mine, other, tolerance)
         if found is not None:
@@ -298,8 +300,8 @@ def _same(mine: Any, other: Any, tolerance: float) -> bool:
     numbers = isinstance(mine, (int, float)) and isinstance(other, (int, float))
     if not numbers:
         return bool(mine == other)
-    if math.isnan(mine) or math.isnan(other):
-        return math.isnan(mine) and math.isnan(other)
+    if not (math.isfinite(mine) and math.isfinite(other)):  # no tolerance reaches infinity
+        return bool(mine == other) or (math.isnan(mine) and math.isnan(other))
     if isinstance(mine, int) and isinstance(other, int):
         return abs(mine - other) <= 1  # pixels of a box: the next sum may be rounded to the next one
     near: bool = abs(mine - other) <= tolerance * max(1.0, abs(mine))

@@ -189,6 +189,8 @@ def build_arguments(
     }
     if few:
         values["eval_steps"] = values["save_steps"] = few
+    elif "eval_steps" in given:
+        values["save_steps"] = given["eval_steps"]  # the best of what was evaluated has to be there
     values.update(given)
     if facts.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
         values |= {"bf16": False, "fp16": False}

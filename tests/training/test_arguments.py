@@ -255,6 +255,13 @@ def test_evaluation_is_once_an_epoch() -> None:
     assert (args.eval_strategy, args.save_strategy, args.eval_steps, args.save_steps) == ("steps", "steps", 5, 5)
 
 
+def test_what_is_evaluated_is_saved() -> None:
+    args, _ = built(eval_strategy="steps", eval_steps=30)
+    assert (args.eval_steps, args.save_steps) == (30, 30)
+    args, _ = built(eval_strategy="steps", eval_steps=30, save_steps=60)
+    assert (args.eval_steps, args.save_steps) == (30, 60)
+
+
 def test_a_run_cut_short_is_evaluated_at_its_end() -> None:
     args, _ = built(max_steps=12)
     assert (args.eval_strategy, args.save_strategy, args.eval_steps, args.save_steps) == ("steps", "steps", 12, 12)
