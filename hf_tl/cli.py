@@ -30,6 +30,7 @@ from hf_tl.cli_options import (
     recipes_app,
 )
 from hf_tl.cli_sharing import sharing_app
+from hf_tl.command_line import command_line
 from hf_tl.console import (
     check_rows_file,
     is_main_process,
@@ -94,8 +95,8 @@ def _train(config: RunConfig, as_json: bool) -> None:
         run = finetune(config)
         result = {"run": str(run.folder), **run.metrics} if is_main_process() else {}
     folder = plain(run.folder)
-    shared = "" if config.hub else f"\n  hf-tl push {folder} ME/NAME   # share it on the Hub"
-    text = f"Next:\n  hf-tl predict {folder} INPUT...{shared}\n  open {folder}/report.html"
+    shared = "" if config.hub else f"\n  {command_line('push', run.folder, 'ME/NAME')}   # share it on the Hub"
+    text = f"Next:\n  {command_line('predict', run.folder, 'INPUT...')}{shared}\n  open {folder}/report.html"
     show(result, text, as_json)
 
 

@@ -93,7 +93,7 @@ def before(found: dict[str, Any]) -> list[str]:
     if int(found.get("processes") or 1) != processes:
         raise ConfigError(
             f"It was made by {found['processes']} processes, and this is {processes}: "
-            f"torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
+            f"PYTHONSAFEPATH=1 torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
         )
     threads = there.get("threads")
     if there.get("device") == "cpu" and isinstance(threads, int) and 0 < threads != torch.get_num_threads():

@@ -33,8 +33,8 @@ def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
         if wrong.to_numpy().any():
             index, name = next((i, n) for n in names for i in np.flatnonzero(wrong[n])[:1])
             raise DataError(
-                f"{rows[int(index)][FILE]}: column {name!r} has {flags[name].iloc[index]!r}, expected 0 or 1 as for "
-                f"every column of data.columns.{role}."
+                f"{rows[int(index)][FILE]}: column {name!r} has {flags[name].tolist()[index]!r}, expected 0 or 1 as "
+                f"for every column of data.columns.{role}."
             )
         lists = [[name for name in names if row[name]] for row in flags.to_dict("records")]
         feature = List(ClassLabel(names=names))

@@ -292,7 +292,8 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
     named = {split_of(path.name, config) for path in folder.iterdir() if path.is_dir()}
     if None in named and named - {None}:
         odd = [path.name for path in folder.iterdir() if path.is_dir() and split_of(path.name, config) is None]
-        if not config.splits and any(not name.startswith(".") and name.lower() not in JUNK for name in odd):
+        odd = [name for name in odd if not name.startswith(".") and name.lower() not in JUNK]
+        if odd and not config.splits:
             raise DataError(
                 f"data.path: {shown} mixes split folders with {listing(sorted(odd))}; name the splits with data.splits."
             )

@@ -134,10 +134,14 @@ def _read_csv(path: Path) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # that what is beyond the header is dropped
             # "None", "NA" and "null" are words that people write; only an empty field is missing.
             frame = pd.read_csv(
-                path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""], skip_blank_lines=True
-            )
+                path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""], skip_blank_lines=True,
+                index_col=False,
+            )  # fmt: skip
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path}: the rows have more fields than the header.") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty.") from None
     except pd.errors.ParserError as error:
@@ -149,8 +153,6 @@ def _read_csv(path: Path) -> Dataset:
                 "a text that holds the separator must stand in double quotes."
             ) from None
         raise DataError(f"{path}: not a valid table ({str(error).strip()}).") from None
-    if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: the rows have more fields than the header.")
     return Dataset.from_pandas(frame, preserve_index=False)
 
 

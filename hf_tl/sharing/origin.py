@@ -12,6 +12,7 @@ import yaml
 from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
 from hf_tl.hubclient import sha256
+from hf_tl.models.carried import ELSEWHERE
 from hf_tl.sharing.card_config import allowed, hub_id
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
@@ -19,7 +20,6 @@ from hf_tl.yaml_text import parse_yaml
 
 FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
-ELSEWHERE = "path/to/"
 
 
 def origin(record: Record) -> dict[str, Any]:
@@ -46,11 +46,12 @@ def origin(record: Record) -> dict[str, Any]:
         "weights": weights(record.folder / "model"),
         "model_sha256": environment.get("model", {}).get("sha256"),
         "data_sha256": record.data.get("sha256"),
+        **({"model_code": code} if (code := environment.get("model", {}).get("code")) else {}),
         "versions": {name: environment.get(name) for name in ("hf_tl", "python")} | (environment.get("packages") or {}),
         "hardware": environment.get("hardware"),
         "processes": environment.get("processes", 1),
     }
-    return {"config": _without_paths(values), "found": found}
+    return {"config": elsewhere(values), "found": found}
 
 
 def _chosen(record: Record) -> dict[str, Any]:
@@ -64,14 +65,6 @@ def _chosen(record: Record) -> dict[str, Any]:
     if not {"bf16", "fp16"} & set(given):  # of a head on fixed features: that of its backbone
         chosen["bf16"] = record.environment.get("precision", {}).get("choice") == "bf16"
     return chosen
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(item) for item in value]
-    return elsewhere(value)
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -118,7 +111,7 @@ def config_of(
         ConfigError: the block asks for something that this version does not know or that has to be allowed, or for a
             folder that is not given.
     """
-    values, _ = allowed(_without_paths(block["config"]), where)
+    values, _ = allowed(elsewhere(block["config"]), where)
     config = load_config(values)
     if config.model.trust_remote_code and not trust:
         raise ConfigError(f"{where}: its pretrained model runs code of its own; --trust-remote-code allows it.")

@@ -53,6 +53,10 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
         for name, value in asked["limits"].items():
             setattr(patience.LIMITS, name, value)
         return {}
+    if asked["do"] == "main":
+        from hf_tl.cli import main as command
+
+        return {"code": command(asked["words"])}
     if asked["do"] == "access":
         from hf_tl.sharing.hub import check_access
 
@@ -98,7 +102,7 @@ def main() -> None:
                 result = {"said": str(error), "code": error.exit_code}
             except Exception as error:
                 result = {"said": f"{type(error).__name__}: {error}", "code": 1}
-        result |= {"err": err.getvalue(), "seconds": time.monotonic() - began}
+        result |= {"err": err.getvalue(), "out": out.getvalue(), "seconds": time.monotonic() - began}
         print(json.dumps(result), file=answers, flush=True)
 
 

@@ -273,7 +273,8 @@ def test_edits_on_the_hub_survive_the_next_push(
         "from hf_tl.sharing.push import merged_card; from hf_tl.sharing.hub import push_folder\n"
         "folder, scratch = Path(sys.argv[1]), Path(tempfile.mkdtemp())\n"
         "hub = HubConfig(id='alice/digits', revision=sys.argv[2] or None)\n"
-        "push_folder(folder, hub, files={'README.md': merged_card(folder / 'README.md', hub, scratch)})"
+        "card = (folder / 'README.md').read_bytes().decode()\n"
+        "push_folder(folder, hub, files={'README.md': merged_card(card, hub, scratch, folder)})"
     )
 
     def push(revision: str = "", code: int = 0) -> str:
