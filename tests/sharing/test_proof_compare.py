@@ -96,7 +96,7 @@ def test_long_values_are_shortened() -> None:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:
-    monkeypatch.setattr(proof, "_asked", lambda run, copies, known: list(found))
+    monkeypatch.setattr(proof, "_asked", lambda *words: list(found))
 
 
 KNOWN: dict[str, Any] = {

@@ -74,7 +74,7 @@ def test_weights_need_one_class_a_row() -> None:
 
 
 def test_the_environment_of_a_run(tmp_path: Path) -> None:
-    pretrained: Any = SimpleNamespace(id="m", revision="abc", hashes={"w": "1"}, license="mit", path=tmp_path)
+    pretrained: Any = SimpleNamespace(id="m", revision="abc", hashes={"w": "1"}, license="mit", path=tmp_path, code={})
     rows: Any = data()
     rows.task, rows.source, rows.notes = get_task("text-classification"), {"path": "d"}, ["about the data"]
     rows.columns, rows.held_out = {"text": "body", "label": ["a", "b"]}, "test"
