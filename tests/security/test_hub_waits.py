@@ -45,14 +45,19 @@ def both(served: tuple[RunningHub, Talk]) -> tuple[RunningHub, Talk]:
     return served
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "model"
-    out.mkdir()
-    (out / "model.safetensors").write_bytes(WEIGHTS)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Weights of its own: what the Hub holds already is not sent."""
+    out = tmp_path / "run" / "model"
+    out.mkdir(parents=True)
+    (out / "model.safetensors").write_bytes(WEIGHTS + str(next(numbers)).encode())
     (out / "config.json").write_text('{"model_type": "bert"}')
     (out / "README.md").write_text("# A model\n")
     return out
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
 
 
 def new(what: str = "x") -> str:
@@ -106,7 +111,7 @@ def test_a_push_ends_with_a_sentence(kind: str, route: str, both: tuple[RunningH
     assert "commit" in again, again
     repo = hub.store.repos["model", id]
     assert (
-        hub.files(id)["model.safetensors"] == WEIGHTS
+        hub.files(id)["model.safetensors"] == weights(folder)
         and len(repo.commits) == 2
         and repo.tags == {"v1": again["commit"]}
     )
@@ -133,7 +138,7 @@ def test_an_answer_that_is_lost_is_no_second_commit(
     hub.faults.plan(f"POST .*{route}", kind, 1)
     done = talk.ask(do="push", folder=str(folder), hub={"id": id})
     assert "commit" in done, done
-    assert len(hub.store.repos["model", id].commits) == 2 and hub.files(id)["model.safetensors"] == WEIGHTS
+    assert len(hub.store.repos["model", id].commits) == 2 and hub.files(id)["model.safetensors"] == weights(folder)
 
 
 @pytest.mark.parametrize("route", ["repos/create", "/commit/", "/tag/"])
@@ -255,6 +260,17 @@ def test_cached_data_is_used_and_that_is_said(kind: str | int, both: tuple[Runni
     cold = talk.ask(do="data", id="bob/never")
     assert cold["code"] == 4 and "the cache does not hold it" in cold["said"], cold
     plain(cold["said"])
+
+
+@pytest.mark.parametrize("route", ["GET /api/datasets/", "HEAD .*/resolve/", "GET .*/resolve/.*csv", "GET .*/tree/"])
+def test_data_that_the_hub_refuses(route: str, both: tuple[RunningHub, Talk], tmp_path: Path) -> None:
+    hub, talk = both
+    id = new("data")
+    hub.seed_dataset(id, table(tmp_path))
+    hub.faults.plan(route, 403, 1000)
+    done = talk.ask(do="data", id=id)
+    assert done["code"] == 4 and "the Hub refuses it to this login (status 403)" in done["said"], done
+    assert "write" not in done["said"]
 
 
 @pytest.mark.parametrize("route", ["GET /api/datasets/[^/]+/[^/]+$", "GET .*/resolve/.*train.csv", "GET .*/tree/"])
@@ -543,7 +559,7 @@ def test_a_store_of_xet_that_is_silent(tmp_path: Path, folder: Path) -> None:
     done = talk.ask(do="push", folder=str(folder), hub={"id": "alice/x"})
     assert "commit" in done and done["seconds"] < 30, done
     assert "Xet storage could not be used; sending the files by LFS" in done["err"] and raw.connections
-    assert hub.files("alice/x")["model.safetensors"] == WEIGHTS
+    assert hub.files("alice/x")["model.safetensors"] == weights(folder)
     assert any(each.startswith("PUT /_lfs/") for each in hub.faults.seen)
     talk.close()
     hub.stop()
