@@ -66,6 +66,7 @@ def whole(model: PreTrainedModel, revision: str | None) -> PreTrainedModel:
         ignore_mismatched_sizes=True,
         dtype=torch.float32,
         use_safetensors=True,
+        trust_remote_code=False,
     )
     if hasattr(model, "generation_config"):  # models that write have one
         fresh.generation_config = model.generation_config

@@ -260,8 +260,13 @@ def app_source(page: Page) -> str:
     return _environment(lambda value: value).get_template("app.py.j2").render(page=page)
 
 
-def space_files(page: Page, *, private: bool) -> dict[str, str]:
-    """Name -> text of what a Space needs. Packages have the versions that are installed here."""
+def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str, str]:
+    """Name -> text of what a Space needs. Packages have the versions that are installed here.
+
+    Args:
+        private: whether the Space is.
+        hidden: whether the model is not for everybody to read.
+    """
     data = SpaceCardData(
         title=visible(page.title.rpartition("/")[2]),
         sdk="gradio",
@@ -271,7 +276,7 @@ def space_files(page: Page, *, private: bool) -> dict[str, str]:
         models=[page.model],
         tags=["hf_tl"],
     )
-    text = _environment(_text).get_template("space.md.j2").render(page=page, private=private)
+    text = _environment(_text).get_template("space.md.j2").render(page=page, private=private, hidden=hidden)
     pinned = [f"{name}=={found}" if (found := _version(name)) else name for name in page.packages]
     return {
         "README.md": f"---\n{data.to_yaml()}\n---\n\n{text}",

@@ -97,7 +97,11 @@ def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
     own: Any = None
     if type(config) in AutoModelForSeq2SeqLM._model_mapping:
         with quiet(), torch.device("meta"):
-            own = getattr(AutoModelForSeq2SeqLM.from_config(config), "prepare_decoder_input_ids_from_labels", None)
+            own = getattr(
+                AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False),
+                "prepare_decoder_input_ids_from_labels",
+                None,
+            )
 
     def shift(labels: torch.Tensor) -> torch.Tensor:
         if own is not None:

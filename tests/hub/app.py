@@ -293,7 +293,9 @@ class Hub:
         user = self.user(request)
         if request.method == "GET" and not slug:
             owner = request.query_params.get("owner")
-            return JSONResponse([each for each in self.collections.values() if owner in (None, each["owner"]["name"])])
+            found = [each for each in self.collections.values() if owner in (None, each["owner"]["name"])]
+            # the client numbers those of a list itself
+            return JSONResponse([{key: each[key] for key in each if key != "position"} for each in found])
         if request.method == "POST" and not slug:
             body = await request.json()
             if user is None or body["namespace"] not in (user, *ORGS[user]):

@@ -166,7 +166,7 @@ def test_what_is_there_is_what_is_said(both: tuple[RunningHub, Talk], folder: Pa
     there = new()
     hub.seed_model(there, other)
     hub.faults.plan("POST .*/commit/", 403, 1000)
-    said = talk.ask(do="push", folder=str(folder), hub={"id": there})["said"]
+    said = talk.ask(do="push", folder=str(folder), hub={"id": there, "private": False})["said"]
     assert f"The repository {there} existed before; nothing of this push is in it." in said
     assert "it needs the right to write there" in said
     fresh = new()
@@ -427,7 +427,7 @@ def test_training_that_is_to_be_pushed_does_not_begin(hub: RunningHub, tmp_path:
         "--output", run, "--push", "alice/x",
     )  # fmt: skip
     assert code == 4 and not run.exists() and seconds < 60
-    assert "Nothing was begun: run the same command again" in said and "hf-tl push RUN alice/x" in said
+    assert "Nothing was begun: run the same command again" in said and "/run alice/x" in said
 
 
 @pytest.mark.parametrize("words", [("predict", "bob/base", "a film"), ("verify", "bob/base"), ("demo", "bob/base")])
@@ -473,7 +473,8 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
     run = SimpleNamespace(folder=tmp_path)
     monkeypatch.setattr(saves, "push_folder", push)
     monkeypatch.setattr(saves, "UNMOVED", 0.4)
-    callback = saves.PushSaves(run, hub_config(id="alice/x", every_save=True), None)  # type: ignore[arg-type]
+    base = SimpleNamespace(revision=None, adapter=None)
+    callback = saves.PushSaves(run, hub_config(id="alice/x", every_save=True), None, base)  # type: ignore[arg-type]
     (tmp_path / ".save-2").mkdir()
     callback._push(2, tmp_path / ".save-2")
     thread = callback.thread

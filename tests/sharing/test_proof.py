@@ -156,7 +156,7 @@ def test_what_is_spoiled_is_not_shared(
         assert named in str(caught.value) and "\n" not in str(caught.value)
         return
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}
-    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=1)
+    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=2)
     assert named in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert ("model", "alice/spoiled") not in hub.store.repos
 
@@ -227,7 +227,7 @@ def test_training_ends_with_the_proof(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_TL_PROOF", "1")
     seen = []
     real = proof.compare
-    monkeypatch.setattr(proof, "compare", lambda *words: (seen.append(1), real(*words)))
+    monkeypatch.setattr(proof, "compare", lambda *words, **more: (seen.append(1), real(*words, **more)))
     run = trained(tmp_path, "frozen")
     assert seen == [1] and run.state["proof"]
     trained_again = Run(run.folder)
