@@ -78,8 +78,12 @@ class Answers(torch.nn.Module):
 
 def answering(**fields: Any) -> Any:
     task = plain(
-        preprocess=lambda rows, setting, training: [{"input_ids": torch.tensor([int(row["text"].split()[1])])} for row in rows],
-        collator=lambda setting, training: lambda samples: {"input_ids": torch.stack([each["input_ids"] for each in samples])},
+        preprocess=lambda rows, setting, training: [
+            {"input_ids": torch.tensor([int(row["text"].split()[1])])} for row in rows
+        ],
+        collator=lambda setting, training: lambda samples: {
+            "input_ids": torch.stack([each["input_ids"] for each in samples])
+        },
         **fields,
     )  # fmt: skip
     return task
