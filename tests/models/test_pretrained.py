@@ -215,6 +215,16 @@ def test_a_run_folder_stands_for_its_model(tmp_path: Path) -> None:
         find_pretrained(ModelConfig(id=str(tmp_path / "run")))
 
 
+def test_a_model_may_lie_in_a_subfolder(tmp_path: Path) -> None:
+    tiny_bert(tmp_path / "inner")
+    config = ModelConfig(id=str(tmp_path), subfolder="inner")
+    found = find_pretrained(config)
+    assert found.path == tmp_path / "inner" and found.config.hidden_size == 32
+    model = load_model(found, TEXT, AB, config).model  # not from scratch, unless that is asked for
+    file = load_file(tmp_path / "inner" / "model.safetensors")
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, file["embeddings.word_embeddings.weight"])
+
+
 def test_a_folder_without_configuration_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no config.json, so it is not a model"):
         find_pretrained(ModelConfig(id=str(tmp_path)))
@@ -386,6 +396,9 @@ def test_an_mlp_head_and_a_pooling_are_of_our_own_class(tmp_path: Path) -> None:
         found.model.backbone.embeddings.word_embeddings.weight, file["embeddings.word_embeddings.weight"]
     )
     assert found.model.dtype == torch.float32
+    inner = found.model.config.backbone
+    assert inner["hidden_size"] == 32 and inner["model_type"] == "bert"
+    assert not {"id2label", "label2id", "architectures", "dtype", "torch_dtype", "auto_map"} & set(inner)
     torch.manual_seed(1)
     random = loaded(tmp_path, scratch=True, head="mlp").model.backbone.embeddings.word_embeddings.weight
     assert not torch.equal(random, file["embeddings.word_embeddings.weight"])

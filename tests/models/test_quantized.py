@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError
-from hf_tl.models.quantized import check_quantization, is_quantized
+from hf_tl.models.quantized import check_quantization, is_quantized, whole
 
 
 def check(given: Any, method: str = "lora") -> None:
@@ -19,7 +20,9 @@ def check(given: Any, method: str = "lora") -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     def has(*, package: bool, gpu: bool) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if package else None)
+        monkeypatch.setattr(
+            "importlib.util.find_spec", lambda name: object() if package and name == "bitsandbytes" else None
+        )
         monkeypatch.setattr("torch.accelerator.is_available", lambda: gpu)
 
     return has
@@ -69,3 +72,33 @@ def test_another_kind_of_quantization_is_left_to_transformers(machine: Any) -> N
 def test_a_model_says_whether_it_is_quantized() -> None:
     assert is_quantized(SimpleNamespace(is_quantized=True))
     assert not is_quantized(SimpleNamespace(is_quantized=False)) and not is_quantized(SimpleNamespace())
+
+
+@pytest.mark.parametrize("revision", ["abc123", None])
+@pytest.mark.parametrize("writes", [True, False])
+def test_the_whole_model_is_the_same_but_for_the_rounding(revision: str | None, writes: bool) -> None:
+    """Of the same commit, in float32 and safetensors alone, with the configuration that was trained with."""
+    asked: dict[str, Any] = {}
+
+    class Model:
+        name_or_path = "alice/base"
+
+        def __init__(self, config: Any) -> None:
+            self.config = config
+            if writes:
+                self.generation_config = config.generation
+
+        @classmethod
+        def from_pretrained(cls, name: str, **options: Any) -> Any:
+            asked.update(options, name=name)
+            return cls(SimpleNamespace(**{**vars(options["config"]), "generation": "fresh"}))
+
+    config = SimpleNamespace(id2label={0: "a"}, quantization_config={"load_in_4bit": True}, generation="trained")
+    found = whole(Model(config), revision)  # type: ignore[arg-type]
+    assert asked["name"] == "alice/base" and asked["revision"] == (revision or "main")
+    assert asked["dtype"] == torch.float32 and asked["use_safetensors"] and asked["ignore_mismatched_sizes"]
+    assert vars(asked["config"]) == {"id2label": {0: "a"}, "generation": "trained"} and not asked.get(
+        "trust_remote_code"
+    )
+    assert getattr(found, "generation_config", None) == ("trained" if writes else None)
+    assert config.quantization_config  # the trained one is left as it is

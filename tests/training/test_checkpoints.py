@@ -79,3 +79,22 @@ def test_the_newest_whole_checkpoint_by_number(tmp_path: Path) -> None:
     found, notes = last_checkpoint(tmp_path)
     assert found is None and [note.split()[0] for note in notes] == ["checkpoint-100", "checkpoint-20", "checkpoint-9"]
     assert last_checkpoint(tmp_path / "nothing") == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("waited", "patience", "planned"), [(0, 2, 50), (1, 2, 50), (2, 2, 30), (3, 2, 30), (None, None, 50)]
+)
+def test_where_early_stopping_has_ended_a_training_no_more_is_planned(
+    waited: int | None, patience: int | None, planned: int, tmp_path: Path
+) -> None:
+    path = checkpoint(tmp_path, 30)
+    state = json.loads((path / "trainer_state.json").read_text())
+    if waited is not None:
+        state["stateful_callbacks"] = {
+            "EarlyStoppingCallback": {
+                "args": {"early_stopping_patience": patience, "early_stopping_threshold": 0.0},
+                "attributes": {"early_stopping_patience_counter": waited},
+            }
+        }
+    (path / "trainer_state.json").write_text(json.dumps(state))
+    assert steps_done(path) == (30, planned)

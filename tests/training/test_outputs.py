@@ -155,6 +155,13 @@ def test_like_lengths_share_a_batch_and_sizes_are_the_tasks() -> None:
     assert [len(each) for each in seen] == [3, 3, 3, 2]
 
 
+def test_the_tasks_collator_for_evaluation_is_used() -> None:
+    seen = []
+    task = dataclasses.replace(TASK, collator=lambda setting, training: seen.append((setting, training)) or collate)
+    outputs_of(bert_classifier(), task, SETTING, samples(2))
+    assert seen == [(SETTING, False)]
+
+
 def test_bfloat16_is_used_where_it_is_asked_for() -> None:
     dtypes = []
     task = dataclasses.replace(
