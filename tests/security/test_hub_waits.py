@@ -441,7 +441,7 @@ def test_checkpoints_that_cannot_be_pushed_hold_nothing(hub: RunningHub, tmp_pat
     run = tmp_path / "run"
     words = (
         "train", "--model", tiny_bert(tmp_path / "base"), "--data", sentiment_csv(tmp_path / "reviews.csv"),
-        "--output", run, "training.max_steps=6", "training.save_steps=2", "hub.id=alice/x", "hub.every_save=true",
+        "--output", run, "training.max_steps=6", "training.eval_steps=2", "hub.id=alice/x", "hub.every_save=true",
     )  # fmt: skip
     code, said, seconds = command(hub, *words)
     assert code == 4 and seconds < 120, said
