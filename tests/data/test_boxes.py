@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hf_tl.config import DataConfig
-from hf_tl.data.boxes import FILE, WRONG
+from hf_tl.data.annotations import FILE, WRONG
 from hf_tl.data.sources import read_source
 from hf_tl.errors import DataError
 
