@@ -102,7 +102,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         if task.ready is not None:
             task.ready(loaded.model, setting)
         saves = [PushSaves(run, config.hub, processor)] if config.hub is not None and config.hub.every_save else []
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
+        fitted = fit(run, config, data, task, setting, method, loaded, saves)
         if main.is_main_process:
             save_model(run, method.finish, fitted.model, processor, task, setting, pretrained)
             describe_run(run, pretrained, data, setting, fitted)

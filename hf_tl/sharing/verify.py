@@ -31,8 +31,8 @@ def verify(
     """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
 
     A card that hf_tl wrote says by hashes what was measured: weights and data have to be those, byte for byte, and
-    every figure has to come out again but for rounding; that they are others is a failure itself, and no reason to look less
-    closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
+    every figure has to come out again but for rounding. That they are others is a failure itself, and no reason to look
+    less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
 
     Args:
         model: Hub id, or a run folder.
