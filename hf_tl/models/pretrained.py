@@ -18,6 +18,7 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields
@@ -123,9 +124,11 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         adapter = named = path
         check_adapter(model.id, path)
         base = read_adapter(path)
-        path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
+        path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
         check_base(model.id, base["base_model_name_or_path"], path)
         check_configurations(model.id, adapter)
+        check_links(model.id, adapter)
+    check_links(model.id, path)
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
     check_configurations(model.id, path / subfolder)

@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 
 from hf_tl.errors import ModelError, listing
+from hf_tl.models.carried import processor_folder
 from hf_tl.models.pretrained import IMAGE_PROCESSORS, VOCABULARIES, Pretrained, first_line, quiet
 from hf_tl.models.timm_models import of_timm, resized
 from hf_tl.task import Task
@@ -35,7 +36,9 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
     backend = {} if text or timm else {"backend": "pil"}
     try:
         with quiet():
-            processor = auto.from_pretrained(path, trust_remote_code=pretrained.trusts(path), **backend)
+            processor = auto.from_pretrained(
+                processor_folder(path), trust_remote_code=pretrained.trusts(path), **backend
+            )
     except Exception as error:
         raise ModelError(
             f"model: the {kind} of {pretrained.id} cannot be loaded: {first_line(error, pretrained)}"

@@ -22,10 +22,12 @@ from typing import Any
 
 from hf_tl import compat
 from hf_tl.config import RunConfig
-from hf_tl.errors import ConfigError, ProofError
+from hf_tl.console import say
+from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import fetch
+from hf_tl.hubclient import fetch, fetch_model
 from hf_tl.json_text import parse_json
+from hf_tl.models.carried import base_of
 from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
@@ -66,34 +68,41 @@ def wanted(config: RunConfig) -> bool:
     return config.proof and os.environ.get(SWITCH) != "0"
 
 
-def prove(run: Run, *, trust: bool = False) -> None:
+def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
     """Proves `model/`, and the adapter upon its base; once for the same files.
 
     Args:
         trust: whether code of others in `model/` may run.
+        remember: whether the run's state is to say so.
+
+    Returns:
+        What the state remembers as `proof`.
 
     Raises:
         ProofError: a stranger gets something else; says what differs.
-        ConfigError: nothing was kept to prove it against, or it brings code that is not trusted.
+        ConfigError: nothing was kept to prove it against, it brings code that is not trusted, or a file has changed
+            though the answers have not.
     """
     allowed_code(run.model, what=str(run.model), trust=trust)  # first: that it was proved is said by the folder alone
     known = _witness(run)
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
-        return
+        return key
     copies = [Copy(f"{run.folder / 'model'}", run.model)]
     adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
     if adapter is not None:
         copies.append(adapter)
     compare(run, copies, known, now, trust=trust)
-    changed = [each for each in changes(known, now) if ".safetensors" in each]
+    changed = [each for each in changes(known, now) if not each.endswith(" has come")]
     if changed:
-        raise ProofError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
-    run.reach(run.stage, proof=key)
+        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+    if remember:
+        run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
-    print(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.", file=sys.stderr, flush=True)
+    say(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.")
+    return key
 
 
 def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
@@ -107,7 +116,13 @@ def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
         HubError: the Hub could not be reached.
     """
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        try:
+            folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        except HfTlError as error:
+            raise HubError(
+                f"{error} Commit {pushed.commit[:8]} is on the Hub, as its hashes say; it could not be downloaded for "
+                f"the proof. The same push again proves it. {OFF}"
+            ) from error.__cause__
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
         alone = adapter_copy(run, folder, what)
         if alone is not None or (folder / "config.json").exists():
@@ -124,7 +139,7 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     check_adapter(what, folder)
     found = read_adapter(folder)
     environment = read_part(run.folder / "environment.json")
-    base = str(found["base_model_name_or_path"])
+    base = base_of(run.model / "adapter", str(found["base_model_name_or_path"]))
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
 
@@ -204,6 +219,12 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool) -> list[dict[str, Any]]:
     """For each copy what the clean process found, or its error."""
+    for copy in copies:
+        if copy.base is not None and not Path(copy.base).exists():
+            try:
+                fetch_model(copy.base, copy.revision)
+            except ModelError as error:
+                raise ProofError(f"{copy.what}: a stranger cannot use it ({error}) {OFF}") from error
     with tempfile.TemporaryDirectory(prefix="hf_tl-proof-") as scratch:
         jobs = []
         for index, copy in enumerate(copies):
@@ -223,6 +244,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pin
 def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
     """What the clean process says to a request; it starts in `scratch`, and keeps copies of code there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(STRIPPED)}
+    environment["HF_HUB_OFFLINE"] = "1"  # what it needs is here, compared with the Hub's hashes; it waits for nothing
     try:
         done = subprocess.run(
             [sys.executable, "-c", Path(stranger.__file__).read_text(encoding="utf-8")],
@@ -250,7 +272,9 @@ def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str
 
 
 def difference(ours: Any, theirs: Any, tolerance: float) -> str | None:
-    """The first part in which answers differ, in words; None where they agree. `theirs` may have fewer parts."""
+    """The first part in which answers differ, in words; None where they agree. Rows of `theirs` may lack parts."""
+    if len(ours) != len(theirs):
+        return f"{len(ours)} rows measured, {len(theirs)} now"
     for row, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         found = _differs(mine, other, tolerance)
         if found is not None:
@@ -276,8 +300,8 @@ def _same(mine: Any, other: Any, tolerance: float) -> bool:
     numbers = isinstance(mine, (int, float)) and isinstance(other, (int, float))
     if not numbers:
         return bool(mine == other)
-    if math.isnan(mine) or math.isnan(other):
-        return math.isnan(mine) and math.isnan(other)
+    if not (math.isfinite(mine) and math.isfinite(other)):  # no tolerance reaches infinity
+        return bool(mine == other) or (math.isnan(mine) and math.isnan(other))
     if isinstance(mine, int) and isinstance(other, int):
         return abs(mine - other) <= 1  # pixels of a box: the next sum may be rounded to the next one
     near: bool = abs(mine - other) <= tolerance * max(1.0, abs(mine))

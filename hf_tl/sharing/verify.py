@@ -15,6 +15,7 @@ from hf_tl.evaluation.held_out import finished, outputs_on, results
 from hf_tl.evaluation.verbs import evaluate
 from hf_tl.hubclient import fetch_model, sha256
 from hf_tl.models.trusted import read_adapter
+from hf_tl.sharing.card_config import allowed, hub_id
 from hf_tl.sharing.claims import Claim, claims_of, contradicted, judge, left_out, model_index, of_the_block
 from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.wording import number
@@ -31,7 +32,7 @@ def verify(
     """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
 
     A card that hf_tl wrote says by hashes what was measured: weights and data have to be those, byte for byte, and
-    every figure has to come out again but for rounding. That they are others is a failure itself, and no reason to look
+    every figure has to come out again but for rounding; that they are others is a failure itself, and no reason to look
     less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
 
     Args:
@@ -121,10 +122,12 @@ def _by_model_index(
     first, _ = next(model_index(card, model), ({}, {}))
     if not paths and not isinstance(first.get("type"), str):
         raise ConfigError(f"{model}: its card names no data set; give yours with --data PATH.")
-    given: dict[str, Any] = {"path": list(paths)} if paths else {"path": first.get("type")}
+    given: dict[str, Any] = (
+        {"path": list(paths)} if paths else {"path": hub_id(first.get("type"), model, "data", "--data")}
+    )
     if not paths:
         given |= {"name": first.get("config"), "revision": first.get("revision")}
-    config = load_config({"model": "-", "data": given})
+    config = load_config({"model": "-", **allowed({"data": given}, model)[0]})
     split = None if first.get("split") is None else str(first["split"])
     return evaluate(str(folder), config.data, split=split, batch_size=batch_size, trust_remote_code=trust)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hf_tl.config import RunConfig
+from hf_tl.console import say
 from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
@@ -270,7 +270,7 @@ def some_rows(rows: Any, most: int | None, setting: Setting) -> Any:
 
 def _say(text: str) -> None:
     if process_state().is_main_process:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 def _convolutional(loaded: Loaded) -> bool:

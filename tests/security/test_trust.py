@@ -385,7 +385,7 @@ def test_what_cannot_work_is_said_before_training(
 ) -> None:
     foreign(tmp_path / "base")
     monkeypatch.setattr("hf_tl.finetune.fit", lambda *_: pytest.fail("training began"))
-    monkeypatch.setattr("hf_tl.finetune.check_access", lambda *_: None)
+    monkeypatch.setattr("hf_tl.finetune.check_target", lambda hub: hub)
     more: dict[str, Any] = {"hub": {"id": "a/b", "merge": False}} if "hub" in options else {}
     model = {"trust_remote_code": True, **options.get("model", {})}
     with pytest.raises(ConfigError, match=r"leave them out|share the merged model"):
@@ -398,7 +398,7 @@ def test_an_adapter_with_our_head_is_shared_merged(
 ) -> None:
     """LoRA below a head of ours: the merged model is proved; the adapter alone nobody could load."""
     if adapter:
-        monkeypatch.setattr("hf_tl.finetune.check_access", lambda *_: None)
+        monkeypatch.setattr("hf_tl.finetune.check_target", lambda hub: hub)
         with pytest.raises(ConfigError, match="share the merged model"):
             trained(tmp_path, "lora", {"pooling": "mean"}, hub={"id": "a/b", "merge": False})
         return

@@ -44,7 +44,8 @@ def shared(hub: RunningHub, folder: Path, task: Task, *options: str, model: Path
     done = subprocess.run(
         [
             sys.executable, "-m", "hf_tl", "train", "--task", task.name, "--model", "bob/base", "--data",
-            str(tiny_data(task, folder / "data")), "--output", str(folder / "run"), *SHORT, "hub.id=alice/x", *options,
+            str(tiny_data(task, folder / "data")), "--output", str(folder / "run"), *SHORT,
+            "hub.id=alice/x", "hub.private=false", *options,
         ],
         capture_output=True, text=True, env=hub.env(TOKEN), timeout=300,
     )  # fmt: skip

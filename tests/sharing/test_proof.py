@@ -156,7 +156,7 @@ def test_what_is_spoiled_is_not_shared(
         assert named in str(caught.value) and "\n" not in str(caught.value)
         return
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}
-    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=1)
+    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=2)
     assert named in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert ("model", "alice/spoiled") not in hub.store.repos
 

@@ -65,7 +65,7 @@ def test_verify_confirms_an_honest_card_and_catches_an_edited_one(hub: RunningHu
     result = json.loads(command(stranger, "verify", "alice/made", "--json").stdout)
     assert result["holds"] and result["notes"] == [] and result["split"] == "test"
     assert {claim["verdict"] for claim in result["claims"]} == {"holds"}
-    assert {claim["place"] for claim in result["claims"]} == {"model-index", "text"}
+    assert {claim["place"] for claim in result["claims"]} == {"block", "model-index", "text"}
     original = hub.files("alice/made")["README.md"].decode()
     edit_card(hub, far_off)
     done = command(stranger, "verify", "alice/made", "--json", code=1)
@@ -151,7 +151,7 @@ def test_a_card_says_neither_where_things_go_nor_what_runs() -> None:
         origin.config_of(block, "alice/made", trust=True)
     config = origin.config_of(block, "alice/made", data=["mine.csv"], trust=True)
     assert config.output is None and config.data.path == "mine.csv"
-    assert config.training.passed_through["report_to"] == "none"
+    assert config.training.passed_through == {}  # none is the default
 
 
 @pytest.mark.parametrize(
