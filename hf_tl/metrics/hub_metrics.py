@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,9 +23,14 @@ def load_metric(name: str, known: tuple[str, ...] = ()) -> Any:
         known: the metrics of hf_tl, for the hint where there is no such module.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or a folder of that name in the current one would be run in its place.
         HubError: the Hub could not be reached.
     """
+    if not name.startswith((".", "/", "~")) and os.path.exists(name):
+        raise ConfigError(
+            f"metric {name!r}: the current folder holds something of that name, whose code would be run in place of "
+            f"the Hub's; write ./{name} for that one, or go to another folder."
+        )
     declare_torchvision_operators()  # `evaluate` imports Transformers
     import evaluate
 

@@ -121,8 +121,19 @@ def check_configurations(id: str, folder: Path) -> None:
 
 def configurations(id: str, folder: Path) -> dict[str, dict[str, Any]]:
     """File name -> what it says, of every configuration at the top of the folder: of the model in each of its
-    versions, tokenizer, processors, generation, adapter."""
-    return {file.name: read_object(file, error=ModelError, nan=True) for file in sorted(folder.glob("*config*.json"))}
+    versions, tokenizer, processors, generation, adapter.
+
+    Raises:
+        ModelError: one of them cannot be read, or has Transformers read another file in its place.
+    """
+    found = {file.name: read_object(file, error=ModelError, nan=True) for file in sorted(folder.glob("*config*.json"))}
+    for name, said in found.items():
+        if "configuration_files" in said:
+            raise ModelError(
+                f"model: {name} of {id} names other files to be read in its place (configuration_files), which hf_tl "
+                "does not follow; take that key out."
+            )
+    return found
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -112,6 +112,14 @@ def elsewhere(model: Path, marker: Path) -> None:
     change(model / "config.json", auto_map={"AutoConfig": f"{model.parent.parent}/evil.Evil"})
 
 
+def of_another_configuration(model: Path, marker: Path) -> None:
+    """Transformers reads the one of the newest version that it can, wherever it lies."""
+    hostile(model / "deep" / "evil.py", marker)
+    change(model / "deep" / "config.4.0.0.json", **json.loads((model / "config.json").read_text()))
+    change(model / "deep" / "config.4.0.0.json", auto_map={"AutoConfig": f"{model}/deep/evil.Evil"}, model_type="evil")
+    change(model / "config.json", configuration_files=["deep/config.4.0.0.json"])
+
+
 def of_the_pipeline(model: Path, marker: Path) -> None:
     hostile(model / "deep" / "evil.py", marker)
     change(
@@ -124,7 +132,7 @@ def of_the_pipeline(model: Path, marker: Path) -> None:
 
 ATTACKS: list[Callable[[Path, Path], None]] = [
     other_module, in_a_subfolder, changed_copy, beside_a_true_copy, of_the_tokenizer, of_the_backbone, elsewhere,
-    of_the_pipeline,
+    of_the_pipeline, of_another_configuration,
 ]  # fmt: skip
 
 
@@ -141,12 +149,17 @@ def evaluate(run: Path) -> None:
 
 
 def show(run: Path) -> None:
+    import transformers
+
     from hf_tl.sharing.demo import page_of
     from hf_tl.sharing.page import app_source
 
     page = page_of(str(run))
     assert not page.trust
-    exec(app_source(page).partition("with gr.")[0].replace("import gradio as gr", ""), {"__name__": "app"})
+    (line,) = [line for line in app_source(page).splitlines() if line.startswith("pipe = ")]
+    names = {"pipeline": transformers.pipeline, "MODEL": page.model}
+    exec(line, names)
+    assert names["pipe"]("a good film")[0]["label"]
 
 
 def verify(run: Path) -> None:
@@ -181,7 +194,7 @@ def test_a_folder_like_ours_runs_nothing(
     try:
         use(run)
     except HfTlError as error:
-        assert use is push or attack is of_the_tokenizer, error
+        assert use is push or attack in (of_the_tokenizer, of_another_configuration), error
         assert "Traceback" not in str(error)
     assert not marker.exists()
 
@@ -249,6 +262,32 @@ def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
     assert "only safetensors are read" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("attack", [None, *ATTACKS], ids=lambda each: getattr(each, "__name__", "none"))
+def test_a_page_here_runs_our_class_and_a_space_our_file(
+    attack: Callable[[Path, Path], None] | None, attacked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here nothing is trusted; a Space, which has no hf_tl, trusts one commit, and that only where it is ours."""
+    from hf_tl.sharing import demo
+
+    run, marker = attacked
+    state = json.loads((run / "state.json").read_text())
+    pushed = {"stage": "pushed", "commit": "c" * 40, "pushed": {"id": "alice/x", "merge": None, "revision": None}}
+    (run / "state.json").write_text(json.dumps(state | pushed))
+    if attack is not None:
+        attack(run / "model", marker)
+    asked = []
+    monkeypatch.setattr(demo, "fetch_model", lambda *words: (asked.append(words), (run / "model", "c" * 40))[1])
+    if attack not in (of_another_configuration, of_the_tokenizer, of_the_pipeline):  # refused
+        show(run)
+    if attack is None:
+        page = demo.page_of(str(run), shared=True)
+        assert page.trust and page.revision == "c" * 40 and asked == [("alice/x", "c" * 40)]
+    else:
+        with pytest.raises(ModelError, match=r"a Space would run it|configuration_files"):
+            demo.page_of(str(run), shared=True)
+    assert not marker.exists()
+
+
 # -- somebody else's code ---------------------------------------------------------------------------------------------
 
 CONFIGURATION = """from transformers import BertConfig
@@ -313,7 +352,18 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow), "frozen"])
+def test_what_was_trusted_is_recorded(theirs: Path) -> None:
+    base, run = theirs.parent / "base", Run(theirs)
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in base.glob("*.py")}
+    assert len(files) == 3
+    assert json.loads((theirs / "environment.json").read_text())["model"]["code"] == {"commit": None, "sha256": files}
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in run.model.glob("*.py")} == files
+    card = (theirs / "README.md").read_text()
+    assert "trust_remote_code=True" in card and all(digest in card for digest in files.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
 def test_trusted_code_goes_all_the_way(
     method: str, tmp_path: Path, hub: RunningHub, trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,4 +727,18 @@ def test_recipes_import_nothing_of_the_current_folder(trapped: tuple[Path, Path]
         capture_output=True, text=True, cwd=folder, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr[-2000:]
+    assert not marker.exists()
+
+
+def test_a_metric_of_the_hub_is_not_the_current_folders(
+    trapped: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_tl.metrics.hub_metrics import load_metric
+
+    folder, marker = trapped
+    for name in ("exact_match", "owner/metric"):
+        hostile(folder / name / f"{name.rpartition('/')[2]}.py", marker)
+        monkeypatch.chdir(folder)
+        with pytest.raises(ConfigError, match=f"write ./{name} for that one"):
+            load_metric(name)
     assert not marker.exists()
