@@ -10,6 +10,7 @@ import transformers
 from transformers import AutoConfig, GenerationConfig
 
 from hf_tl.config import ModelConfig
+from hf_tl.models.bounds import building
 from hf_tl.models.pretrained import (
     Pretrained,
     find_pretrained,
@@ -41,9 +42,10 @@ def load_finished(id: str, revision: str | None = None, *, trust: bool = False) 
             if (found.adapter / "generation_config.json").exists():
                 model.generation_config = GenerationConfig.from_pretrained(found.adapter)
         else:
-            model = auto.from_pretrained(
-                found.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=trust or own_code(id)
-            )
+            with building(id, found.files):
+                model = auto.from_pretrained(
+                    found.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=trust or own_code(id)
+                )
     return model.eval(), processor, task, found
 
 

@@ -18,9 +18,12 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.models.adapters import check_adapter_config, laid_upon
+from hf_tl.models.bounds import building, check_files
 from hf_tl.models.layers import carried_over, head_modules
 from hf_tl.models.timm_models import of_timm, processor_fields, resized
 from hf_tl.models.trusted import check_adapter, check_code, read_adapter, safe_weights
+from hf_tl.models.weights import check_index, check_weights
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -52,6 +55,11 @@ class Pretrained:
     license: str | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of each weights file."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Its weights."""
+        return [self.path / name for name in self.hashes]
 
 
 @dataclass
@@ -101,11 +109,14 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     if (path / "adapter_config.json").exists():
         adapter = path
         check_adapter(model.id, path)
+        check_adapter_config(path)
+        check_files(path)
         base = read_adapter(path)
         path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
     subfolder = (model.model_extra or {}).get("subfolder", "")
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
+    check_files(path / subfolder)
     if model.trust_remote_code:
         check_code(model.id, path / subfolder)
     try:
@@ -119,7 +130,10 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     check_options(model, config)
     for key, value in model.config.items():
         setattr(config, key, value)
-    hashes = {file.name: sha256(file) for file in safe_weights(model.id, path / subfolder)}
+    files = safe_weights(model.id, path / subfolder)
+    check_weights(files)
+    check_index(path / subfolder)
+    hashes = {file.name: sha256(file) for file in files}
     return Pretrained(model.id, path / subfolder, revision, config, adapter, license_of(path), hashes)
 
 
@@ -279,7 +293,8 @@ def load_model(
             config = pretrained.config
             for key, value in names.items():
                 setattr(config, key, value)
-            built = auto.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
+            with building(pretrained.id, pretrained.files):
+                built = auto.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
             return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
         config = pretrained.config
@@ -288,15 +303,16 @@ def load_model(
             setattr(config, key, value)
         if pretrained.adapter is not None:
             return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
-        built, info = auto.from_pretrained(
-            pretrained.path,
-            config=config,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=model.trust_remote_code,
-            **options,
-        )
+        with building(pretrained.id, pretrained.files):
+            built, info = auto.from_pretrained(
+                pretrained.path,
+                config=config,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=model.trust_remote_code,
+                **options,
+            )
     new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
     if pretrained.revision is not None:
         built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
@@ -327,12 +343,12 @@ def _outside(model: PreTrainedModel) -> list[str]:
 
 def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]) -> Any:
     """Base plus adapter, merged into plain weights."""
-    from peft import PeftModel
-
-    base = auto.from_pretrained(
-        pretrained.path, config=config, ignore_mismatched_sizes=True, use_safetensors=True, **options
-    )
-    return PeftModel.from_pretrained(base, pretrained.adapter).merge_and_unload(safe_merge=True)
+    assert pretrained.adapter is not None
+    with building(pretrained.id, pretrained.files):
+        base = auto.from_pretrained(
+            pretrained.path, config=config, ignore_mismatched_sizes=True, use_safetensors=True, **options
+        )
+    return laid_upon(base, pretrained.adapter)
 
 
 @contextmanager
@@ -363,11 +379,13 @@ def _custom(
     if cls is None:
         raise ConfigError(f"model.head and model.pooling are for classifiers; {task.name} keeps its stock head.")
     if scratch:
-        backbone, new = AutoModel.from_config(pretrained.config, dtype=torch.float32), set()
+        with building(pretrained.id, pretrained.files):
+            backbone, new = AutoModel.from_config(pretrained.config, dtype=torch.float32), set()
     else:
-        backbone, info = AutoModel.from_pretrained(
-            pretrained.path, config=pretrained.config, use_safetensors=True, output_loading_info=True, **options
-        )
+        with building(pretrained.id, pretrained.files):
+            backbone, info = AutoModel.from_pretrained(
+                pretrained.path, config=pretrained.config, use_safetensors=True, output_loading_info=True, **options
+            )
         new = set(info["missing_keys"])
     pooling: str | None = model.pooling
     if pooling is None:
