@@ -30,6 +30,7 @@ from hf_tl.cli_options import (
     recipes_app,
 )
 from hf_tl.cli_sharing import sharing_app
+from hf_tl.command_line import command_line
 from hf_tl.console import (
     check_rows_file,
     is_main_process,
@@ -37,6 +38,7 @@ from hf_tl.console import (
     say,
     shorten,
     show,
+    shown,
     table,
     to_json,
     working,
@@ -93,8 +95,8 @@ def _train(config: RunConfig, as_json: bool) -> None:
         run = finetune(config)
         result = {"run": str(run.folder), **run.metrics} if is_main_process() else {}
     folder = plain(run.folder)
-    shared = "" if config.hub else f"\n  hf-tl push {folder} ME/NAME   # share it on the Hub"
-    text = f"Next:\n  hf-tl predict {folder} INPUT...{shared}\n  open {folder}/report.html"
+    shared = "" if config.hub else f"\n  {command_line('push', run.folder, 'ME/NAME')}   # share it on the Hub"
+    text = f"Next:\n  {command_line('predict', run.folder, 'INPUT...')}{shared}\n  open {folder}/report.html"
     show(result, text, as_json)
 
 
@@ -141,7 +143,10 @@ def predict(
     ] = None,
     data: Annotated[list[str] | None, typer.Option("--data", help="A data set in place of inputs.")] = None,
     split: Split = None,
-    output: Annotated[Path | None, typer.Option(help="File to write: .jsonl, .csv or .parquet.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .jsonl, .csv or .parquet."),
+    ] = None,
     batch_size: BatchSize = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
     trust: Trust = False,
@@ -150,7 +155,7 @@ def predict(
 ) -> None:
     """Predict with a finished model.
 
-    With --json: one object per line and input.
+    With --json: one object per line and input. In CSV, a text that a spreadsheet would run has an apostrophe before it.
     """
     if bool(inputs) == bool(data):
         raise ConfigError("predict: give either inputs, such as a text or an image file, or --data.")
@@ -173,7 +178,7 @@ def predict(
     if as_json:
         print("\n".join(to_json(row) for row in rows), flush=True)
     elif not output:
-        print(_prediction_table(rows), flush=True)
+        print(shown(_prediction_table(rows)), flush=True)
 
 
 def _prediction_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -37,6 +37,10 @@ def push(
         bool | None,
         typer.Option("--proof/--no-proof", help="Whether a clean process checks the model, before and after."),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run code of others that lies in the run's model/, for the proof."),
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -60,7 +64,7 @@ def push(
     with working():
         from hf_tl.sharing.push import push as run_it
 
-        pushed = run_it(run, hub, proof=proof)
+        pushed = run_it(run, hub, proof=proof, trust_remote_code=trust)
     result = {"id": pushed.repo_id, "commit": pushed.commit, "url": pushed.url, "changed": pushed.changed}
     show(result, plain(pushed.url) + ("" if pushed.changed else "  (nothing has changed)"), as_json)
 
@@ -86,7 +90,12 @@ def verify(
         result = run_it(model, data, revision=revision, batch_size=batch_size, trust_remote_code=trust)
     rows = table(as_rows(result), ("metric", "place", "card", "now", "95 % interval", "verdict"))
     verdict = "The card's figures hold." if result["holds"] else "The card's figures do NOT hold."
-    lines = [f"{result['split']}, {result['samples']} samples", rows, *map(plain, result["notes"]), verdict]
+    lines = [
+        f"{result['split']}, {result['samples']} samples",
+        rows,
+        *map(plain, [*result["failures"], *result["notes"]]),
+        verdict,
+    ]
     show(result, "\n".join(lines), as_json)
     if not result["holds"]:
         raise typer.Exit(1)

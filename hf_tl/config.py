@@ -331,6 +331,8 @@ def _check_tokens(value: Any, place: str = "") -> None:
     """Raises ConfigError where a token stands: a configuration is written to disk and shared."""
     if isinstance(value, Mapping):
         for key, item in value.items():
+            if redact(str(key)) != str(key):
+                raise ConfigError(f"{place or 'the configuration'}: a key holds a token; take it out.")
             _check_tokens(item, f"{place}.{key}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for item in value:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
+import re
+import string
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError, listing
 
 FORMATS = (".jsonl", ".csv", ".parquet")
+RUN = ("=", "+", "-", "@", "\u2212")
+"""What formulas of spreadsheets begin with."""
+NUMBER = re.compile(r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)")
 
 
 def is_main_process() -> bool:
@@ -29,29 +35,101 @@ def working() -> Iterator[None]:
         yield
 
 
+JOINERS = "\u200c\u200d"
+"""Part of how words and emoji are written; they steer nothing."""
+STEERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of what a terminal may obey, that turns the direction of writing, or that is no character."""
+DRAWS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[[AK]|\r")
+"""What progress bars and help texts send to a terminal: colours, up a line, to its start."""
+
+
 def plain(text: object) -> str:
     """`text` on one line, with control characters written out, so that no label or file name steers the terminal."""
+    return _written_out(str(text), keep=JOINERS)
+
+
+def shown(text: str) -> str:
+    """`text` of several lines, each `plain`."""
+    return _written_out(text, keep=JOINERS + "\n")
+
+
+def _written_out(text: str, keep: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(
-        character if unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp") else f"\\x{ord(character):02x}"
-        for character in str(text)
+        character if character in keep or unicodedata.category(character) not in STEERS else _code(character)
+        for character in text
     )
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+class _Shown:
+    """A stream of which a terminal shows all and obeys nothing, whoever prints: libraries, warnings, progress bars."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if not text.isprintable():
+            drawn = DRAWS.findall(text) if self._stream.isatty() else []
+            pieces = DRAWS.split(text) if drawn else [text.replace("\r\n", "\n").replace("\r", "\n")]
+            kept = (_written_out(piece, keep=JOINERS + "\n\t") for piece in pieces)
+            text = "".join(piece + draw for piece, draw in itertools.zip_longest(kept, drawn, fillvalue=""))
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:  # a terminal of another encoding
+            code = self._stream.encoding
+            self._stream.write(text.encode(code, "backslashreplace").decode(code))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+
+@contextlib.contextmanager
+def nothing_steers() -> Iterator[None]:
+    """While a command runs, what is printed is shown, never obeyed."""
+    out, err = sys.stdout, sys.stderr
+    if isinstance(out, _Shown):  # a command that calls another
+        yield
+        return
+    sys.stdout, sys.stderr = _Shown(out), _Shown(err)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = out, err
 
 
 def say(sentence: str) -> None:
     """A line for the person, on stderr."""
     if is_main_process():
-        print("\n".join(plain(line) for line in sentence.splitlines()), file=sys.stderr, flush=True)
+        print(shown(sentence), file=sys.stderr, flush=True)
 
 
 def show(result: Any, text: str, as_json: bool) -> None:
     """The result on stdout: as one JSON object, or as text."""
     if is_main_process():
-        print(to_json(result) if as_json else text, flush=True)
+        print(to_json(result) if as_json else shown(text), flush=True)
 
 
 def to_json(value: Any) -> str:
-    """Strict JSON on one line: a number that is not finite becomes null, anything unknown its text."""
-    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    """Strict JSON on one line: a number that is not finite becomes null, anything unknown its text. Characters that
+    steer a terminal are written as JSON's escapes, which are the same text."""
+    text = json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(
+        json.dumps(each)[1:-1] if unicodedata.category(each) in STEERS and each not in JOINERS else each
+        for each in text
+    )
 
 
 def _finite(value: Any) -> Any:
@@ -89,7 +167,8 @@ def check_rows_file(path: Path) -> None:
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Predictions as JSONL, CSV or Parquet by the ending of `path`, whole or not at all.
 
-    In CSV the scores stand in one column per label, `score: <label>`.
+    In CSV the scores stand in one column per label, `score: <label>`, and a text that a spreadsheet would take for a
+    formula has an apostrophe before it (`cell`). JSONL and Parquet have every text as it is.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     suffix = path.suffix.lower()
@@ -124,6 +203,21 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         flat.append(out)
     columns = list(dict.fromkeys(key for row in flat for key in row))
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(flat)
+        writer = csv.writer(stream)
+        writer.writerow(cell(column) for column in columns)
+        writer.writerows([cell(row.get(column, "")) for column in columns] for row in flat)
+
+
+def cell(value: Any) -> Any:
+    """A value as it stands in CSV: a text that a spreadsheet would run is marked as text, with an apostrophe before it.
+
+    It runs what begins with `=`, `+`, `-` or `@`, of whatever width, also after spaces, quotes and what is invisible; a
+    text that is a number stays one.
+    """
+    text = value if isinstance(value, str) or value is None else str(value)
+    if not isinstance(text, str) or NUMBER.fullmatch(text):
+        return value
+    first = text.lstrip(string.whitespace + "\"'\u2018\u2019\u201c\u201d`")
+    first = next((each for each in first if each.isprintable() and not each.isspace()), "")
+    runs = unicodedata.normalize("NFKC", first)[:1] in RUN or text[:1] in ("\t", "\r", "\n")
+    return f"'{text}" if runs else value

@@ -21,8 +21,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}\b")
-"""What the Hub's tokens look like."""
+TOKEN = re.compile(r"(?:hf|api_org)_[A-Za-z0-9]{16,}")
+"""What the Hub's tokens look like, whatever stands before: the `n` of an escaped line end, too."""
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 LOGIN = re.compile(r"(?<=://)[^/\s'\"<>]*@")
 """A name and password in an address."""
@@ -32,7 +32,7 @@ ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 def redact(text: str) -> str:
     """`text` without tokens, whoever put them there: the environment's, the login's, and what looks like one; and
     without the passwords of addresses, such as that of HF_ENDPOINT or a proxy."""
-    for token in _tokens():
+    for token in secrets():
         text = text.replace(token, "hf_...")
     for login in _logins():
         text = text.replace(f"{login}@", "")
@@ -51,7 +51,8 @@ def _logins() -> list[str]:
     return [each for text in found if text for each in dict.fromkeys((text, unquote(text)))]
 
 
-def _tokens() -> list[str]:
+def secrets() -> list[str]:
+    """The tokens of the environment and of the login."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
     found = [os.environ.get(name, "") for name in TOKEN_NAMES]

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from hf_tl.console import say
+from hf_tl.console import nothing_steers, say, shown
 from hf_tl.errors import HfTlError, did_you_mean, listing, redact
 
 STARTED = "HF_TL_STARTED"
@@ -22,7 +22,13 @@ INTERRUPTED = 130
 
 
 def guarded(run: Callable[[], Any], debug: bool) -> int:
-    """Calls `run` and turns what it raises into one sentence on stderr and an exit code."""
+    """Calls `run` and turns what it raises into one sentence on stderr and an exit code. What is printed meanwhile is
+    shown by the terminal, never obeyed."""
+    with nothing_steers():
+        return _guarded(run, debug)
+
+
+def _guarded(run: Callable[[], Any], debug: bool) -> int:
     try:
         code = run()
         if code != INTERRUPTED:
@@ -32,14 +38,14 @@ def guarded(run: Callable[[], Any], debug: bool) -> int:
         return _fail("stopped.", 3)
     except HfTlError as error:
         if debug:
-            print(redact(traceback.format_exc()), file=sys.stderr)
+            print(shown(redact(traceback.format_exc())), file=sys.stderr)
         return _fail(str(error) or type(error).__name__, error.exit_code)
     except typer.TyperException as error:
         return _fail(_usage(error), 2)
     except Exception as error:
         trace = redact(traceback.format_exc())
         if debug:
-            print(trace, file=sys.stderr)
+            print(shown(trace), file=sys.stderr)
         first = next(iter(str(error).strip().splitlines()), "")
         hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
         return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
@@ -88,6 +94,6 @@ def report_failure(sentence: str, trace: str = "") -> bool:
             with open(file, "w", encoding="utf-8") as stream:
                 json.dump({"message": {"message": sentence, "extraInfo": extra}}, stream)
         except OSError as error:
-            print(f"hf-tl: cannot write {file} ({error})", file=sys.stderr)
+            say(f"hf-tl: cannot write {file} ({error})")
             return False
     return bool(file) and os.environ.get(STARTED) == "1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,23 +10,26 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
+from hf_tl.console import say
 from hf_tl.data import load_data
 from hf_tl.errors import HubError
 from hf_tl.evaluation.held_out import measure_saved
 from hf_tl.models.methods import get_method
-from hf_tl.models.pretrained import check_task, find_pretrained, load_model, load_processor
+from hf_tl.models.pretrained import check_task, find_pretrained, load_model
+from hf_tl.models.processors import load_processor
 from hf_tl.models.quantized import check_quantization
+from hf_tl.models.trusted import check_same_code
 from hf_tl.run import Run
 from hf_tl.sharing import proof
 from hf_tl.sharing.card import write_card
-from hf_tl.sharing.hub import check_access
-from hf_tl.sharing.push import push, save_model
+from hf_tl.sharing.hub import check_target
+from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.sharing.report import write_report
 from hf_tl.sharing.saves import PushSaves
 from hf_tl.task import Setting
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
-from hf_tl.training.facts import describe_run, label_weights
+from hf_tl.training.facts import check_adapter_alone, describe_run, label_weights
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 
@@ -52,12 +54,13 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     method = get_method(config.method)
     check_quantization(config.model, config.method.name)
     if config.hub is not None:
+        hub = config.hub
         try:
-            check_access(config.hub)
+            config = config.model_copy(update={"hub": hub.model_copy(update={"id": check_target(hub).id})})
         except HubError as error:
             raise HubError(
-                f"{error} Nothing was begun: run the same command again, or leave hub.id out and push the run later "
-                f"with `hf-tl push RUN {config.hub.id}`."
+                f"{error} Nothing was begun: run the same command again, or leave hub.id out and push the run later: "
+                f"{push_command(config.folder, hub)}"
             ) from error.__cause__
 
     # 2. Data and model: found, read and matched before anything is written.
@@ -68,9 +71,9 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     check_classes(config, data)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
+    check_adapter_alone(config, task, pretrained)
     preprocessing = config.data.preprocessing
-    trust = config.model.trust_remote_code
-    processor = load_processor(pretrained, task, image_size=preprocessing.image_size, trust=trust)
+    processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
     setting = Setting(
         labels=data.labels,
         problem=data.targets.problem,
@@ -99,28 +102,33 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         setting.model_config = loaded.model.config
         if task.ready is not None:
             task.ready(loaded.model, setting)
-        saves = [PushSaves(run, config.hub, processor)] if config.hub is not None and config.hub.every_save else []
-        fitted = fit(run, config, data, task, setting, method, loaded, pretrained, saves)
+        to = config.hub
+        saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
+        fitted = fit(run, config, data, task, setting, method, loaded, saves)
         if main.is_main_process:
-            save_model(run, method.finish, fitted.model, processor, task, setting)
+            written = save_model(run, method.finish, fitted.model, processor, task, setting, pretrained)
             describe_run(run, pretrained, data, setting, fitted)
-            run.reach("saved", train=fitted.facts)  # last: a stage is reached when all of it is on disk
+            # last: a stage is reached when all of it is on disk
+            run.reach("saved", train=fitted.facts, written=written)
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.
-    if not run.reached("measured"):
-        measure_saved(run, data, task, setting)
+    trusted = bool(pretrained.code)
+    if trusted:
+        check_same_code(run.model, pretrained.code)
+    if not run.reached("measured") or not (run.folder / "metrics.json").exists():
+        measure_saved(run, data, task, setting, trust=trusted)
         main.wait_for_everyone()
     if main.is_main_process:
         if proof.wanted(config):
-            proof.prove(run)
+            proof.prove(run, trust=trusted)
         if not run.reached("reported"):
             write_report(run.folder)
-            write_card(run.folder)
+            write_card(run.folder, shared=False)  # a push names the repository
             run.reach("reported")
         if config.hub is not None and not run.reached("pushed"):
-            pushed = push(run, config.hub, proof=config.proof)
-            print(f"Pushed to {pushed.url}", file=sys.stderr)
+            pushed = push(run, config.hub, proof=config.proof, trust_remote_code=trusted)
+            say(f"Pushed to {pushed.url}")
         _say_result(run, time.monotonic() - start)
     main.wait_for_everyone()
     return run
@@ -129,5 +137,5 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 def _say_result(run: Run, seconds: float) -> None:
     metrics = run.metrics
     best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
-    print(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}", file=sys.stderr)
-    print(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}", file=sys.stderr)
+    say(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}")
+    say(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}")

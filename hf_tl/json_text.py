@@ -99,8 +99,11 @@ def parse_json(
     if len(text) > most:
         raise error(f"{where}: larger than {_size(most)}, the most that is read of such a file.")
     text = text.removeprefix("\ufeff") if isinstance(text, str) else decoded(text, where, error)
-    if text.count("[") + text.count("{") > CONTAINERS or text.count(",") > VALUES:
-        raise error(f"{where}: more than {CONTAINERS:,} lists and objects, or {VALUES:,} values.")
+    containers, values = CONTAINERS, VALUES
+    if most > BYTES:  # of larger texts in proportion, so that memory is, too
+        containers, values = max(containers, len(text) // 16), max(values, len(text) // 3)
+    if text.count("[") + text.count("{") > containers or text.count(",") > values:
+        raise error(f"{where}: more than {containers:,} lists and objects, or {values:,} values.")
 
     def refuse(sentence: str) -> NoReturn:
         raise error(f"{where}: {sentence}")
@@ -108,7 +111,8 @@ def parse_json(
     try:
         found = json.loads(text, **_hooks(refuse, nan))
     except json.JSONDecodeError as reason:
-        raise error(f"{where}, line {reason.lineno}, column {reason.colno}: not JSON ({reason.msg}).") from None
+        line = "" if re.search(r", line \d+$", where) else f", line {reason.lineno}"
+        raise error(f"{where}{line}, column {reason.colno}: not JSON ({reason.msg}).") from None
     except RecursionError:
         raise error(f"{where}: lists and objects are more than {DEPTH} deep.") from None
     _check_depth(found, refuse)

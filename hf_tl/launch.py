@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hf_tl.console import say
 from hf_tl.errors import ConfigError, HfTlError, Stopped
@@ -38,6 +41,7 @@ def launch(arguments: Sequence[str], processes: int) -> None:
     if gpus and processes > gpus:
         raise ConfigError(f"--processes: found {processes}, expected at most {gpus}, the number of GPUs here.")
     os.environ[STARTED] = "1"
+    os.environ.update(safe_path())
     if not gpus:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
@@ -54,6 +58,25 @@ def launch(arguments: Sequence[str], processes: int) -> None:
         raise WorkerError(sentence, code) from None
     except SignalException:
         raise Stopped("stopped; the same command goes on from the last checkpoint.") from None
+
+
+def safe_path() -> dict[str, str]:
+    """Environment in which Python imports nothing from the current folder, which may hold anybody's `torch.py`, and
+    this very hf_tl is found: where it is not installed, its folder is named."""
+    environment = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(_absolute(os.environ.get("PYTHONPATH", "")))}
+    here = Path(__file__).resolve().parent
+    probe = "import importlib.util as u; found = u.find_spec('hf_tl'); print(found.origin if found else '')"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if not done.stdout.strip() or Path(done.stdout.strip()).resolve().parent != here:
+        environment["PYTHONPATH"] = os.pathsep.join([str(here.parent), *_absolute(environment["PYTHONPATH"])])
+    return environment
+
+
+def _absolute(path: str) -> list[str]:
+    """The entries of a search path as its user meant them; an empty one would be the current folder."""
+    return [os.path.abspath(entry) for entry in path.split(os.pathsep) if entry]
 
 
 def without_option(arguments: Sequence[str], name: str) -> list[str]:

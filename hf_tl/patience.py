@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from hf_tl.console import shown
 from hf_tl.errors import redact
 
 SECONDS = "HF_TL_HUB_SECONDS"
@@ -260,4 +261,4 @@ def endpoint() -> str:
 
 
 def say(line: str) -> None:
-    print(redact(line), file=sys.stderr, flush=True)
+    print(shown(redact(line)), file=sys.stderr, flush=True)

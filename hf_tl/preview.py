@@ -10,7 +10,8 @@ from typing import Any
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
 from hf_tl.data.augment import normalisation
-from hf_tl.models.pretrained import check_task, find_pretrained, load_processor
+from hf_tl.models.pretrained import check_task, find_pretrained
+from hf_tl.models.processors import load_processor
 from hf_tl.task import Setting
 from hf_tl.training.options import check_options
 
@@ -35,9 +36,7 @@ def preview(
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     preprocessing = config.data.preprocessing
-    processor = load_processor(
-        pretrained, task, image_size=preprocessing.image_size, trust=config.model.trust_remote_code
-    )
+    processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
     setting = Setting(
         labels=data.labels,
         problem=data.targets.problem,

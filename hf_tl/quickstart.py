@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from PIL import Image
 
 from hf_tl import __version__
 from hf_tl.compat import declare_torchvision_operators
+from hf_tl.console import say
 from hf_tl.errors import ConfigError
 from hf_tl.json_text import read_json
 from hf_tl.run import replacing_folder, write_json
@@ -270,7 +270,7 @@ def _quietly(log: Path) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text)
 
 
 def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outcome]:

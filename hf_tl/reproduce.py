@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, slug
+from hf_tl.console import say
 from hf_tl.errors import ConfigError
 from hf_tl.finetune import finetune
 from hf_tl.hubclient import fetch_model
 from hf_tl.run import read_part
+from hf_tl.sharing.card_config import allowed
 from hf_tl.sharing.origin import config_of, read_block, weights
 from hf_tl.sharing.verify import read_card
+from hf_tl.sharing.wording import visible
 from hf_tl.training.environment import environment, process_state
 
 
@@ -50,7 +52,8 @@ def reproduce(
     config = config_of(block, model, base, paths, trust_remote_code)
     target = str(output or Path("runs") / f"{slug(model)}-again")
     config = RunConfig.model_validate({**config.model_dump(exclude_unset=True), "output": target})
-    differences = before(block["found"])
+    left = allowed(block["config"], model)[1]
+    differences = [f"{visible(key)} of the card is left out." for key in left] + before(block["found"])
     for line in differences:
         _say(line)
     run = finetune(config)
@@ -90,7 +93,7 @@ def before(found: dict[str, Any]) -> list[str]:
     if int(found.get("processes") or 1) != processes:
         raise ConfigError(
             f"It was made by {found['processes']} processes, and this is {processes}: "
-            f"torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
+            f"PYTHONSAFEPATH=1 torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
         )
     threads = there.get("threads")
     if there.get("device") == "cpu" and isinstance(threads, int) and 0 < threads != torch.get_num_threads():
@@ -112,4 +115,4 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def _say(line: str) -> None:
     if process_state().is_main_process:
-        print(line, file=sys.stderr, flush=True)
+        say(line)

@@ -85,8 +85,8 @@ class Demo:
     last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
     or `chat` (the answer to `messages`)."""
     answer: str
-    """Python lines that make `found` of the inputs, by name, with `pipe`; with `model` and `processor` where the task
-    has a `usage`; or with what `load` makes."""
+    """Python lines that make `found` of the inputs, by name, with `pipe`; with `model`, `processor` and what `usage`
+    defines where the task has one; or with what `load` makes."""
     load: str = ""
     """Python lines that load `{model}` (the id and its arguments) where Transformers alone cannot."""
     imports: tuple[str, ...] = ()
@@ -186,8 +186,11 @@ class Task:
     counted: str = "rows"
     """What the `support` of a class counts."""
     usage: str | None = None
-    """Python lines that print an answer, given `model` and `processor`, where Transformers has no pipeline for the
-    task; or, with `{model}` (the id and its arguments) in them, lines that load it too."""
+    """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
+    answers; with `{model}` (the id and its arguments) in them they load it too. The card, the clean process of the
+    proof and the page of `hf-tl demo` run these very lines."""
+    example: str = ""
+    """Lines after `usage` that print an answer, for the card."""
     asks: str = ""
     """Further arguments with which the stock pipeline gives what was measured, as Python."""
     library: str = "transformers"
@@ -196,9 +199,8 @@ class Task:
     """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
     stranger: str | None = field(default=None, repr=False)
     """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
-    pictures as PIL images), `path` (of the model) and `pipe`, or `model` and `processor` where Transformers has no
-    pipeline for the task, they set `found`, a list: of each row those parts of its prediction that have to come out the
-    same. None: the model only has to load."""
+    pictures as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
+    its prediction that have to come out the same. None: the model only has to load."""
     asked: Callable[..., Any] | None = field(default=None, repr=False)
     """`(rows, setting) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
@@ -262,6 +264,11 @@ class Task:
     def target_roles(self) -> tuple[str, ...]:
         """The roles that the model learns to give."""
         return tuple(column.role for column in self.columns if column.target)
+
+
+def join_lines(first: str, then: str) -> str:
+    """Python lines and what follows them, two empty lines after a function."""
+    return f"{first}\n\n\n{then}" if first.splitlines()[-1].startswith(" ") else f"{first}\n\n{then}"
 
 
 def task_names() -> list[str]:

@@ -30,6 +30,10 @@ for name in (
 ):
     os.environ.pop(name, None)
 
+from hf_tl.compat import declare_torchvision_operators  # noqa: E402
+
+declare_torchvision_operators()  # before a test module imports transformers or peft itself
+
 try:
     from tests.hub.fixture import *  # noqa: F403  # the test Hub: `hub`
 except ModuleNotFoundError as error:

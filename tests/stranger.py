@@ -57,7 +57,7 @@ def stranger_says(card: Path, text: str) -> str:
     """What the Python lines of a model card print for `text` (in place of their own example), run as they stand in a
     process that cannot import hf_tl."""
     code = card.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    example = re.search(r"prefix \+ ('[^'\n]*'|\"[^\"\n]*\")", code)
+    example = re.search(r"print\(write\(('[^'\n]*'|\"[^\"\n]*\")\)\)", code)
     assert example is not None, code
     code = code.replace(example.group(1), repr(text))
     done = subprocess.run(

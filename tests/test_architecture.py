@@ -17,7 +17,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 LAYERS = (
     {"errors", "shipped", "compat"},
     {"json_text", "yaml_text", "card_text"},
-    {"config", "task", "console", "failures", "options"},
+    {"config", "task", "console", "failures", "options", "command_line"},
     {"patience"},
     {"hubwire"},
     {"tasks", "hubclient", "run"},

@@ -236,7 +236,7 @@ def test_predict_writes_files(predictor: Any, tmp_path: Path) -> None:
 
 
 def test_terminal_escapes_stay_inert(capsys: pytest.CaptureFixture[str]) -> None:
-    assert console.plain("a\x1b[31mb\nc\u202e") == "a\\x1b[31mb\\x0ac\\x202e"
+    assert console.plain("a\x1b[31mb\nc\u202e") == "a\\x1b[31mb\\x0ac\\u202e"
     assert main(["train", *LEAST, "\x1b[31m=3"]) == 2
     assert "\x1b" not in capsys.readouterr().err
 

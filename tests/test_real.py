@@ -42,7 +42,7 @@ def test_shared_and_loaded(
         inputs = [str(path) for path in sorted((data / "test").rglob("*.jpg"))[::20]]
     mine = hub.env(TOKEN)
     hf(mine, "train", "--model", model, "--data", data, "--method", method, "--output", tmp_path / "run",
-       "--push", "alice/it", "data.max_samples=120", "training.max_steps=6")  # fmt: skip
+       "--push", "alice/it", "hub.private=false", "data.max_samples=120", "training.max_steps=6")  # fmt: skip
     ours = hf_tl.predict(str(tmp_path / "run"), inputs)
     files = hub.files("alice/it")
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
@@ -50,7 +50,7 @@ def test_shared_and_loaded(
     stranger = {**hub.env(home="stranger"), "HF_HUB_OFFLINE": "0"}
     assert_same_scores(ours, stranger_scores(task, "alice/it", inputs, env=stranger))
     if method == "lora":
-        hf(mine, "push", tmp_path / "run", "alice/adapter", "--no-merge")
+        hf(mine, "push", tmp_path / "run", "alice/adapter", "--no-merge", "--public")
         assert "model.safetensors" not in hub.files("alice/adapter")
         fresh = hub.env(home="third")
         lines = hf(fresh, "predict", "alice/adapter", *inputs, "--json").stdout.splitlines()

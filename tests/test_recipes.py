@@ -212,7 +212,8 @@ def test_recipe_from_download_to_push(name: str, hub: RunningHub, tmp_path: Path
     start = [*launch, script] if name.startswith("text") else [sys.executable, "-m", "hf_tl", "recipes", "run", name]
     id = f"alice/{name}"
     done = subprocess.run(
-        [*map(str, start), f"hub.id={id}"], cwd=tmp_path, env=hub.env(TOKEN), capture_output=True, text=True,
+        [*map(str, start), f"hub.id={id}", "hub.private=false"], cwd=tmp_path, env=hub.env(TOKEN),
+        capture_output=True, text=True,
         timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -178,3 +178,32 @@ def tiny_writer(folder: Path, words: list[str], kind: str = "bart", width: int =
         )  # fmt: skip
     transformers.AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
     return folder
+
+
+def bert_classifier(labels: int = 3, seed: int = 0, **options: Any) -> Any:
+    """A BERT classifier in memory: 2 layers, hidden 8, no dropout."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(seed)
+    small = {
+        "vocab_size": len(WORDS) + 5,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 32,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return BertForSequenceClassification(BertConfig(**{**small, **options}, num_labels=labels)).eval()
+
+
+def resnet_classifier(labels: int = 3, seed: int = 0) -> Any:
+    """A ResNet classifier in memory, with batch normalisation."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(seed)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=labels)
+    return ResNetForImageClassification(config).eval()

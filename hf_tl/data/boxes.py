@@ -3,47 +3,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import yaml
-from datasets import Dataset, Image, List, Value
+from datasets import Dataset
 
+from hf_tl.data.annotations import FILE, Split, finite, objects_of, rows_of
+from hf_tl.data.coco import Pictures, is_coco, read_coco
+from hf_tl.data.named_files import Reach, shortened
+from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError, listing
+from hf_tl.json_text import read_text
+from hf_tl.yaml_text import parse_yaml
 
-FILE = "__file__"
-WRONG = "__wrong__"
-"""Field of `objects` with what is wrong in an annotation, or null: said, or left out, where rows are checked."""
-OBJECTS = {"bbox": List(List(Value("float64"))), "category": List(Value("string")), WRONG: Value("string")}
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 LISTS = ("train", "val", "test")
 """Pascal VOC's lists of the pictures of each split, in ImageSets/Main."""
-Split = Callable[[Path], str | None]
-
-
-def objects_of(boxes: list[Any], categories: list[Any], wrong: str | None = None) -> dict[str, Any]:
-    """A value of the column `objects`; of an annotation that is wrong nothing else is kept."""
-    return {"bbox": [] if wrong else boxes, "category": [] if wrong else categories, WRONG: wrong}
-
-
-def is_coco(file: Path) -> bool:
-    """Whether a json file is an annotation file of COCO's kind."""
-    if file.suffix.lower() != ".json":
-        return False
-    try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError):
-        return False
-    return isinstance(found, dict) and {"images", "annotations", "categories"} <= set(found)
 
 
 def read_boxes(
-    folder: Path, files: list[Path], images: Callable[[], list[Path]], split_of: Split
+    folder: Path, files: list[Path], images: Callable[[], list[Path]], split_of: Split, reach: Reach
 ) -> dict[str, list[Dataset]] | None:
     """The rows of a folder by split; None where it holds no annotations of boxes.
 
@@ -51,6 +32,7 @@ def read_boxes(
         files: all that the folder holds.
         images: gives the pictures below the folder.
         split_of: the split that a path below the folder says.
+        reach: where the images may lie that the annotations name.
 
     Raises:
         DataError: a file of which no row can be made; what is wrong in a single row is kept under WRONG.
@@ -59,19 +41,19 @@ def read_boxes(
     # COCO's own folder holds keypoints of the same pictures as well
     coco = [file for file in coco if file.name.startswith("instances")] or coco
     if coco:
-        places = _Pictures(folder, images, split_of)
+        places = Pictures(folder, images, split_of, reach)
         return _by_split((split_of(file.relative_to(folder)) or "train", read_coco(file, places)) for file in coco)
     stems: dict[str, list[Path]] = {}
     for image in images():
         stems.setdefault(image.stem, []).append(image)
     xml = [file for file in files if file.suffix.lower() == ".xml" and _is_voc(file)]
     if xml:
-        return _one_a_picture(folder, xml, stems, split_of, lambda file, image: _voc(file), _voc_lists(files))
+        return _one_a_picture(folder, xml, stems, split_of, lambda file, image: _voc(file), _voc_lists(files), reach)
     texts = [file for file in files if file.suffix.lower() == ".txt" and file.stem in stems]
     # one that is not is a mistake among many, and is named as such
     if texts and 2 * sum(_is_yolo(file) for file in texts[:50]) > len(texts[:50]):
         names = yolo_names(folder, files)
-        return _one_a_picture(folder, texts, stems, split_of, lambda file, image: _yolo(file, image, names), {})
+        return _one_a_picture(folder, texts, stems, split_of, lambda file, image: _yolo(file, image, names), {}, reach)
     return None
 
 
@@ -82,82 +64,6 @@ def _by_split(found: Iterable[tuple[str, Dataset]]) -> dict[str, list[Dataset]]:
     return out
 
 
-def _rows(records: list[dict[str, Any]]) -> Dataset:
-    rows = Dataset.from_dict({name: [each[name] for each in records] for name in ("image", "objects", FILE)})
-    return rows.cast_column("image", Image(decode=False)).cast_column("objects", OBJECTS)
-
-
-class _Pictures:
-    """Where the pictures are that annotation files name."""
-
-    def __init__(self, folder: Path, images: Callable[[], list[Path]], split_of: Split) -> None:
-        self.folder, self.images, self.split_of = folder, images, split_of
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        out: dict[str, list[Path]] = {}
-        for image in self.images():
-            out.setdefault(image.name, []).append(image)
-        return out
-
-    def find(self, file: Path, name: str) -> list[Path]:
-        """The pictures that `file` may mean by `name`: beside it, else of the most of that path, of its split, and
-        nearest to it."""
-        wanted = Path(name.replace("\\", "/"))
-        beside = file.parent / wanted
-        if beside.is_file():
-            return [beside]
-        found = self._by_name.get(wanted.name, [])
-        split = self.split_of(file.relative_to(self.folder))
-        for fits in (
-            lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
-            lambda path: self.split_of(path.relative_to(self.folder)) == split,
-        ):
-            found = [path for path in found if fits(path)] or found
-        apart = {path: len(set(path.parts) ^ set(file.parts)) for path in found}
-        return [path for path in found if apart[path] == min(apart.values())]
-
-
-def read_coco(file: Path, pictures: _Pictures) -> Dataset:
-    """Rows of a COCO file, one a picture; category ids may be sparse and begin anywhere, since names are what counts.
-
-    Raises:
-        DataError: it has no images.
-    """
-    found = json.loads(file.read_text(encoding="utf-8-sig"))
-    names = {each.get("id"): str(each.get("name")) for each in found["categories"]}
-    known: dict[Any, dict[str, Any]] = {}
-    for index, each in enumerate(found["images"]):
-        name = str(each.get("file_name"))
-        places = pictures.find(file, name)
-        wrong = f"file_name {name!r} may be {listing(map(str, places))}" if len(places) > 1 else None
-        known[each.get("id")] = {
-            "image": str(places[0] if places else file.parent / name),  # one that is not there cannot be read
-            "objects": objects_of([], [], wrong),
-            FILE: f"{file}, images[{index}] ({Path(name).name})",
-        }
-    if not known:
-        raise DataError(f"{file}: has no images.")
-    for index, each in enumerate(found["annotations"]):
-        image, box, category = each.get("image_id"), each.get("bbox"), each.get("category_id")
-        if each.get("iscrowd"):
-            continue  # a region of many things, which is no thing to find
-        if image not in known:
-            where = f"{file}, annotations[{index}] (image_id {image!r} is none of the file's images)"
-            known[image] = {"image": None, "objects": objects_of([], []), FILE: where}
-        objects, wrong = known[image]["objects"], None
-        if category not in names:
-            wrong = f"category_id {category!r} is none of the file's categories"
-        elif not isinstance(box, list) or len(box) != 4 or not all(isinstance(each, (int, float)) for each in box):
-            wrong = f"bbox is {box!r}, expected four numbers"
-        if wrong:
-            objects[WRONG] = objects[WRONG] or f"annotations[{index}]: {wrong}"
-            continue
-        objects["bbox"].append([float(value) for value in box])
-        objects["category"].append(names[category])
-    return _rows(list(known.values()))
-
-
 def _one_a_picture(
     folder: Path,
     files: list[Path],
@@ -165,6 +71,7 @@ def _one_a_picture(
     split_of: Split,
     read: Callable[[Path, Path], dict[str, Any]],
     lists: dict[str, str],
+    reach: Reach,
 ) -> dict[str, list[Dataset]]:
     """Rows of files that describe one picture each, the picture of the same name nearest to it.
 
@@ -183,7 +90,8 @@ def _one_a_picture(
         records.setdefault(split, []).append({"image": path, "objects": objects, FILE: str(where)})
 
     for file in files:
-        own = stems.get(file.stem) or stems.get(_voc_picture(file), [])
+        named = _voc_picture(file, reach)
+        own = stems.get(file.stem) or stems.get(named, [])
         if not own:
             add(None, file, objects_of([], []))  # said to be missing where pictures are checked
             continue
@@ -192,23 +100,30 @@ def _one_a_picture(
         add(image, file, read(file, image))
     for image in sorted({path for paths in stems.values() for path in paths} - used):
         add(image, image, objects_of([], []))  # a picture with nothing on it
-    return {split: [_rows(found)] for split, found in records.items()}
+    return {split: [rows_of(found)] for split, found in records.items()}
 
 
 def _is_voc(file: Path) -> bool:
     with file.open("rb") as stream:
-        return b"<annotation" in stream.read(2000)
+        return b"<annotation" in stream.read(2000).replace(b"\0", b"")  # as well in UTF-16
 
 
-def _voc_picture(file: Path) -> str:
-    """Name, without its ending, of the picture that a file says that it describes."""
+def _voc_picture(file: Path, reach: Reach) -> str:
+    """Name, without its ending, of the image that a file says that it describes. It is looked for in the folder alone,
+    by that; `path`, which is of the machine that annotated, is not looked at.
+
+    Raises:
+        DataError: it names what it may not.
+    """
     if file.suffix.lower() != ".xml":
         return ""
     try:
-        said = ElementTree.fromstring(file.read_bytes()).findtext("filename") or ""
-    except ElementTree.ParseError:
+        said = (read_xml(file).findtext("filename") or "").strip()
+    except WrongXml:
         return ""
-    return Path(said.strip().replace("\\", "/")).stem
+    if said:
+        reach.find(said, file.parent, str(file), "filename")
+    return Path(said.replace("\\", "/")).stem
 
 
 def _voc_lists(files: list[Path]) -> dict[str, str]:
@@ -225,9 +140,9 @@ def _voc_lists(files: list[Path]) -> dict[str, str]:
 def _voc(file: Path) -> dict[str, Any]:
     """The objects of a file of Pascal VOC's kind, which has corners."""
     try:
-        root = ElementTree.fromstring(file.read_bytes())
-    except ElementTree.ParseError as error:
-        return objects_of([], [], f"not valid XML ({error})")
+        root = read_xml(file)
+    except WrongXml as error:
+        return objects_of([], [], str(error))
     boxes, names = [], []
     for index, each in enumerate(root.iter("object"), 1):
         name, box = each.findtext("name"), each.find("bndbox")
@@ -235,14 +150,23 @@ def _voc(file: Path) -> dict[str, Any]:
             return objects_of([], [], f"object {index}: expected a name and a bndbox")
         corners = []
         for key in ("xmin", "ymin", "xmax", "ymax"):
-            try:
-                corners.append(float(box.findtext(key) or ""))
-            except ValueError:
-                return objects_of([], [], f"object {index}: {key} is {box.findtext(key)!r}, expected a number")
+            number = _number(box.findtext(key) or "")
+            if number is None:
+                said = shortened(box.findtext(key) or "")
+                return objects_of([], [], f"object {index}: {key} is {said}, expected a number")
+            corners.append(number)
         left, top, right, bottom = corners
         boxes.append([left, top, right - left, bottom - top])
         names.append(name.strip())
     return objects_of(boxes, names)
+
+
+def _number(text: str) -> float | None:
+    """A number that can be counted with."""
+    try:
+        return next(iter(finite([float(text)]) or ()), None)
+    except ValueError:
+        return None
 
 
 def _is_yolo(file: Path) -> bool:
@@ -254,19 +178,30 @@ def yolo_names(folder: Path, files: list[Path]) -> dict[int, str] | None:
     """Class names from `data.yaml` (or any yaml with `names`) or a list of names, one a line; None where neither is."""
     for file in files:
         if file.suffix.lower() in (".yaml", ".yml"):
-            try:
-                found = yaml.safe_load(file.read_text(encoding="utf-8"))
-            except yaml.YAMLError as error:
-                raise DataError(f"{file}: not valid YAML ({str(error).splitlines()[0]}).") from None
+            found = parse_yaml(read_text(file, error=DataError), str(file))
             names = found.get("names") if isinstance(found, dict) else None
-            if isinstance(names, list):
-                return {index: str(name) for index, name in enumerate(names)}
-            if isinstance(names, dict):
-                return {int(index): str(name) for index, name in names.items()}
+            if isinstance(names, (list, dict)):
+                return _named(file, dict(enumerate(names)) if isinstance(names, list) else names)
     for file in files:
         if file.name in CLASS_FILES:
-            return dict(enumerate(line.strip() for line in file.read_text(encoding="utf-8").splitlines()))
+            return dict(enumerate(line.strip() for line in read_text(file, error=DataError).splitlines()))
     return None
+
+
+def _named(file: Path, given: dict[Any, Any]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for index, name in given.items():
+        if (
+            not re.fullmatch(r"[0-9]{1,9}", str(index))
+            or not isinstance(name, (str, int, float))
+            or not str(name).strip()
+        ):
+            raise DataError(
+                f"{file}: names has {shortened(str(name))} under {shortened(str(index))}, "
+                "expected the name of a class for each number."
+            )
+        names[int(index)] = str(name).strip()
+    return names
 
 
 def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, Any]:
@@ -281,11 +216,11 @@ def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, An
         parts, wrong = line.split(), None
         if not parts:
             continue
-        try:
-            index, values = int(parts[0]), [float(part) for part in parts[1:]]
-        except ValueError:
-            wrong = f"line {number}: found {line.strip()!r}, expected a class and four numbers"
+        values = [value for value in map(_number, parts[1:]) if value is not None]
+        if not re.fullmatch(r"[0-9]{1,9}", parts[0]) or len(values) < len(parts) - 1:
+            wrong = f"line {number}: found {shortened(line.strip())}, expected a class and four numbers"
             return objects_of([], [], wrong)
+        index = int(parts[0])
         if len(values) == 4:
             x, y, w, h = values
             left, top = x - w / 2, y - h / 2

@@ -18,7 +18,18 @@ from filelock import FileLock
 
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing
-from hf_tl.hubclient import HELD, checked, damaged_files, explain, offline, retried, silent, transient, without_xet
+from hf_tl.hubclient import (
+    HELD,
+    checked,
+    damaged_files,
+    explain,
+    offline,
+    retried,
+    silent,
+    status_of,
+    transient,
+    without_xet,
+)
 from hf_tl.patience import Patience, endpoint, reason, say
 from hf_tl.run import write_json
 
@@ -224,7 +235,8 @@ def _refused(error: Exception, id: str, name: str | None, what: str) -> HfTlErro
     if "scripts are no longer supported" in text:
         return DataError(f"data.path: {id} is a loading script, which is code; look for a copy as Parquet.")
     names_of = {cls.__name__ for cls in type(error).__mro__}
-    if names_of & {"HfHubHTTPError", "DatasetNotFoundError", "TransportError", "GivenUp"}:
+    of_hub = names_of & {"HfHubHTTPError", "DatasetNotFoundError", "TransportError", "GivenUp"}
+    if of_hub or status_of(error) not in (None, 404):
         return explain(error, what)
     cause = error.__cause__ if "DatasetGenerationError" in names_of and error.__cause__ is not None else error
     first = next(iter(str(cause).strip().splitlines()), type(cause).__name__)

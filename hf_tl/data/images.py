@@ -1,17 +1,82 @@
-"""Pictures of any kind as RGB, and the check that each can be read."""
+"""The one door by which image files come in: formats, size and EXIF data are checked, and any kind becomes RGB."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""Pillow's decoders that are let at a file, whatever its name: others are rarely tried ones, and that of EPS starts
+Ghostscript. JPEG has the pictures of several views (MPO) with it."""
+MOST_PIXELS = 89_478_485
+"""Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
+only warns."""
+FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
+"""What Pillow raises at files that are not as their format says."""
+ORIENTATION = 0x0112
+SAYS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+"""Entries of `Image.info` that Pillow reads the orientation from."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes an image upright."""
+
+
+class WrongImage(ValueError):
+    """Why a file is no image that can be used; names no path."""
+
+
+@contextlib.contextmanager
+def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Image]:
+    """An image, not decoded yet. What Pillow finds wrong with it while it is open comes as WrongImage, too.
+
+    Args:
+        source: a file, its content, or an undecoded image of a data set (`bytes` or `path`).
+
+    Raises:
+        WrongImage: not an image of FORMATS, more than MOST_PIXELS, or damaged.
+    """
+    given: Any = source
+    if isinstance(source, Mapping):
+        given = source["bytes"] if source.get("bytes") else source["path"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of what is only odd
+            with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise WrongImage(
+                        f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; make it smaller first"
+                    )
+                yield image
+    except WrongImage:
+        raise
+    except Image.DecompressionBombError:
+        raise WrongImage(f"more than {2 * MOST_PIXELS:,} pixels; make it smaller first") from None
+    except UnidentifiedImageError:
+        raise WrongImage("it is not an image of a known format") from None
+    except OSError as error:  # whose text may name the file
+        raise WrongImage(error.strerror or str(error) or type(error).__name__) from None
+    except FAULTS as error:
+        raise WrongImage(str(error) or type(error).__name__) from None
+    except MemoryError:
+        raise WrongImage("it does not fit in memory") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -20,7 +85,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     As Transformers' pipelines do (alpha is dropped), but 16-bit and float pictures are scaled to their range, where a
     plain conversion would clip them to white.
     """
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         values = np.asarray(image, dtype=np.float64)
         top = 65535.0 if image.mode != "F" and values.max(initial=0) > 255 else 255.0
@@ -30,17 +95,54 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The image with its EXIF orientation applied; broken EXIF data say nothing."""
+    turn = TURNS.get(_orientation(image))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for name in SAYS_ORIENTATION:
+        turned.info.pop(name, None)
+    return turned
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's; 1, upright, where there is none or its data are broken."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except FAULTS:
+        return 1
+    return found if isinstance(found, int) and found in TURNS else 1
+
+
+def read_image(source: Path | str | bytes | Mapping[str, Any]) -> Image.Image:
+    """An image decoded and upright, of the kind that it is.
+
+    Raises:
+        WrongImage: as `opened`.
+    """
+    with opened(source) as image:
+        image.load()
+        return upright(image)
+
+
+@dataclass
+class CheckedImage(datasets.Image):
+    """The feature of an image column whose files come in by this door when a row is read; nothing else is opened, no
+    address in place of a file either."""
+
+    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
+        if not isinstance(value, (dict, str)):
+            return value
+        return read_image(value)
+
+
 def unreadable(source: Path | bytes) -> str | None:
     """Why a picture cannot be decoded, or None when it can."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                image.load()
-    except UnidentifiedImageError:
-        return "it is not an image of a known format"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        return str(error) or type(error).__name__
+        read_image(source)
+    except WrongImage as error:
+        return str(error)
     return None
 
 
@@ -49,11 +151,14 @@ def upright_size(picture: Path | Mapping[str, Any]) -> tuple[int, int]:
 
     Args:
         picture: a file, or an undecoded picture of a data set (`bytes` or `path`).
+
+    Raises:
+        WrongImage: as `opened`.
     """
-    if isinstance(picture, Mapping):
-        source: Any = io.BytesIO(picture["bytes"]) if picture.get("bytes") else picture["path"]
-    else:
-        source = picture
-    with Image.open(source) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5
-        return (image.height, image.width) if turned else image.size
+    with opened(picture) as image:
+        return size_of(image)
+
+
+def size_of(image: Image.Image) -> tuple[int, int]:
+    """`upright_size` of an open image."""
+    return (image.height, image.width) if _orientation(image) >= 5 else image.size

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Image, List, Value
 
 from hf_tl.config import DataConfig
-from hf_tl.data.images import unreadable
+from hf_tl.data.images import CheckedImage, unreadable
 from hf_tl.data.sources import FILE
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
@@ -33,8 +33,8 @@ def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
         if wrong.to_numpy().any():
             index, name = next((i, n) for n in names for i in np.flatnonzero(wrong[n])[:1])
             raise DataError(
-                f"{rows[int(index)][FILE]}: column {name!r} has {flags[name].iloc[index]!r}, expected 0 or 1 as for "
-                f"every column of data.columns.{role}."
+                f"{rows[int(index)][FILE]}: column {name!r} has {flags[name].tolist()[index]!r}, expected 0 or 1 as "
+                f"for every column of data.columns.{role}."
             )
         lists = [[name for name in names if row[name]] for row in flags.to_dict("records")]
         feature = List(ClassLabel(names=names))
@@ -331,5 +331,5 @@ def decoded(rows: Dataset) -> Dataset:
     """Pictures decoded when read; FILE as `file`."""
     for name, feature in rows.features.items():
         if isinstance(feature, Image):
-            rows = rows.cast_column(name, Image(decode=True))
+            rows = rows.cast_column(name, CheckedImage())
     return rows.rename_column(FILE, "file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -10,14 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, concatenate_datasets
+from datasets import Dataset, Image, Json, Value, concatenate_datasets
 
 from hf_tl.config import DataConfig
 from hf_tl.data import hub_data
 from hf_tl.data.archives import extract, is_archive
-from hf_tl.data.boxes import is_coco, read_boxes
+from hf_tl.data.boxes import read_boxes
 from hf_tl.data.card_file import languages_of, license_of
+from hf_tl.data.coco import is_coco
 from hf_tl.data.images import EXTENSIONS
+from hf_tl.data.named_files import Reach, hub_file, is_there, shortened, with_full_paths
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError, did_you_mean, listing
 
@@ -66,14 +69,15 @@ def read_source(config: DataConfig) -> Source:
             raise DataError(f"data.path: {path}: there is no such file or folder{_neighbour(path)}")
     digest = hashlib.sha256()
     found: dict[str, list[Dataset]] = {}
+    notes: list[str] = []
     for path in paths:
-        for split, rows in _local(path, config, digest).items():
+        for split, rows in _local(path, config, digest, notes).items():
             found.setdefault(split, []).append(rows)
     splits = {split: _joined(split, parts) for split, parts in found.items()}
     facts: dict[str, Any] = {"path": config.path, "sha256": digest.hexdigest()}
     if len(paths) == 1 and paths[0].is_dir():  # what lies beside a single file may be about something else
         facts |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
-    return Source(splits, facts)
+    return Source(splits, facts, notes)
 
 
 def _joined(split: str, parts: Sequence[Dataset]) -> Dataset:
@@ -118,30 +122,44 @@ def split_of(name: str, config: DataConfig, own_name: str | None = None) -> str 
     return None
 
 
-def _local(path: Path, config: DataConfig, digest: Any) -> dict[str, Dataset]:
+def _local(path: Path, config: DataConfig, digest: Any, notes: list[str]) -> dict[str, Dataset]:
     if path.is_dir():
-        return _folder(path, config, digest)
-    if is_archive(path):
-        folder = extract(path, cache_folder())
+        reach = Reach(path)
+        out = _folder(path, config, digest, reach)
+    elif is_archive(path):
+        folder = top = extract(path, cache_folder())
         inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
         while len(inside) == 1 and inside[0].is_dir() and split_of(inside[0].name, config) is None:
             folder = inside[0]
             inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
-        return _folder(folder, config, digest, shown=path)
-    if not is_table(path):
+        reach = Reach(top, own=False)
+        out = _folder(folder, config, digest, reach, shown=path)
+    elif is_table(path):
+        folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
+        reach = Reach(folder)
+        out = _file(path, folder, config, digest, reach)
+    else:
         raise DataError(
             f"data.path: {path}: not a kind of file that hf_tl reads; it reads csv, tsv, jsonl, json, parquet, arrow, "
             "zip and tar, and folders of these or of images."
         )
+    notes += reach.note()
+    return out
+
+
+def _file(path: Path, folder: Path, config: DataConfig, digest: Any, reach: Reach) -> dict[str, Dataset]:
     split = split_of(path.stem, config, path.name) or "train"
     if is_coco(path):
         _hash(path, digest)
-        folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
         rows = read_boxes(
-            folder, [path], lambda: _pictures(_files(folder)), lambda place: _split_of_path(place, config) or split
+            folder,
+            [path],
+            lambda: _pictures(_files(folder)),
+            lambda place: _split_of_path(place, config) or split,
+            reach,
         )
         return {each: _joined(each, parts) for each, parts in (rows or {}).items()}
-    return {split: _table(path, path.name, path.parent, digest)}
+    return {split: _table(path, path.parent, digest, reach)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -149,6 +167,11 @@ def _files(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name.lower() not in JUNK and not name.startswith("."))
         out += [Path(root) / name for name in sorted(names) if name.lower() not in JUNK and not name.startswith(".")]
+    for file in out:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{str(file)!r}: the name is not UTF-8; rename the file.") from None
     return out
 
 
@@ -156,7 +179,9 @@ def _pictures(files: list[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in EXTENSIONS]
 
 
-def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = None) -> dict[str, Dataset]:
+def _folder(
+    folder: Path, config: DataConfig, digest: Any, reach: Reach, shown: Path | None = None
+) -> dict[str, Dataset]:
     files = _files(folder)
     shown = shown or folder
     if not files:
@@ -168,9 +193,11 @@ def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = 
     if metadata:
         for file in metadata:
             split = _split_of_path(file.relative_to(folder), config) or "train"
-            rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
+            rows = _table(file, file.parent, digest, reach)
             out.setdefault(split, []).append(rows)
-    elif images and (boxes := read_boxes(folder, files, lambda: images, lambda path: _split_of_path(path, config))):
+    elif images and (
+        boxes := read_boxes(folder, files, lambda: images, lambda path: _split_of_path(path, config), reach)
+    ):
         for file in files:
             _hash(file, digest)
         out = boxes
@@ -187,7 +214,7 @@ def _folder(folder: Path, config: DataConfig, digest: Any, shown: Path | None = 
                 f"{listing(unknown)}? Name it with data.splits.train={unknown[0]}, or give the files one by one."
             )
         for file, found in named.items():
-            rows = _table(file, file.relative_to(folder).as_posix(), file.parent, digest)
+            rows = _table(file, file.parent, digest, reach)
             out.setdefault(found or "train", []).append(rows)
     else:
         kinds = sorted({file.suffix or file.name for file in files})
@@ -211,33 +238,38 @@ def _check_splits(config: DataConfig, found: Any, shown: Path) -> None:
             raise DataError(f"data.splits.{split}: {shown} has no {name!r}.")
 
 
-def _table(file: Path, shown: str, beside: Path, digest: Any) -> Dataset:
+def _table(file: Path, beside: Path, digest: Any, reach: Reach) -> Dataset:
     _hash(file, digest)
     rows = _undecoded(read_table(file))
     offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
     rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
-    return _with_pictures(rows, beside, shown)
+    rows = with_full_paths(rows, FILE, lambda name, place, what: reach.find(name, beside, place, what))
+    return _with_pictures(rows, beside, reach)
 
 
-def _with_pictures(rows: Dataset, beside: Path, shown: str) -> Dataset:
+def _with_pictures(rows: Dataset, beside: Path, reach: Reach) -> Dataset:
     """Columns of picture file names become pictures, looked up beside the table. A column `file_name` or
     `..._file_name` may leave some out, which are missing pictures then."""
     for name in list(rows.column_names):
-        values = rows[:50][name]
-        texts = [value for value in values if isinstance(value, str)]
+        feature = rows.features[name]
+        if name == FILE or not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
+            continue
+        first = rows[:50][name]
+        texts = [value for value in first if value is not None]
         gaps = name.lower().endswith("file_name")
-        if name == FILE or (len(texts) < len(values) and not gaps) or not texts:
+        if (len(texts) < len(first) and not gaps) or not texts:
             continue
         if all(Path(value).suffix.lower() in EXTENSIONS for value in texts):
-            paths = [beside / value if value or not gaps else None for value in rows[name]]
-            for index, path in enumerate(paths):
-                if path is not None and not path.is_file():
-                    place = rows[index][FILE]
-                    raise DataError(f"{place}: column {name!r} names {str(rows[index][name])!r}, which is not there.")
-            features = rows.features.copy()
-            column = [None if path is None else str(path) for path in paths]
+            column: list[str | None] = []
+            for value, place in zip(rows[name], rows[FILE], strict=True):
+                if not value and gaps:
+                    column.append(None)
+                    continue
+                path = reach.find(value or "", beside, place, f"column {name!r}")
+                if not is_there(path):
+                    raise DataError(f"{place}: column {name!r} names {shortened(value or '')}, which is not there.")
+                column.append(str(path))
             rows = rows.remove_columns(name).add_column(name, column)
-            features[name] = Image(decode=False)
             rows = rows.cast_column(name, Image(decode=False))
     return rows
 
@@ -260,7 +292,8 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
     named = {split_of(path.name, config) for path in folder.iterdir() if path.is_dir()}
     if None in named and named - {None}:
         odd = [path.name for path in folder.iterdir() if path.is_dir() and split_of(path.name, config) is None]
-        if not config.splits and any(not name.startswith(".") and name.lower() not in JUNK for name in odd):
+        odd = [name for name in odd if not name.startswith(".") and name.lower() not in JUNK]
+        if odd and not config.splits:
             raise DataError(
                 f"data.path: {shown} mixes split folders with {listing(sorted(odd))}; name the splits with data.splits."
             )
@@ -297,11 +330,11 @@ def _from_hub(config: DataConfig) -> Source:
     for own, rows in loaded.items():
         split = split_of(str(own), config)
         if split and split not in splits:
-            splits[split] = _undecoded(rows).add_column(FILE, [f"{id} {own}, row {i}" for i in range(len(rows))])
+            splits[split] = _hub_rows(rows, id, str(own))
         elif config.splits or len(loaded) > 1:
             notes.append(f"Split {own!r} of {id} is left aside.")
         else:
-            splits["train"] = _undecoded(rows).add_column(FILE, [f"{id} {own}, row {i}" for i in range(len(rows))])
+            splits["train"] = _hub_rows(rows, id, str(own))
     for split, name in config.splits.items():
         if split not in splits:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
@@ -310,8 +343,33 @@ def _from_hub(config: DataConfig) -> Source:
     return Source(splits, facts, notes)
 
 
+def _hub_rows(rows: Dataset, id: str, split: str) -> Dataset:
+    if FILE in rows.column_names:
+        raise DataError(f"data.path: {id} has a column {FILE!r}, which hf_tl keeps for itself.")
+    rows = _undecoded(rows).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
+    return with_full_paths(rows, FILE, lambda name, place, what: hub_file(name, id, place, what))
+
+
 def _undecoded(rows: Dataset) -> Dataset:
+    """Rows of which reading one opens no file, wherever in a column it is named."""
     for name, feature in rows.features.items():
-        if isinstance(feature, Image):
-            rows = rows.cast_column(name, Image(decode=False))
+        plain = _as_written(feature)
+        if plain is not feature:
+            rows = rows.cast_column(name, plain)
     return rows
+
+
+def _as_written(feature: Any) -> Any:
+    """A feature whose images are kept as they are written; the same where it has none."""
+    if isinstance(feature, dict):
+        inner = {key: _as_written(each) for key, each in feature.items()}
+        return inner if any(inner[key] is not each for key, each in feature.items()) else feature
+    if isinstance(feature, (list, tuple)):
+        inside = [_as_written(each) for each in feature]
+        return inside if any(a is not b for a, b in zip(inside, feature, strict=True)) else feature
+    if getattr(feature, "decode", None) is True and not isinstance(feature, Json):
+        return dataclasses.replace(feature, decode=False)
+    if hasattr(feature, "feature"):
+        inner = _as_written(feature.feature)
+        return feature if inner is feature.feature else dataclasses.replace(feature, feature=inner)
+    return feature

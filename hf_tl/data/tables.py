@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import warnings
 from pathlib import Path
@@ -11,10 +10,34 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset
+from datasets.exceptions import DatasetsError
 
 from hf_tl.errors import DataError
+from hf_tl.json_text import DEPTH, parse_json, read_text
 
+MOST_JSON = 2 * 1024**3
+"""Bytes of a JSON file; COCO's own have half a gigabyte."""
+MOST_COLUMNS = 10_000
+MOST_HEADER = 1024**2
+"""Characters of the first line of a table."""
+FREE_ROWS, ROWS_A_BYTE = 200_000, 8
+"""A file may have so many rows, and so many more a byte: a column that is the same throughout takes next to none."""
+MOST_BYTES, MOST_RATIO = 256 * 1024**2, 200
+"""Bytes that a table may always unpack to, and the bytes for each of its own that it may have above that."""
+RESERVED = "__file__"
+UNREADABLE = (
+    pa.ArrowException,
+    DatasetsError,
+    OSError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+"""What pandas, Arrow and `datasets` raise at files that they cannot read."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".txt")
 
 
@@ -26,7 +49,8 @@ def read_table(path: Path) -> Dataset:
     """The rows of one file; column names without surrounding space.
 
     Raises:
-        DataError: empty, unreadable, ragged or not UTF-8; names the file and, where there is one, the line.
+        DataError: empty, unreadable, ragged, not UTF-8, or more rows or columns than can be; names the file and, where
+            there is one, the line.
     """
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty.")
@@ -35,39 +59,89 @@ def read_table(path: Path) -> Dataset:
         if suffix in (".csv", ".tsv"):
             rows = _read_csv(path)
         elif suffix == ".parquet":
-            rows = Dataset.from_parquet(str(path), keep_in_memory=False)
+            rows = _read_parquet(path)
         elif suffix == ".txt":
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
             rows = Dataset.from_dict({"text": [line for line in lines if line]})
         elif suffix == ".arrow":
-            rows = Dataset.from_file(str(path))
+            rows = _read_arrow(path)
         else:
             rows = _read_json(path)
     except DataError:
         raise
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}).") from error
+    except UNREADABLE as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(f"{path}: cannot be read ({first.rstrip('.')}).") from error
     if len(rows) == 0:
         raise DataError(f"{path}: has columns but no rows." if rows.column_names else f"{path}: has no rows.")
     names = [name.strip() for name in rows.column_names]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name ({', '.join(names)}).")
+    if RESERVED in names:
+        raise DataError(f"{path}: a column is called {RESERVED!r}, which hf_tl keeps for itself; rename it.")
     return rows.rename_columns({old: new for old, new in zip(rows.column_names, names, strict=True) if old != new})
+
+
+def _read_parquet(path: Path) -> Dataset:
+    with pq.ParquetFile(path) as file:
+        found = file.metadata
+        _check_shape(path, found.num_rows, file.schema_arrow)
+        size = sum(found.row_group(index).total_byte_size for index in range(found.num_row_groups))
+        if size > max(MOST_BYTES, MOST_RATIO * path.stat().st_size):
+            raise DataError(
+                f"{path}: unpacks to {size:,} bytes, {MOST_RATIO} times its size: no table that was written."
+            )
+    return Dataset.from_parquet(str(path), keep_in_memory=False)
+
+
+def _read_arrow(path: Path) -> Dataset:
+    with pa.memory_map(str(path)) as stream:
+        _check_shape(path, 0, pa.ipc.open_stream(stream).schema)
+    rows = Dataset.from_file(str(path))
+    _check_shape(path, len(rows), rows.data.schema)
+    rows.data.table.validate(full=True)  # Arrow believes its files, and lies in them end the process
+    return rows
+
+
+def _check_shape(path: Path, rows: int, schema: pa.Schema) -> None:
+    """Raises DataError at more rows, columns or depth than a file of its size can mean."""
+    most = FREE_ROWS + ROWS_A_BYTE * path.stat().st_size
+    if rows > most:
+        raise DataError(f"{path}: says that it has {rows:,} rows, more than a file of its size can hold.")
+    _check_width(path, len(schema))
+    types = [(field.type, 1) for field in schema]
+    while types:
+        kind, depth = types.pop()
+        if depth > DEPTH or len(types) > MOST_COLUMNS:
+            raise DataError(f"{path}: its columns are records of records, too many or more than {DEPTH} deep.")
+        types += [(kind.field(index).type, depth + 1) for index in range(kind.num_fields)]
+
+
+def _check_width(path: Path, columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise DataError(f"{path}: has {columns:,} columns, expected at most {MOST_COLUMNS:,}.")
 
 
 def _read_csv(path: Path) -> Dataset:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        head = stream.readline()
+        head = stream.readline(MOST_HEADER)
+    if len(head) >= MOST_HEADER:
+        raise DataError(f"{path}: the first line is longer than {MOST_HEADER:,} characters, so it names no columns.")
     separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
+    _check_width(path, head.count(separator) + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # that what is beyond the header is dropped
             # "None", "NA" and "null" are words that people write; only an empty field is missing.
             frame = pd.read_csv(
-                path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""], skip_blank_lines=True
-            )
+                path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""], skip_blank_lines=True,
+                index_col=False,
+            )  # fmt: skip
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path}: the rows have more fields than the header.") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty.") from None
     except pd.errors.ParserError as error:
@@ -79,8 +153,6 @@ def _read_csv(path: Path) -> Dataset:
                 "a text that holds the separator must stand in double quotes."
             ) from None
         raise DataError(f"{path}: not a valid table ({str(error).strip()}).") from None
-    if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: the rows have more fields than the header.")
     return Dataset.from_pandas(frame, preserve_index=False)
 
 
@@ -96,21 +168,20 @@ def _separator(head: str) -> str:
 
 
 def _read_json(path: Path) -> Dataset:
-    rows: list[dict[str, Any]] = []
     if path.suffix.lower() == ".json":
+        text = read_text(path, error=DataError, most=MOST_JSON)
         try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except json.JSONDecodeError as error:
-            if error.msg == "Extra data":  # one object a line, under the other name
+            value = parse_json(text, str(path), error=DataError, nan=True, most=MOST_JSON)
+        except DataError as error:
+            if "Extra data" in str(error):  # one object a line, under the other name
                 return _lines(path)
-            raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}).") from None
+            raise
         if isinstance(value, dict):
             lists = [item for item in value.values() if isinstance(item, list)]
             value = lists[0] if len(lists) == 1 else value
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise DataError(f"{path}: expected a list of objects, found {type(value).__name__}.")
-        rows = value
-        return Dataset.from_list(rows)
+        return _from_objects(path, value)
     return _lines(path)
 
 
@@ -120,14 +191,16 @@ def _lines(path: Path) -> Dataset:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not valid JSON ({error.msg}).") from None
+            row = parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MOST_JSON)
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
             rows.append(row)
     if not rows:
         raise DataError(f"{path}: has no rows.")
+    return _from_objects(path, rows)
+
+
+def _from_objects(path: Path, rows: list[dict[str, Any]]) -> Dataset:
     names = {name: None for row in rows for name in row}
-    return Dataset.from_list([{name: row.get(name) for name in names} for row in rows])
+    _check_width(path, len(names))
+    return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})

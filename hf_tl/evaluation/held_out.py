@@ -16,7 +16,7 @@ from datasets import Dataset
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
-from hf_tl.evaluation.witness import write_witness
+from hf_tl.evaluation.witness import measured, write_witness
 from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Targets, Task
@@ -85,10 +85,14 @@ def results(
     }
 
 
-def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
+def measure_saved(run: Run, data: Data, task: Task, setting: Setting, *, trust: bool = False) -> None:
     """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
-    `predictions.parquet` and `proof/`."""
-    model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing)
+    `predictions.parquet` and `proof/`.
+
+    Args:
+        trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
+    """
+    model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing, trust=trust)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, fresh, rows, size)
@@ -99,7 +103,7 @@ def measure_saved(run: Run, data: Data, task: Task, setting: Setting) -> None:
     predictions = task.postprocess(outputs, samples, rows, fresh)
     write_predictions(run.folder / "predictions.parquet", task, fresh, predictions, outputs, rows)
     write_json(run.folder / "metrics.json", {**found, "train": run.state.get("train", {})})
-    run.reach("measured")
+    run.reach("measured", measured=measured(run.folder, run.state.get("written", [])))
 
 
 def write_predictions(

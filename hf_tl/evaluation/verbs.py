@@ -126,26 +126,26 @@ def _rows(inputs: Any, task: Task) -> Dataset:
             if not isinstance(item, str) or not item.strip():
                 raise DataError(f"input {index}: found {item!r}, expected a text.")
         return Dataset.from_dict({role: items}, features=Features({role: Value("string")}))
-    from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
-
-    from hf_tl.data.images import to_rgb
-
-    pictures = []
-    for item in items:
-        if isinstance(item, (str, Path)):
-            if not Path(item).is_file():
-                raise DataError(f"{item}: there is no such image file.")
-            try:
-                with PillowImage.open(item) as image:
-                    pictures.append(to_rgb(image))
-            except (UnidentifiedImageError, OSError, ValueError) as error:
-                raise DataError(f"{item}: cannot be read as an image ({error}).") from None
-        elif isinstance(item, PillowImage.Image):
-            pictures.append(to_rgb(item))
-        else:
-            raise ConfigError(f"{item!r}: expected the path of an image or a PIL image.")
+    pictures = [_picture(item) for item in items]
     return Dataset.from_dict({role: pictures}, features=Features({role: Image()}))
+
+
+def _picture(item: Any) -> Any:
+    from PIL.Image import Image as PillowImage
+
+    from hf_tl.data.images import WrongImage, read_image, to_rgb
+    from hf_tl.data.named_files import is_there, shortened
+
+    if isinstance(item, PillowImage):
+        return to_rgb(item)
+    if not isinstance(item, (str, Path)):
+        raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
+    if not is_there(Path(item)):
+        raise DataError(f"{shortened(str(item))}: there is no such image file.")
+    try:
+        return to_rgb(read_image(Path(item)))
+    except WrongImage as error:
+        raise DataError(f"{item}: cannot be read as an image ({error}).") from None
 
 
 __all__ = ["Setting", "evaluate", "predict"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hf_tl.run import replacing_folder, write_json
 from hf_tl.task import Setting, Task
 from hf_tl.training.environment import process_state
 from hf_tl.training.outputs import outputs_of
+from hf_tl.yaml_text import read_yaml
 
 ROWS = 8
 SLOW_ROWS = 2
@@ -33,6 +35,10 @@ CANDIDATES = 8
 """Times as many rows are looked at, for some that can be asked."""
 FOLDER = "proof"
 FILE = "answers.json"
+FACTS = ("environment.json", "log.jsonl", "metrics.json", "predictions.parquet")
+"""Files of the run folder, beside the model, that its card is made from."""
+FREE = ("hub", "output", "proof")
+"""Keys of the configuration that no figure depends on."""
 
 
 def write_witness(folder: Path, shared: Path, model: Any, task: Task, setting: Setting, rows: Dataset) -> None:
@@ -79,6 +85,28 @@ def _kept(row: dict[str, Any], index: int, folder: Path) -> dict[str, Any]:
             json.dumps(value)  # whatever else a row may hold is written as it is
             out[role] = value
     return out
+
+
+def measured(folder: Path, written: Sequence[str]) -> dict[str, Any]:
+    """The list that a run keeps of what was measured and is told of it: `files` (path below the run folder -> sha256)
+    and `config` (the hash of the configuration, but for where the result goes).
+
+    Args:
+        written: files of `model/`, whatever else somebody put there.
+    """
+    files = [*(folder / name for name in FACTS), *(folder / "model" / name for name in written)]
+    files += [file for file in (folder / FOLDER).rglob("*") if file.is_file()]
+    found = {}
+    for file in sorted(file for file in files if file.exists()):
+        with file.open("rb") as stream:
+            found[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"files": found, "config": configuration(folder)}
+
+
+def configuration(folder: Path) -> str:
+    """The hash of what `config.yaml` says, but for where the result goes."""
+    values = {key: value for key, value in read_yaml(folder / "config.yaml").items() if key not in FREE}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def hashes(folder: Path) -> dict[str, Any]:

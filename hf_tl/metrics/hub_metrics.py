@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_tl.compat import declare_torchvision_operators
 from hf_tl.errors import ConfigError, HubError, did_you_mean, listing
 from hf_tl.metrics.intervals import Score
 
@@ -24,6 +25,7 @@ def load_metric(name: str, known: tuple[str, ...] = ()) -> Any:
         ConfigError: there is none.
         HubError: the Hub could not be reached.
     """
+    declare_torchvision_operators()  # `evaluate` imports Transformers
     import evaluate
 
     try:

@@ -17,16 +17,17 @@ from torch.nn.modules.module import (
 )
 
 from hf_tl.errors import HfTlError, ModelError
-from hf_tl.json_text import kind_of, read_object
+from hf_tl.json_text import kind_of, read_bytes, read_object
 from hf_tl.models.weights import check_weights, read_header
 
 LAYERS = 2_000
-LABELS = 1_000_000
+LABELS = 100_000
 SIDE = 4_096
 """Pixels of an image's side that a processor may ask for."""
 BEAMS = 64
 TOKENS = 1_000_000
 ADDED_TOKENS = 50_000
+TOKENIZER_BYTES = 200_000_000
 FREE = 64_000_000
 """Numbers that a model may have beyond twice its weights: new heads, tables of positions."""
 FREE_TENSORS = 4_000
@@ -94,6 +95,9 @@ def _check_field(file: Path, where: str, key: str, value: Any) -> None:
         raise ModelError(f"{file}: {where} is {_shown(value)}, expected at most {LABELS:,}.")
     if key == "id2label" and value and len(value) > LABELS:
         raise ModelError(f"{file}: {where} has {len(value):,} labels, expected at most {LABELS:,}.")
+    sides = value if isinstance(value, list) else [value]
+    if key == "image_size" and not all(each is None or _between(each, 1, SIDE) for each in sides):
+        raise ModelError(f"{file}: {where} is {_shown(value)}, expected a side of 1 to {SIDE:,} pixels.")
     numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) is int]
     if _COUNTS.search(key) and sum(map(abs, numbers)) > (LAYERS if type(value) is int else LAYERS**2):
         raise ModelError(f"{file}: {where} is {_shown(value)}, more layers than any model has.")
@@ -113,9 +117,9 @@ def _check_processor(file: Path) -> None:
                 if not isinstance(sides, list) or not all(each is None or _between(each, 1, SIDE) for each in sides):
                     raise ModelError(f"{where} sides of 1 to {SIDE:,} pixels.")
             elif key in ("image_mean", "image_std") and value is not None:
-                numbers = value if isinstance(value, list) else [value]
+                numbers = value if isinstance(value, list) else [value] * 3
                 plain = all(type(each) in (int, float) and abs(each) < 1e6 for each in numbers)
-                if not plain or not 0 < len(numbers) <= 4 or (key == "image_std" and 0 in numbers):
+                if not plain or len(numbers) != 3 or (key == "image_std" and 0 in numbers):
                     raise ModelError(f"{where} a number for each colour.")
             elif key == "rescale_factor" and value is not None and type(value) not in (int, float):
                 raise ModelError(f"{where} a number.")
@@ -135,6 +139,10 @@ def _check_tokenizer_files(folder: Path) -> None:
     length = found.get("model_max_length")
     if length is not None and (type(length) not in (int, float) or length < 1):
         raise ModelError(f"{file}: model_max_length is {_shown(length)}, expected a number of tokens.")
+    file = folder / "tokenizer.json"
+    # each added token is an object, and little else in it is; the rest is read by tokenizers, in Rust
+    if file.exists() and read_bytes(file, error=ModelError, most=TOKENIZER_BYTES).count(b"{") > 2 * ADDED_TOKENS:
+        raise ModelError(f"{file}: more than {ADDED_TOKENS:,} added tokens.")
     for name in ("special_tokens_map.json", "added_tokens.json"):
         if (folder / name).exists() and len(read_object(folder / name, error=ModelError)) > ADDED_TOKENS:
             raise ModelError(f"{folder / name}: more than {ADDED_TOKENS:,} added tokens.")
@@ -175,9 +183,9 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
         place, size = (id(module), name), 0 if value is None else value.numel()
         seen, sizes[place] = seen + size - sizes.get(place, 0), size
         if seen > most or len(sizes) > tensors:
-            what_size = f"more than {most:,} numbers" if seen > most else f"more than {tensors:,} tensors"
+            extent = f"more than {most:,} numbers" if seen > most else f"more than {tensors:,} tensors"
             raise ModelError(
-                f"model: the configuration of {what} describes a network of {what_size}, far more than its weights hold."
+                f"model: the configuration of {what} describes a network of {extent}, far more than its weights hold."
             )
 
     hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]  # type: ignore[no-untyped-call]
@@ -186,8 +194,10 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
     except (HfTlError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever Transformers, PEFT and safetensors raise
-        first = next(iter(str(error).strip().splitlines()), "")[:300]
-        raise ModelError(f"model: {what} cannot be loaded: {type(error).__name__}: {first}") from error
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if "ignore_mismatched_sizes" in said:
+            said = "its weights have other shapes than its configuration says"
+        raise ModelError(f"model: {what} cannot be loaded: {said}") from error
     finally:
         for hook in hooks:
             hook.remove()

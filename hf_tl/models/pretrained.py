@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,18 @@ from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
+from hf_tl.models.carried import base_of, check_links
+from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
-from hf_tl.models.timm_models import of_timm, processor_fields, resized
-from hf_tl.models.trusted import check_adapter, check_code, read_adapter, safe_weights
-from hf_tl.models.weights import check_index, check_weights
+from hf_tl.models.timm_models import of_timm, processor_fields
+from hf_tl.models.trusted import (
+    check_adapter,
+    check_base,
+    check_configurations,
+    read_adapter,
+    safe_weights,
+    trusted_code,
+)
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -55,6 +63,13 @@ class Pretrained:
     license: str | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of each weights file."""
+    trusted: Path | None = None
+    """The folder whose code its user trusts: the model's, or the adapter's, but not its base's."""
+    code: dict[str, str] = field(default_factory=dict)
+    """Path below `trusted` -> sha256 of each file of that code; empty where it brings none."""
+
+    def trusts(self, folder: Path) -> bool:
+        return bool(self.code) and folder == self.trusted
 
     @property
     def files(self) -> list[Path]:
@@ -94,8 +109,12 @@ def quiet() -> Iterator[None]:
 def find_pretrained(model: ModelConfig) -> Pretrained:
     """Downloads (or finds) a model, an adapter or a run, and reads its configuration.
 
+    Code runs only with `trust_remote_code`, and then that of the folder or commit that `model` names: the base of an
+    adapter is not it.
+
     Raises:
-        ModelError: no such model, not safetensors, or a configuration that Transformers does not know.
+        ModelError: no such model, not safetensors, code that is not trusted or not pinned, or a configuration that
+            Transformers does not know.
         ConfigError: a key of `model` that is neither an option of `from_pretrained` nor of the model's configuration.
         HubError: the Hub cannot be reached.
     """
@@ -105,36 +124,63 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         if (Path(model.id) / "config.yaml").exists() and run.is_dir()
         else fetch_model(model.id, model.revision)
     )
-    adapter = None
+    adapter, pinned = None, revision is not None
+    subfolder = (model.model_extra or {}).get("subfolder", "")
+    named = path / subfolder
     if (path / "adapter_config.json").exists():
-        adapter = path
+        adapter = named = path
         check_adapter(model.id, path)
         check_adapter_config(path)
         check_files(path)
         base = read_adapter(path)
-        path, _ = fetch_model(base["base_model_name_or_path"], base.get("revision"))
-    subfolder = (model.model_extra or {}).get("subfolder", "")
+        path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
+        check_base(model.id, base["base_model_name_or_path"], path)
+        check_configurations(model.id, adapter)
+        check_links(model.id, adapter)
+    check_links(model.id, path)
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
     check_files(path / subfolder)
-    if model.trust_remote_code:
-        check_code(model.id, path / subfolder)
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code, subfolder=subfolder)
-    except Exception as error:  # transformers raises ValueError, OSError, KeyError, ... with long advice
-        first = str(error).strip().splitlines()[0]
-        if "trust_remote_code" in str(error):
-            first = "it brings its own code, which runs only with model.trust_remote_code=true; read that code first"
-        raise ModelError(f"model: the configuration of {model.id} cannot be read: {first}") from error
+    check_configurations(model.id, path / subfolder)
+    code = trusted_code(model.id, named, pinned=pinned) if model.trust_remote_code else {}
+    found = Pretrained(model.id, path / subfolder, revision, PreTrainedConfig(), adapter, trusted=named, code=code)
+    config = read_config(found, found.path)
     check_options(model, config)
     for key, value in model.config.items():
         setattr(config, key, value)
-    files = safe_weights(model.id, path / subfolder)
-    check_weights(files)
-    check_index(path / subfolder)
-    hashes = {file.name: sha256(file) for file in files}
-    return Pretrained(model.id, path / subfolder, revision, config, adapter, license_of(path), hashes)
+    hashes = {file.name: sha256(file) for file in safe_weights(model.id, path / subfolder)}
+    return replace(found, config=config, license=license_of(path), hashes=hashes)
+
+
+def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
+    """The configuration in one of the folders of a model.
+
+    Raises:
+        ModelError: Transformers does not know it, or it needs code that is not trusted.
+    """
+    register()
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=found.trusts(folder))
+    except Exception as error:  # transformers raises ValueError, OSError, KeyError, ... with long advice
+        raise ModelError(
+            f"model: the configuration of {found.id} cannot be read: {first_line(error, found)}"
+        ) from error
+    if config.model_type == MODEL_TYPE:
+        config.auto_map = {}  # whatever it says: the class is the installed one, and saving names it anew
+    return config
+
+
+def first_line(error: Exception, found: Pretrained) -> str:
+    """The first line of what Transformers said."""
+    if "trust_remote_code" not in str(error):
+        return " ".join(str(error).split("\n\n")[0].split())[:300] or type(error).__name__
+    if found.adapter is not None and found.code:
+        return "the base of an adapter brings its own code, which runs for a model that is named itself alone"
+    return (
+        "it brings its own code, which runs only with model.trust_remote_code=true (--trust-remote-code); "
+        "read that code first"
+    )
 
 
 def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
@@ -185,7 +231,9 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
         marked = all((folder / name).exists() for name in task.marks) and (
             any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
         )
-        if marked and (names & architectures(task) or task.auto_class in auto_map):
+        ours = own_classes().get(task.auto_class)
+        known = names & architectures(task) or (ours and ours.__name__ in names) or task.auto_class in auto_map
+        if marked and known:
             return task.of_problem(getattr(config, "problem_type", None))
     shown = listing(sorted(names)) if names else "no architecture"
     raise ModelError(
@@ -203,66 +251,6 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
             f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
             f"models that can are for example {listing(task.models)}."
         )
-
-
-def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None, trust: bool = False) -> Any:
-    """The tokenizer or image processor.
-
-    Image processors use the Pillow backend: its pixels are the same with and without torchvision, so that scores do
-    not depend on what else is installed.
-
-    Raises:
-        ModelError: the model comes without one.
-    """
-    auto = getattr(transformers, task.processor_class)
-    path = pretrained.adapter if pretrained.adapter and _has_processor(pretrained.adapter) else pretrained.path
-    text = task.modality == "text"
-    kind, files = ("tokenizer", VOCABULARIES) if text else ("image processor", IMAGE_PROCESSORS)
-    timm = of_timm(pretrained.config)
-    if not timm and not any((path / name).exists() for name in files):
-        raise ModelError(
-            f"model: {pretrained.id} comes without {'a' if text else 'an'} {kind} (none of {listing(files[:3])} is "
-            "there); save the one it was pretrained with beside it."
-        )
-    backend = {} if text or timm else {"backend": "pil"}
-    try:
-        with quiet():
-            processor = auto.from_pretrained(path, trust_remote_code=trust, **backend)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"model: the {kind} of {pretrained.id} cannot be loaded: {first}") from error
-    if text:
-        _check_tokenizer(processor, pretrained)
-    elif image_size and timm:
-        processor = resized(processor, pretrained.config, image_size)
-    elif image_size:
-        _resize(processor, image_size)
-    return processor
-
-
-def _has_processor(path: Path) -> bool:
-    return any((path / name).exists() for name in (*VOCABULARIES, *IMAGE_PROCESSORS))
-
-
-def _check_tokenizer(tokenizer: Any, pretrained: Pretrained) -> None:
-    size, expected = len(tokenizer), getattr(pretrained.config, "vocab_size", None)
-    # Transformers makes an empty tokenizer of special tokens when the vocabulary is missing.
-    if size <= 10 or (expected and size > expected):
-        found = f"{size} tokens" + (f" for a model of {expected}" if expected else "")
-        raise ModelError(f"model: the tokenizer of {pretrained.id} does not fit the model (found {found}).")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-
-
-def _resize(processor: Any, size: int) -> None:
-    square = {"height": size, "width": size}
-    if getattr(processor, "do_center_crop", False):
-        old = dict(processor.crop_size).get("height", size)
-        processor.crop_size = square
-        edge = dict(processor.size).get("shortest_edge")
-        processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
-    else:
-        processor.size = square
 
 
 def load_model(
@@ -285,7 +273,7 @@ def load_model(
     names |= targets.config
     if targets.problem:
         names["problem_type"] = targets.problem
-    auto = getattr(transformers, task.auto_class)
+    auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
         if (model.pooling and not task.pools) or model.head != "linear":
             return _custom(pretrained, task, names, model, scratch, options)
@@ -294,7 +282,7 @@ def load_model(
             for key, value in names.items():
                 setattr(config, key, value)
             with building(pretrained.id, pretrained.files):
-                built = auto.from_config(config, dtype=torch.float32, trust_remote_code=model.trust_remote_code)
+                built = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust)
             return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
         config = pretrained.config
@@ -310,7 +298,7 @@ def load_model(
                 ignore_mismatched_sizes=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                trust_remote_code=model.trust_remote_code,
+                trust_remote_code=trust,
                 **options,
             )
     new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
@@ -346,7 +334,12 @@ def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, op
     assert pretrained.adapter is not None
     with building(pretrained.id, pretrained.files):
         base = auto.from_pretrained(
-            pretrained.path, config=config, ignore_mismatched_sizes=True, use_safetensors=True, **options
+            pretrained.path,
+            config=config,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
         )
     return laid_upon(base, pretrained.adapter)
 
@@ -375,16 +368,27 @@ def _custom(
 
     from hf_tl.models.custom import modeling_hf_tl as custom
 
-    cls = getattr(custom, task.auto_class.replace("AutoModel", "Transfer"), None)
+    cls = own_classes().get(task.auto_class)
     if cls is None:
         raise ConfigError(f"model.head and model.pooling are for classifiers; {task.name} keeps its stock head.")
+    if pretrained.code:
+        raise ConfigError(
+            f"model.head and model.pooling: {pretrained.id} brings its own code, and these go around a backbone of "
+            "Transformers alone; leave them out."
+        )
     if scratch:
         with building(pretrained.id, pretrained.files):
-            backbone, new = AutoModel.from_config(pretrained.config, dtype=torch.float32), set()
+            backbone = AutoModel.from_config(pretrained.config, dtype=torch.float32, trust_remote_code=False)
+        new: set[str] = set()
     else:
         with building(pretrained.id, pretrained.files):
             backbone, info = AutoModel.from_pretrained(
-                pretrained.path, config=pretrained.config, use_safetensors=True, output_loading_info=True, **options
+                pretrained.path,
+                config=pretrained.config,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
             )
         new = set(info["missing_keys"])
     pooling: str | None = model.pooling
@@ -396,13 +400,12 @@ def _custom(
             pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
     if pooling != "pooler":  # the pooler is left out then
         new = {key for key in new if not key.startswith("pooler.")}
-    left_out = {"id2label", "label2id", "architectures", "dtype", "torch_dtype"}
+    left_out = {"auto_map", "id2label", "label2id", "architectures", "dtype", "torch_dtype"}
     inner = {key: value for key, value in pretrained.config.to_dict().items() if key not in left_out}
     own = {"pooling": pooling, "head": model.head, "head_hidden": model.head_hidden, **processor_fields(inner)}
     config = custom.TransferConfig(backbone=inner, **own, **names)
     built = cls(config, backbone=backbone)
-    custom.TransferConfig.register_for_auto_class()
-    cls.register_for_auto_class(task.auto_class)
+    built.name_or_path = str(pretrained.path)  # by which an adapter names its base
     return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}))
 
 

@@ -6,6 +6,7 @@ comes back onto whole weights, so that what is shared needs no special package.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from typing import Any
 
@@ -52,9 +53,21 @@ def is_quantized(model: Any) -> bool:
 
 
 def whole(model: PreTrainedModel, revision: str | None) -> PreTrainedModel:
-    """The same pretrained model, not quantized: an adapter is merged into these without rounding."""
+    """The same pretrained model, not quantized: an adapter is merged into these without rounding.
+
+    Its configuration is the one that was trained with, so that a new head, which the adapter brings, has its labels.
+    """
+    config = copy.deepcopy(model.config)
+    config.__dict__.pop("quantization_config", None)
     fresh: PreTrainedModel = type(model).from_pretrained(
-        model.name_or_path, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+        model.name_or_path,
+        revision=revision or "main",
+        config=config,
+        ignore_mismatched_sizes=True,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
-    fresh.generation_config = model.generation_config
+    if hasattr(model, "generation_config"):  # models that write have one
+        fresh.generation_config = model.generation_config
     return fresh

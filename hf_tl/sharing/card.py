@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.errors import redact
+from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.run import write_text
 from hf_tl.sharing import sections
 from hf_tl.sharing.fences import merge_cards, read_text, remember
@@ -17,6 +19,7 @@ from hf_tl.sharing.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.sharing.origin import as_block
 from hf_tl.sharing.record import Record, read_record
 from hf_tl.sharing.wording import metric_title, mid_sentence, number
+from hf_tl.task import join_lines
 
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
@@ -58,6 +61,8 @@ class Card:
     writes: bool
     """Whether there are generation settings beside an adapter."""
     remote_code: bool
+    own_head: bool
+    """Whether that code is hf_tl's own, which hf_tl does not need."""
     data: str
     data_id: str | None
     labels: list[str]
@@ -70,7 +75,7 @@ class Card:
     given: str
     """Python expression of the same for `hf_tl.predict`."""
     usage: str | None
-    """Lines that print an answer, where there is no pipeline."""
+    """Lines that define what answers, where there is no pipeline, and those that print an answer."""
     results: list[tuple[str, dict[str, float]]]
     """(title, value with interval)."""
     split: str
@@ -116,6 +121,11 @@ class Card:
         return Raw(self.revision_argument + (", trust_remote_code=True" if self.remote_code else ""))
 
     @property
+    def predict_arguments(self) -> Raw:
+        """Further arguments of `hf_tl.predict`."""
+        return self.revision_argument if self.own_head else self.load_arguments
+
+    @property
     def revision_argument(self) -> Raw:
         return Raw(f", revision={python(self.revision)}" if self.revision else "")
 
@@ -140,18 +150,32 @@ class Card:
         return Raw(f", revision={python(self.base_revision)}" if self.base_revision else "")
 
 
-def write_card(folder: Path) -> Path:
+def write_card(folder: Path, *, shared: bool = True) -> Path:
     """Writes the run's `README.md`, from the files of its folder alone; what a person wrote into it stays.
+
+    Args:
+        shared: whether it is on the Hub as `hub` of the configuration says; without, the card names the folder.
 
     Raises:
         ConfigError: the folder holds no measured run, or its `README.md` cannot be read.
     """
     record = read_record(Path(folder))
-    card = describe(record)
+    if not shared:
+        record = replace(record, config=record.config.model_copy(update={"hub": None}))
     path = record.folder / "README.md"
-    made = remember(f"---\n{metadata(record, card.name, card.adapter_only).to_yaml()}\n---\n\n{render(card)}")
-    write_text(path, merge_cards(made, read_text(path)))
+    write_text(path, card_of(record))
     return path
+
+
+def card_of(record: Record) -> str:
+    """The card's text; what a person wrote into the run's `README.md` stays.
+
+    Raises:
+        ConfigError: that file cannot be read.
+    """
+    card = describe(record)
+    made = remember(f"---\n{metadata(record, card.name, card.adapter_only).to_yaml()}\n---\n\n{render(card)}")
+    return merge_cards(redact(made), read_text(record.folder / "README.md"))
 
 
 def describe(record: Record) -> Card:
@@ -181,6 +205,7 @@ def describe(record: Record) -> Card:
         adapter_only=adapter_only,
         writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
         remote_code=bool(record.model_config.get("auto_map")),
+        own_head=record.model_config.get("model_type") == MODEL_TYPE,
         data=record.data_name,
         data_id=record.data_id,
         labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's
@@ -188,7 +213,7 @@ def describe(record: Record) -> Card:
         example=_example(record),
         asks=f", {record.task.asks}" if record.task.asks else "",
         given=_given(record),
-        usage=record.task.usage,
+        usage=record.task.usage and join_lines(record.task.usage, record.task.example),
         results=[(metric_title(name), value) for name, value in record.values.items()],
         split=record.metrics["split"],
         samples=record.metrics["samples"],
@@ -279,22 +304,10 @@ def _mistakes(record: Record) -> list[dict[str, Any]]:
 def _notes(record: Record) -> list[str]:
     """What was done with the data, dropped and cut; but for what the columns say already."""
     given = [*record.data.get("notes", []), *record.environment.get("notes", [])]
-    return [
-        _without_paths(str(note), record) for note in given if not str(note).startswith(f"Task {record.task.name}:")
-    ]
+    return [record.without_paths(str(note)) for note in given if not str(note).startswith(f"Task {record.task.name}:")]
 
 
 def _training(record: Record) -> list[tuple[str, str]]:
     named = ("Method", "Trained parameters", "Steps", "Training time", "Most memory", "Hardware")
     found = dict(sections.facts(record))
     return [(name, found[name]) for name in named if name in found]
-
-
-def _without_paths(text: str, record: Record) -> str:
-    """A note without where on somebody's machine the files lie."""
-    own = [(path, record.data_name) for path in record.config.data.paths if record.data_id is None]
-    if record.model_id is None:
-        own.append((record.config.model.id, record.model_name))
-    for path, name in own:
-        text = text.replace(str(Path(path).resolve()), name).replace(path, name)
-    return text

@@ -15,17 +15,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
+from hf_tl.command_line import command_line
 from hf_tl.compat import declare_torchvision_operators
 from hf_tl.config import HubConfig, ModelConfig
-from hf_tl.errors import ConfigError, ModelError, listing
+from hf_tl.errors import ConfigError, HubError, ModelError, listing
+from hf_tl.hubclient import fetch_model
 from hf_tl.json_text import read_object
-from hf_tl.models.finished import own_code
-from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, task_of
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.carried import base_of
+from hf_tl.models.custom import MODEL_TYPE
+from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, read_config, task_of
+from hf_tl.models.trusted import not_ours, read_adapter
+from hf_tl.patience import say
 from hf_tl.run import Run, read_part
-from hf_tl.sharing.hub import Pushed, push_folder
+from hf_tl.sharing.hub import Pushed, announce, check_target, push_folder, visibility
 from hf_tl.sharing.page import Page, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
 
@@ -47,7 +49,7 @@ def demo(
     Args:
         model: run folder, model folder, adapter or Hub id.
         push_space: id of a Space to push the page to, which loads the model from the Hub; in place of showing it here.
-        private: who may see the Space; None: as the run's model.
+        private: who may see the Space; None: private, and of one that is there already as it is.
         port: None: the first that is free from 7860 on.
 
     Returns:
@@ -63,43 +65,48 @@ def demo(
         _check_installed()
         return _show(page_of(model, revision, trust_remote_code), port, browser)
     page = page_of(model, revision, trust_remote_code, shared=True)
-    hub = Run(model).config.hub if _is_run(model) else None
-    private = hub.private if private is None and hub is not None else private
-    return _push(page, model, HubConfig(id=push_space, private=private, commit_message=f"A page for {page.title}"))
+    hub = HubConfig(id=push_space, private=private, commit_message=f"A page for {page.title}")
+    again = command_line(
+        "demo", model, push_space=push_space, private=private, revision=revision, trust_remote_code=trust_remote_code
+    )
+    return _push(page, model, hub, again)
 
 
 def page_of(model: str, revision: str | None = None, trust: bool = False, *, shared: bool = False) -> Page:
     """What the page of a model says; with `shared` it loads the model from the Hub.
 
+    Here one of hf_tl's heads is loaded with the installed class, and `trust` is the user's word alone. A Space has no
+    hf_tl and runs the copy beside the weights: of one commit, and only where that is the installed package's file.
+
     Raises:
         ConfigError: with `shared`, the model is not on the Hub.
-        ModelError: no such model, or one whose task has no page.
+        ModelError: no such model, one whose task has no page, or with `shared` one of our heads with code of others.
     """
     declare_torchvision_operators()
     run = Run(model) if _is_run(model) else None
     folder = run.model if run is not None else Path(model)
     where, at, alone = (str(folder.resolve()) if folder.is_dir() else model), revision, False
-    trust = trust or own_code(model)
+    commit: str | None = None
     if shared and run is not None:
-        if run.config.hub is None or not run.reached("pushed"):
-            raise ConfigError(
-                f"{model}: a Space loads the model from the Hub; share it first: hf-tl push {model} ME/NAME"
-            )
-        where, alone = run.config.hub.id, run.config.hub.merge is False
-        at = revision or (run.config.hub.revision if run.config.hub.revision != "main" else None)
-        if trust:  # code of others is run by its commit alone
-            at = revision or str(run.state["commit"])
+        pushed = run.state.get("pushed")
+        if not isinstance(pushed, dict):
+            share = command_line("push", model, "ME/NAME")
+            raise ConfigError(f"{model}: a Space loads the model from the Hub; share it first: {share}")
+        where, alone, at = str(pushed["id"]), pushed.get("merge") is False, revision or pushed.get("revision")
+        commit = str(run.state["commit"])
     elif shared and folder.is_dir():
         raise ConfigError(f"{model}: a Space loads the model from the Hub, so give its id; this is a folder.")
     source = str(folder / "adapter") if alone else model
     found = find_pretrained(ModelConfig(id=source, revision=None if run else revision, trust_remote_code=trust))
-    if trust and found.revision is not None and found.adapter is None:
-        at = found.revision
     own = found.adapter or found.path
     if not (own / "config.json").exists():
         raise ModelError(f"{model}: this adapter comes without config.json, so its labels are not known.")
-    with quiet():
-        config = AutoConfig.from_pretrained(own, trust_remote_code=trust)
+    config = found.config if found.adapter is None else read_config(found, own)
+    if shared and not trust and config.model_type == MODEL_TYPE:
+        check_shared_head(where, revision or commit or found.revision)
+        trust = True
+    if trust and found.adapter is None:  # code is run by its commit alone
+        at = revision or commit or found.revision
     task = task_of(config, model, own)
     return Page(
         demo=_choose(task, model, {*_columns(run), *(["chat_template"] if _chats(own) else [])}),
@@ -113,6 +120,16 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
         trust=trust,
         base=_base(found),
     )
+
+
+def check_shared_head(id: str, revision: str | None) -> None:
+    """Raises ModelError unless the code of a model on the Hub is that of the installed package, as a Space runs it."""
+    folder, _ = fetch_model(id, revision)
+    wrong = not_ours(folder)
+    if wrong:
+        raise ModelError(
+            f"{id}: {wrong}; a Space would run it. Read that code first; --trust-remote-code allows it then."
+        )
 
 
 def _choose(task: Task, model: str, has: set[str]) -> Demo:
@@ -153,7 +170,7 @@ def _base(found: Pretrained) -> tuple[str, str | None] | None:
     if found.adapter is None:
         return None
     said = read_adapter(found.adapter)
-    return said["base_model_name_or_path"], said.get("revision")
+    return base_of(found.adapter, said["base_model_name_or_path"]), said.get("revision")
 
 
 def _check_installed() -> None:
@@ -173,8 +190,13 @@ def _show(page: Page, port: int | None, browser: bool) -> Any:
     assert spec is not None and spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = app
-    with quiet():
-        spec.loader.exec_module(app)
+    try:
+        with quiet():
+            spec.loader.exec_module(app)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ModelError(f"{page.model}: it brings its own code, which runs only with --trust-remote-code.") from error
     try:
         app.page.launch(
             theme=app.THEME,
@@ -194,13 +216,30 @@ def _show(page: Page, port: int | None, browser: bool) -> Any:
     return app.page
 
 
-def _push(page: Page, model: str, hub: HubConfig) -> Pushed:
+def _push(page: Page, model: str, hub: HubConfig, again: str) -> Pushed:
+    try:
+        target = check_target(hub, "space")
+        hidden = visibility(page.model)
+    except HubError as error:
+        raise HubError(f"{error} Nothing was sent; continue with: {again}") from error.__cause__
+    announce(target)
+    if hidden is not False:
+        said = "is private" if hidden else f"is not seen by the login of {target.id.partition('/')[0]}"
+        say(
+            f"The model {page.model} {said}: the Space loads it once its settings hold a secret HF_TOKEN that may read "
+            "it; whoever sees the Space then gets the model's answers."
+        )
     with tempfile.TemporaryDirectory() as folder:
         files = {}
-        for name, text in space_files(page, private=bool(hub.private)).items():
+        for name, text in space_files(page, private=target.private, hidden=hidden is not False).items():
             files[name] = Path(folder) / name
             files[name].write_text(text, encoding="utf-8")
-        again = f"hf-tl demo {model} --push-space {hub.id}"
         return push_folder(
-            Path(model), hub, files=files, message=hub.commit_message, resume_command=again, kind="space"
+            Path(model),
+            hub,
+            files=files,
+            message=hub.commit_message,
+            resume_command=again,
+            kind="space",
+            announced=True,
         )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.config import HubConfig
-from hf_tl.errors import ConfigError, HfTlError, HubError
-from hf_tl.hubclient import PICKLES, explain, hub_hash, retried, sha256, without_xet
+from hf_tl.errors import ConfigError, HfTlError, HubError, redact
+from hf_tl.hubclient import explain, retried, without_xet
+from hf_tl.patience import say
+from hf_tl.sharing.sealed import Sealed, sealed
 
 ASKING = 5.0
 """Seconds for asking, after a failure, what is there."""
-FORBIDDEN = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,31 @@ class Pushed:
     files: tuple[str, ...]
     changed: bool = True
     """False where the Hub held these very files already, so that there is no new commit."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a push goes, and who may see it there."""
+
+    id: str
+    """Complete with its owner."""
+    private: bool
+    """How it is after the push."""
+    now: bool | None
+    """Whether it is private now; None where there is no such repository."""
+
+    def __str__(self) -> str:
+        was = "" if self.now in (None, self.private) else f"; it was {_seen(self.now)}"
+        return f"{self.id} ({_seen(self.private)}{was})"
+
+
+def _seen(private: bool | None) -> str:
+    return "private" if private else "public"
+
+
+def announce(target: Target) -> None:
+    """Said before anything is sent."""
+    say(f"Pushing to {target}")
 
 
 def _client() -> tuple[Any, str]:
@@ -65,6 +91,46 @@ def check_access(hub: HubConfig) -> str:
     return f"{owner or mine[0]}/{name}"
 
 
+def check_target(hub: HubConfig, kind: str = "model") -> Target:
+    """Where a push would go, once access is checked: private unless `hub.private: false` says otherwise.
+
+    Raises:
+        HubError: as `check_access`.
+        ConfigError: the namespace is not ours, or the repository is public and nobody said that it may be.
+    """
+    id = check_access(hub)
+    what = f"hub.id: {id}"
+    try:
+        now = visibility(id, kind)
+    except Exception as error:
+        raise _said(error, what) from error
+    if hub.create_pr and now is None:
+        raise ConfigError(f"hub.create_pr: there is no repository {id} to open a pull request in.")
+    if hub.create_pr and now is False and hub.private is not False:
+        raise ConfigError(
+            f"{what} is public, and so is a pull request to it; --public (hub.private: false) opens it there."
+        )
+    if now is False and hub.private is None:
+        raise ConfigError(
+            f"{what} is public, so nothing is sent; --public (hub.private: false) pushes there, --private (true) makes "
+            "it private first."
+        )
+    return Target(id, bool(now) if hub.create_pr else hub.private is not False, now)
+
+
+def visibility(id: str, kind: str = "model") -> bool | None:
+    """Whether a repository is private; None where there is none that we see."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    api, _ = _client()
+    try:
+        return retried(lambda: api.repo_info(id, repo_type=kind)).private is True
+    except RepositoryNotFoundError as error:
+        if isinstance(error, GatedRepoError):
+            raise
+        return None
+
+
 def _said(error: Exception, what: str) -> HfTlError:
     """A refusal to write is the Hub's (exit code 4), whatever its reason."""
     told = explain(error, what, writing=True)
@@ -77,8 +143,10 @@ def push_folder(
     *,
     files: Mapping[str, Path],
     message: str | None = None,
+    expected: Mapping[str, str] | None = None,
     resume_command: str = "",
     kind: str = "model",
+    announced: bool = False,
 ) -> Pushed:
     """Uploads `files` (path in the repository -> local file) in one commit and compares what arrived, hash by hash.
 
@@ -86,20 +154,32 @@ def push_folder(
     collection where they are missing. Files that the Hub holds already are not sent again, so the same call goes on
     where one was broken off.
 
+    Args:
+        expected: path in the repository -> sha256, of files that have to have it.
+        announced: whether it was said already where this goes.
+
     Raises:
         HubError: the Hub refused, could not be reached, or holds other bytes; says the command that continues.
         ConfigError: a file that must not be shared.
     """
-    api, token = _client()
-    _check_files(files, token)
-    id = check_access(hub)
+    api, _ = _client()
+    parts = sealed(files, expected)
     state = f" Everything is safe in {folder}"
     state += f"; continue with: {resume_command}" if resume_command else "."
-    there = There(api, id, hub, files, kind)
+    try:
+        target = check_target(hub, kind)
+    except HubError as error:
+        raise HubError(f"{error}{state}") from error.__cause__
+    id = target.id
+    if not announced:
+        announce(target)
+    there = There(api, target, hub, parts, kind)
     try:
         there.prepare()
         commit = there.commit(message)
-        _compare(api, id, commit.oid, files, kind)
+        _compare(api, id, commit.oid, parts, kind)
+        if target.now and not target.private:  # last, so that nothing is shown by a push that fails
+            retried(lambda: api.update_repo_settings(id, repo_type=kind, private=False))
         if hub.tag:
             there.tag(commit.oid)
         if hub.collection:
@@ -109,14 +189,15 @@ def push_folder(
     except Exception as error:
         raise HubError(f"{_said(error, f'hub.id: {id}')}{there.said()}{state}") from error
     url = getattr(commit, "pr_url", None) or commit.commit_url
-    return Pushed(id, commit.oid, url, tuple(sorted(files)), commit.oid != there.before)
+    return Pushed(id, commit.oid, redact(url), tuple(sorted(files)), commit.oid != there.before)
 
 
 class There:
     """What a push did, and what it found, so that nothing else is said of it."""
 
-    def __init__(self, api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], kind: str) -> None:
-        self.api, self.id, self.hub, self.files, self.kind = api, id, hub, files, kind
+    def __init__(self, api: Any, target: Target, hub: HubConfig, files: Mapping[str, Sealed], kind: str) -> None:
+        self.api, self.target, self.hub, self.files, self.kind = api, target, hub, files, kind
+        self.id = target.id
         self.existed: bool | None = None
         """Whether the repository was there before; None where the Hub did not say."""
         self.before: str | None = None
@@ -126,20 +207,21 @@ class There:
 
     def prepare(self) -> None:
         """Makes the repository and the branch where they are missing."""
-        api, id, hub, kind = self.api, self.id, self.hub, self.kind
-        self.existed = bool(retried(lambda: api.repo_exists(id, repo_type=kind)))
+        api, id, hub, kind, target = self.api, self.id, self.hub, self.kind, self.target
+        self.existed = target.now is not None
         if hub.create_pr:
-            if not self.existed:
-                raise ConfigError(f"hub.create_pr: there is no repository {id} to open a pull request in.")
             return
         if not self.existed:
             sdk = "gradio" if kind == "space" else None
-            retried(lambda: api.create_repo(id, repo_type=kind, space_sdk=sdk, private=hub.private, exist_ok=True))
-        elif hub.private is not None:
-            retried(lambda: api.update_repo_settings(id, repo_type=kind, private=hub.private))
+            retried(lambda: api.create_repo(id, repo_type=kind, space_sdk=sdk, private=target.private, exist_ok=True))
+        elif target.private and not target.now:
+            retried(lambda: api.update_repo_settings(id, repo_type=kind, private=True))
         if hub.revision and hub.revision != "main":
             retried(lambda: api.create_branch(id, branch=hub.revision, repo_type=kind, exist_ok=True))
-        self.before = _head(api, id, hub.revision, kind)
+        found = retried(lambda: api.repo_info(id, revision=hub.revision, repo_type=kind))
+        if target.private and found.private is False:
+            raise ConfigError(f"hub.id: {id} is public, though it should be private; nothing was sent.")
+        self.before = str(found.sha)
 
     def commit(self, message: str | None) -> Any:
         commit = _commit(self.api, self.id, self.hub, self.files, message, self.kind)
@@ -176,7 +258,7 @@ class There:
         made = f" The repository {self.id} {'existed before' if self.existed else 'was made'}"
         if not found:
             return f"{made} and holds nothing{'' if self.existed else ' yet'}{branch}."
-        sent = sum(found.get(name) in (sha256(path), hub_hash(path, 40)) for name, path in self.files.items())
+        sent = sum(found.get(name) in one.hashes for name, one in self.files.items())
         if sent == len(self.files):
             return f"{made} and holds these very files{branch}."
         return f"{made}; nothing of this push is in it{branch}."
@@ -189,10 +271,6 @@ class There:
             for each in listed
             if hasattr(each, "blob_id") and each.path != ".gitattributes"
         }
-
-
-def _head(api: Any, id: str, revision: str | None, kind: str) -> str:
-    return str(retried(lambda: api.repo_info(id, revision=revision, repo_type=kind)).sha)
 
 
 def _tagged(api: Any, id: str, tag: str, kind: str) -> str | None:
@@ -209,7 +287,7 @@ def _collect(api: Any, id: str, hub: HubConfig, kind: str) -> None:
         known = retried(lambda: list(api.list_collections(owner=owner)))
         slug = next((each.slug for each in known if each.title == named), None)
     if slug is None:
-        made = retried(lambda: api.create_collection(named, namespace=owner, private=bool(hub.private)))
+        made = retried(lambda: api.create_collection(named, namespace=owner, private=hub.private is not False))
         slug = str(made.slug)
     try:
         retried(lambda: api.add_collection_item(slug, item_id=id, item_type=kind, exists_ok=True))
@@ -217,44 +295,38 @@ def _collect(api: Any, id: str, hub: HubConfig, kind: str) -> None:
         raise _said(error, f"hub.collection: {named}") from error
 
 
-def _check_files(files: Mapping[str, Path], token: str) -> None:
-    for name, path in files.items():
-        base = name.rpartition("/")[2]
-        if base in FORBIDDEN or base.endswith(PICKLES):
-            raise ConfigError(f"{name}: pickles and optimiser states are never uploaded.")
-        if path.suffix != ".safetensors" and token.encode() in path.read_bytes():
-            raise ConfigError(f"{name}: holds the login's token, so nothing is uploaded; remove it from {path}.")
-
-
-def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Path], message: str | None, kind: str) -> Any:
+def _commit(api: Any, id: str, hub: HubConfig, files: Mapping[str, Sealed], message: str | None, kind: str) -> Any:
     """One commit with all of it: what is seen is whole, or what was there before."""
     from huggingface_hub import CommitOperationAdd
 
     def commit() -> Any:
-        operations = [CommitOperationAdd(name, str(path)) for name, path in sorted(files.items())]
+        operations = [CommitOperationAdd(name, one.content) for name, one in sorted(files.items())]
+        where = {"revision": hub.revision, "repo_type": kind, "create_pr": hub.create_pr}
+        api.preupload_lfs_files(id, operations, **where, free_memory=False)
+        for each in operations:  # what was sent, before anybody sees it
+            if each.upload_info.sha256.hex() != files[each.path_in_repo].sha256:
+                raise ConfigError(f"{each.path_in_repo}: has changed while it was sent, so it is not shared.")
         return api.create_commit(
             id,
             operations,
             commit_message=message or "Push a model adapted with hf_tl",
-            revision=hub.revision,
-            repo_type=kind,
-            create_pr=hub.create_pr,
+            **where,
         )
 
     # 412: somebody committed in between; ours goes on top
     return retried(lambda: without_xet(commit, "sending the files by LFS"), also=[412])
 
 
-def _compare(api: Any, id: str, commit: str, files: Mapping[str, Path], kind: str) -> None:
+def _compare(api: Any, id: str, commit: str, files: Mapping[str, Sealed], kind: str) -> None:
     """Raises HubError when the commit's files are not those that were sent."""
     found = {
         each.path: each
         for each in retried(lambda: api.get_paths_info(id, list(files), revision=commit, repo_type=kind))
     }
-    for name, path in files.items():
+    for name, one in files.items():
         there = found.get(name)
         if there is None:
             raise HubError(f"hub.id: {id}: {name} is not in the commit {commit[:8]}.")
-        same = there.lfs.sha256 == sha256(path) if there.lfs else there.blob_id == hub_hash(path, 40)
+        same = there.lfs.sha256 == one.sha256 if there.lfs else there.blob_id == one.git
         if not same:
             raise HubError(f"hub.id: {id}: {name} arrived with other bytes in commit {commit[:8]}.")

@@ -12,13 +12,14 @@ import yaml
 from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
 from hf_tl.hubclient import sha256
+from hf_tl.models.carried import ELSEWHERE
+from hf_tl.sharing.card_config import allowed, hub_id
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
 from hf_tl.yaml_text import parse_yaml
 
 FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
-ELSEWHERE = "path/to/"
 
 
 def origin(record: Record) -> dict[str, Any]:
@@ -45,11 +46,12 @@ def origin(record: Record) -> dict[str, Any]:
         "weights": weights(record.folder / "model"),
         "model_sha256": environment.get("model", {}).get("sha256"),
         "data_sha256": record.data.get("sha256"),
+        **({"model_code": code} if (code := environment.get("model", {}).get("code")) else {}),
         "versions": {name: environment.get(name) for name in ("hf_tl", "python")} | (environment.get("packages") or {}),
         "hardware": environment.get("hardware"),
         "processes": environment.get("processes", 1),
     }
-    return {"config": _without_paths(values), "found": found}
+    return {"config": elsewhere(values), "found": found}
 
 
 def _chosen(record: Record) -> dict[str, Any]:
@@ -63,14 +65,6 @@ def _chosen(record: Record) -> dict[str, Any]:
     if not {"bf16", "fp16"} & set(given):  # of a head on fixed features: that of its backbone
         chosen["bf16"] = record.environment.get("precision", {}).get("choice") == "bf16"
     return chosen
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(item) for item in value]
-    return elsewhere(value)
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -110,14 +104,15 @@ def config_of(
 ) -> RunConfig:
     """The configuration in a block, with `model` and `data` in place of folders of another machine.
 
-    A stranger wrote it: it says neither where anything goes nor what runs unasked.
+    A stranger wrote it: it says neither where anything goes nor what runs unasked, and no file of this machine is read
+    because it names it (`card_config`).
 
     Raises:
         ConfigError: the block asks for something that this version does not know or that has to be allowed, or for a
             folder that is not given.
     """
-    values = {key: value for key, value in _without_paths(block["config"]).items() if key not in ("output", "hub")}
-    config = load_config(values, {"training": {"report_to": "none"}} if "report_to" in values["training"] else {})
+    values, _ = allowed(elsewhere(block["config"]), where)
+    config = load_config(values)
     if config.model.trust_remote_code and not trust:
         raise ConfigError(f"{where}: its pretrained model runs code of its own; --trust-remote-code allows it.")
     hashes = {"model": "model_sha256", "data": "data_sha256"}
@@ -135,6 +130,9 @@ def config_of(
                 f"({visible(', '.join(last_part(path) for path in paths))}"
                 f"{f', sha256 {visible(str(told))[:12]}…' if told else ''}); give yours with --{section} PATH."
             )
+        else:
+            for path in paths:
+                hub_id(path, where, section, f"--{section}")
     return load_config(config, given) if given else config
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hf_tl.errors import ModelError
 from hf_tl.json_text import read_object
 from hf_tl.models.timm_models import of_timm
+from hf_tl.patience import endpoint
 from hf_tl.sharing.markdown import Raw, escape, url
 from hf_tl.sharing.wording import visible
 from hf_tl.task import Demo, Task
@@ -160,6 +161,12 @@ class Page:
         return self.demo.load.replace("{model}", f"MODEL{self.arguments}")
 
     @property
+    def defined(self) -> str:
+        """What the card's lines define; what they import is among `imports`."""
+        lines = [] if self.demo.load else (self.task.usage or "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("import ", "from "))).strip()
+
+    @property
     def limit(self) -> int | None:
         """Tokens that an encoder can take, where its tokenizer does not say so."""
         most = getattr(self.config, "max_position_embeddings", None)
@@ -173,9 +180,7 @@ class Page:
 
     @property
     def link(self) -> str | None:
-        from huggingface_hub.constants import ENDPOINT
-
-        return f"{ENDPOINT}/{url(self.model)}" if self.on_hub else None
+        return f"{endpoint()}/{url(self.model)}" if self.on_hub else None
 
     @property
     def summary(self) -> str:
@@ -255,8 +260,13 @@ def app_source(page: Page) -> str:
     return _environment(lambda value: value).get_template("app.py.j2").render(page=page)
 
 
-def space_files(page: Page, *, private: bool) -> dict[str, str]:
-    """Name -> text of what a Space needs. Packages have the versions that are installed here."""
+def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str, str]:
+    """Name -> text of what a Space needs. Packages have the versions that are installed here.
+
+    Args:
+        private: whether the Space is.
+        hidden: whether the model is not for everybody to read.
+    """
     data = SpaceCardData(
         title=visible(page.title.rpartition("/")[2]),
         sdk="gradio",
@@ -266,7 +276,7 @@ def space_files(page: Page, *, private: bool) -> dict[str, str]:
         models=[page.model],
         tags=["hf_tl"],
     )
-    text = _environment(_text).get_template("space.md.j2").render(page=page, private=private)
+    text = _environment(_text).get_template("space.md.j2").render(page=page, private=private, hidden=hidden)
     pinned = [f"{name}=={found}" if (found := _version(name)) else name for name in page.packages]
     return {
         "README.md": f"---\n{data.to_yaml()}\n---\n\n{text}",

@@ -1,7 +1,9 @@
 """Proof before sharing: in a clean process, plain Transformers has to answer as hf_tl measured.
 
 The process cannot import hf_tl and reads safetensors alone; it runs on the CPU, where the answers in `proof/` were
-found too, so both agree up to the order in which sums are rounded.
+found too, so both agree up to the order in which sums are rounded. Of the model it sees the data files, and as code the
+installed package's own file for one of hf_tl's heads; code of others only where the user trusts it, whatever the run's
+folder says.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ from typing import Any
 
 from hf_tl import compat
 from hf_tl.config import RunConfig
-from hf_tl.errors import ConfigError, ProofError
+from hf_tl.console import say
+from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
 from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import fetch
+from hf_tl.hubclient import fetch, fetch_model
 from hf_tl.json_text import parse_json
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.carried import base_of
+from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
 from hf_tl.run import METRICS_BYTES, Run, read_part
 from hf_tl.sharing import stranger
 from hf_tl.sharing.hub import Pushed
+from hf_tl.sharing.staged import allowed_code, stage
 from hf_tl.sharing.wording import visible
-from hf_tl.task import Task, get_task
+from hf_tl.task import Task, get_task, join_lines
 
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
@@ -63,69 +68,100 @@ def wanted(config: RunConfig) -> bool:
     return config.proof and os.environ.get(SWITCH) != "0"
 
 
-def prove(run: Run) -> None:
+def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
     """Proves `model/`, and the adapter upon its base; once for the same files.
+
+    Args:
+        trust: whether code of others in `model/` may run.
+        remember: whether the run's state is to say so.
+
+    Returns:
+        What the state remembers as `proof`.
 
     Raises:
         ProofError: a stranger gets something else; says what differs.
-        ConfigError: nothing was kept to prove it against.
+        ConfigError: nothing was kept to prove it against, it brings code that is not trusted, or a file has changed
+            though the answers have not.
     """
+    allowed_code(run.model, what=str(run.model), trust=trust)  # first: that it was proved is said by the folder alone
     known = _witness(run)
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
-        return
+        return key
     copies = [Copy(f"{run.folder / 'model'}", run.model)]
     adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
     if adapter is not None:
         copies.append(adapter)
-    compare(run, copies, known, now)
-    changed = [each for each in changes(known, now) if ".safetensors" in each]
+    compare(run, copies, known, now, trust=trust)
+    changed = [each for each in changes(known, now) if not each.endswith(" has come")]
     if changed:
-        raise ProofError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
-    run.reach(run.stage, proof=key)
+        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+    if remember:
+        run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
-    print(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.", file=sys.stderr, flush=True)
+    say(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.")
+    return key
 
 
-def prove_pushed(run: Run, pushed: Pushed) -> None:
+def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
     """Proves a commit on the Hub as it is downloaded, into a cache of its own.
+
+    Args:
+        trust: whether code of others in it may run.
 
     Raises:
         ProofError: a stranger gets something else.
         HubError: the Hub could not be reached.
     """
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
-        folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        try:
+            folder = fetch(pushed.repo_id, pushed.commit, f"hub.id: {pushed.repo_id}", cache=cache)
+        except HfTlError as error:
+            raise HubError(
+                f"{error} Commit {pushed.commit[:8]} is on the Hub, as its hashes say; it could not be downloaded for "
+                f"the proof. The same push again proves it. {OFF}"
+            ) from error.__cause__
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
         alone = adapter_copy(run, folder, what)
         if alone is not None or (folder / "config.json").exists():
-            compare(run, [alone or Copy(what, folder)], _witness(run))
+            compare(run, [alone or Copy(what, folder)], _witness(run), trust=trust, pinned=True)
 
 
 def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
     """The adapter in `folder`, if there is one that can be proved: of a base in whole precision, loaded by the stock
-    class."""
+    class. Transformers looks for any other in the base's folder."""
     file = folder / "adapter_config.json"
     # an adapter trained upon a quantised base says the same only upon that
-    if not file.exists() or run.config.model.passed_through.get("quantization_config"):
+    if not file.exists() or run.config.model.passed_through.get("quantization_config") or code_references(what, folder):
         return None
-    found = read_adapter(file.parent)
+    check_adapter(what, folder)
+    found = read_adapter(folder)
     environment = read_part(run.folder / "environment.json")
-    base = str(found["base_model_name_or_path"])
+    base = base_of(run.model / "adapter", str(found["base_model_name_or_path"]))
     local = Path(base).exists()
     return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
 
 
-def compare(run: Run, copies: list[Copy], known: dict[str, Any], now: dict[str, Any] | None = None) -> None:
+def compare(
+    run: Run,
+    copies: list[Copy],
+    known: dict[str, Any],
+    now: dict[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    pinned: bool = False,
+) -> None:
     """Raises ProofError where a clean process that loads one of `copies` does not answer what was measured.
 
     Args:
         known: what `proof/` holds.
         now: hashes of the model's files as they are, to say which have changed.
+        trust: whether code of others in them may run.
+        pinned: whether they are commits in the Hub's cache.
     """
-    for copy, result in zip(copies, _asked(run, copies, known), strict=True):
+    for copy, result in zip(copies, _asked(run, copies, known, trust, pinned), strict=True):
         if "error" in result:
             said = f"a stranger cannot use it ({result['error']})"
         else:
@@ -153,6 +189,13 @@ def _loads_itself(task: Task) -> bool:
     return "{model}" in (task.usage or "")
 
 
+def card_lines(task: Task) -> str | None:
+    """The lines of the card, and then those that ask them for the rows."""
+    if task.stranger is None or task.usage is None:
+        return task.stranger
+    return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
+
+
 def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
     """What the clean process is told, but for the `jobs`.
 
@@ -165,7 +208,7 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
         "auto_class": task.auto_class,
         "processor_class": task.processor_class,
         "loads": _loads_itself(task),
-        "lines": task.stranger,
+        "lines": card_lines(task),
         "rows": known["rows"],
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
@@ -174,18 +217,34 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str, Any]]:
+def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool) -> list[dict[str, Any]]:
     """For each copy what the clean process found, or its error."""
-    # the run's own modelling file, which was trusted when it was measured
-    trust = bool(known["configuration"].get("auto_map"))
-    request = {
-        **request_for(run, known),
-        "jobs": [
-            {"path": str(copy.path.resolve()), "base": copy.base, "revision": copy.revision, "trust": trust}
-            for copy in copies
-        ],
-    }
+    for copy in copies:
+        if copy.base is not None and not Path(copy.base).exists():
+            try:
+                fetch_model(copy.base, copy.revision)
+            except ModelError as error:
+                raise ProofError(f"{copy.what}: a stranger cannot use it ({error}) {OFF}") from error
+    with tempfile.TemporaryDirectory(prefix="hf_tl-proof-") as scratch:
+        jobs = []
+        for index, copy in enumerate(copies):
+            folder = Path(scratch) / str(index) / "model"
+            folder.mkdir(parents=True)
+            if copy.base is None and (copy.path / "adapter_config.json").exists():
+                raise ProofError(
+                    f"{copy.what}: an adapter_config.json lies beside whole weights; others would load both."
+                )
+            check_configurations(copy.what, copy.path)
+            code = allowed_code(copy.path, what=copy.what, trust=trust, pinned=pinned)
+            runs = stage(copy.path, folder, code)
+            jobs.append({"path": str(folder), "base": copy.base, "revision": copy.revision, "trust": runs})
+        return _answered(run, {**request_for(run, known), "jobs": jobs}, Path(scratch))
+
+
+def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
+    """What the clean process says to a request; it starts in `scratch`, and keeps copies of code there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(STRIPPED)}
+    environment["HF_HUB_OFFLINE"] = "1"  # what it needs is here, compared with the Hub's hashes; it waits for nothing
     try:
         done = subprocess.run(
             [sys.executable, "-c", Path(stranger.__file__).read_text(encoding="utf-8")],
@@ -193,7 +252,13 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
             capture_output=True,
             text=True,
             encoding="utf-8",
-            env={**environment, "CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "1"},
+            cwd=scratch,
+            env={
+                **environment,
+                "CUDA_VISIBLE_DEVICES": "",
+                "PYTHONSAFEPATH": "1",
+                "HF_MODULES_CACHE": str(scratch / "modules"),
+            },
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired:
@@ -207,7 +272,9 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any]) -> list[dict[str
 
 
 def difference(ours: Any, theirs: Any, tolerance: float) -> str | None:
-    """The first part in which answers differ, in words; None where they agree. `theirs` may have fewer parts."""
+    """The first part in which answers differ, in words; None where they agree. Rows of `theirs` may lack parts."""
+    if len(ours) != len(theirs):
+        return f"{len(ours)} rows measured, {len(theirs)} now"
     for row, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         found = _differs(mine, other, tolerance)
         if found is not None:
@@ -233,8 +300,8 @@ def _same(mine: Any, other: Any, tolerance: float) -> bool:
     numbers = isinstance(mine, (int, float)) and isinstance(other, (int, float))
     if not numbers:
         return bool(mine == other)
-    if math.isnan(mine) or math.isnan(other):
-        return math.isnan(mine) and math.isnan(other)
+    if not (math.isfinite(mine) and math.isfinite(other)):  # no tolerance reaches infinity
+        return bool(mine == other) or (math.isnan(mine) and math.isnan(other))
     if isinstance(mine, int) and isinstance(other, int):
         return abs(mine - other) <= 1  # pixels of a box: the next sum may be rounded to the next one
     near: bool = abs(mine - other) <= tolerance * max(1.0, abs(mine))

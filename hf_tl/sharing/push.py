@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import shlex
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from hf_tl.command_line import command_line
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.hubclient import explain, retried, status_of, whole
-from hf_tl.models.pretrained import quiet
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.carried import ELSEWHERE, shared_name, without_paths
+from hf_tl.models.pretrained import Pretrained, quiet
+from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
-from hf_tl.sharing.card import write_card
+from hf_tl.sharing.card import card_of
 from hf_tl.sharing.fences import merge_cards, read_text
-from hf_tl.sharing.hub import Pushed, check_access, push_folder
+from hf_tl.sharing.hub import Pushed, announce, check_access, check_target, push_folder
+from hf_tl.sharing.kept import check_kept
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
+from hf_tl.sharing.record import Record, read_record
+from hf_tl.sharing.report import write_figures
 from hf_tl.task import Setting, Task
+from hf_tl.yaml_text import read_yaml
 
 
 def save_model(
-    run: Run, finish: Callable[[Any, Path], Any], trained: Any, processor: Any, task: Task, setting: Setting
-) -> None:
+    run: Run,
+    finish: Callable[[Any, Path], Any],
+    trained: Any,
+    processor: Any,
+    task: Task,
+    setting: Setting,
+    pretrained: Pretrained,
+) -> list[str]:
     """Writes `model/`: plain weights as safetensors, configuration with labels, processor; for adapters `adapter/` too.
 
+    Code of the pretrained model that was trusted comes along as it was.
+
     The folder appears whole or not at all.
+
+    Returns:
+        The files, by their paths below it.
     """
     with replacing_folder(run.model) as folder:
         plain = finish(trained, folder)
@@ -37,6 +58,9 @@ def save_model(
             processor.save_pretrained(folder)  # timm's says that it is in config.json already
         if task.save is not None:
             task.save(plain, setting, folder)
+        for name in pretrained.code:  # Transformers copies a part of it, all into one folder
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(pretrained.path / name, folder / name)
         adapter = folder / "adapter"
         if adapter.is_dir():
             # PEFT saves neither: without them an adapter has no labels and no processor.
@@ -44,68 +68,120 @@ def save_model(
             processor.save_pretrained(adapter)
             if task.save is not None:
                 task.save(plain, setting, adapter)
+        without_paths(folder, pretrained.id if pretrained.revision and pretrained.adapter is None else None)
+        return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
 
-def push(run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None) -> Pushed:
+def push(
+    run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
+) -> Pushed:
     """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
     strangers what was measured, before and, from a cache of its own, after.
 
+    The files are those that the run measured, byte for byte. Nothing in the run's folder changes before it is done.
+
     Args:
         proof: whether to; default: as the run's configuration has it.
+        trust_remote_code: whether the proof may run code that lies in `model/` and is not hf_tl's; a run folder does
+            not say so itself.
 
     Raises:
         ProofError: a stranger gets something else.
-        ConfigError: the run is not finished, or `hub.merge: false` without an adapter that strangers can load.
+        ConfigError: the run is not finished, a file of it has changed or is a link, the repository is public and
+            `hub.private` does not say that it may be, or `hub.merge: false` without an adapter that strangers can load.
         HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
     """
     run = run if isinstance(run, Run) else Run(run)
     if not run.reached("measured"):
         raise ConfigError(f"{run.folder}: the run is not finished (stage {run.stage}); run it again to go on.")
+    model = check_kept(run)
     _check_finite(run)
-    adapter = run.model / "adapter"
     if hub.merge is False:
-        _check_adapter(run, adapter)
+        _check_adapter(run, run.model / "adapter")
+    again = push_command(run.folder, hub, proof, trust_remote_code)
+    try:
+        target = check_target(hub)
+    except HubError as error:
+        raise HubError(f"{error} Everything is safe in {run.folder}; continue with: {again}") from error.__cause__
+    announce(target)
+    given = hub.model_copy(update={"id": target.id})
+    hub = given.model_copy(update={"private": target.private})
+    again = push_command(run.folder, given, proof, trust_remote_code)
     proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
-    if proved:
-        prove(run)
-    write_text(
-        run.folder / "config.yaml",
-        run.config.model_copy(update={"hub": hub, "output": str(run.folder)}).to_yaml(),
-    )
-    run = Run(run.folder)
-    write_card(run.folder)
-    source = adapter if hub.merge is False else run.model
-    files = {
-        file.relative_to(source).as_posix(): file
-        for file in sorted(source.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(source).parts)
-    }
-    for figure in sorted((run.folder / "figures").glob("*.png")):
-        files[f"figures/{figure.name}"] = figure
+    key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
+    record = read_record(run.folder)
+    record = replace(record, config=record.config.model_copy(update={"hub": hub}))
+    card = card_of(record)
+    part = "adapter/" if hub.merge is False else ""
+    expected = {name.removeprefix(part): sha256 for name, sha256 in model.items() if name.startswith(part)}
+    files = {name: run.model / part / name for name in expected}
     with tempfile.TemporaryDirectory() as scratch:
-        files["README.md"] = merged_card(run.folder / "README.md", hub, Path(scratch))
+        files |= _figures(record, Path(scratch))
+        with _way_on(run.folder, again):
+            files["README.md"] = merged_card(card, hub, Path(scratch))
         pushed = push_folder(
-            run.folder, hub, files=files, message=hub.commit_message, resume_command=push_command(run.folder, hub)
+            run.folder,
+            given,
+            files=files,
+            message=hub.commit_message,
+            expected=expected,
+            resume_command=again,
+            announced=True,
         )
     if proved:
-        prove_pushed(run, pushed)
-    run.reach("pushed" if run.reached("reported") else run.stage, commit=pushed.commit, url=pushed.url)
+        prove_pushed(run, pushed, trust=trust_remote_code)
+    _remember(run, hub, pushed, card, key)
     return pushed
 
 
-def push_command(folder: Path, hub: HubConfig) -> str:
+def _figures(record: Record, scratch: Path) -> dict[str, Path]:
+    """Path in the repository -> file, of the figures that the run's report has, drawn anew from what was measured."""
+    drawn = write_figures(record, scratch / "figures")
+    return {f"figures/{file.name}": file for file in drawn if (record.folder / "figures" / file.name).exists()}
+
+
+def _remember(run: Run, hub: HubConfig, pushed: Pushed, card: str, facts: dict[str, Any]) -> None:
+    """What is on the Hub now, in the run's folder."""
+    values = read_yaml(run.folder / "config.yaml")
+    values["hub"] = hub.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    write_text(run.folder / "config.yaml", str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)))
+    write_text(run.folder / "README.md", card)
+    shared = {
+        "id": pushed.repo_id,
+        "private": hub.private,
+        "merge": hub.merge,
+        # a pull request is no branch of the repository
+        "revision": pushed.commit if hub.create_pr else None if hub.revision == "main" else hub.revision,
+    }
+    stage = "pushed" if run.reached("reported") else run.stage
+    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **facts)
+
+
+def push_command(folder: Path, hub: HubConfig, proof: bool | None = None, trust: bool = False) -> str:
     """The command line of this very push."""
-    words = ["hf-tl", "push", str(folder), hub.id]
-    words += [] if hub.private is None else ["--private" if hub.private else "--public"]
-    words += [] if hub.merge is None else ["--merge" if hub.merge else "--no-merge"]
-    words += [] if hub.examples is None else ["--examples" if hub.examples else "--no-examples"]
-    words += ["--create-pr"] if hub.create_pr else []
-    for name, value in (("revision", hub.revision), ("tag", hub.tag), ("collection", hub.collection)):
-        words += [f"--{name}", value] if value else []
-    return " ".join(shlex.quote(word) for word in words)
+    options = {name: getattr(hub, name) for name in ("private", "revision", "tag", "merge", "collection", "examples")}
+    return command_line(
+        "push",
+        folder,
+        hub.id,
+        **options,
+        message=hub.commit_message,
+        create_pr=hub.create_pr,
+        proof=proof,
+        trust_remote_code=trust,
+    )
 
 
-def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
+@contextlib.contextmanager
+def _way_on(folder: Path, again: str) -> Iterator[None]:
+    """Refusals of the Hub end with the command that continues."""
+    try:
+        yield
+    except HubError as error:
+        raise HubError(f"{error} Everything is safe in {folder}; continue with: {again}") from error.__cause__
+
+
+def merged_card(card: str, hub: HubConfig, scratch: Path) -> Path:
     """The run's card with what people wrote into the one on the Hub, as a file in `scratch`.
 
     Raises:
@@ -125,12 +201,11 @@ def merged_card(card: Path, hub: HubConfig, scratch: Path) -> Path:
             raise
         except Exception as error:
             if status_of(error) != 404:
-                way_on = f"Everything is safe in {card.parent}; continue with: {push_command(card.parent, hub)}"
-                raise HubError(f"{explain(error, f'hub.id: {id}')} {way_on}") from error
+                raise HubError(str(explain(error, f"hub.id: {id}"))) from error
             if "RevisionNotFoundError" not in type(error).__name__:
                 break
     merged = scratch / "README.md"
-    write_text(merged, merge_cards(read_text(card), theirs))
+    write_text(merged, merge_cards(card, theirs))
     return merged
 
 
@@ -145,8 +220,13 @@ def _check_adapter(run: Run, adapter: Path) -> None:
     if not (adapter / "adapter_config.json").exists():
         raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
     base = read_adapter(adapter)["base_model_name_or_path"]
-    if base is None or Path(base).exists():
+    if code_references(str(adapter), adapter):
         raise ConfigError(
-            f"hub.merge: false needs a base model that strangers can find; this adapter's base is the folder {base}. "
-            "Push the merged model (hub.merge: true)."
+            "hub.merge: false: nobody can load this adapter alone, as Transformers would look for its model's code in "
+            "the base's repository; push the merged model (hub.merge: true)."
+        )
+    if base is None or Path(base).exists() or base.startswith(ELSEWHERE):
+        raise ConfigError(
+            "hub.merge: false needs a base model that strangers can find; this adapter's base is the folder "
+            f"{shared_name(str(base))}. Push the merged model (hub.merge: true)."
         )

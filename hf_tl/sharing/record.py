@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hf_tl.config import RunConfig
+from hf_tl.data.sources import cache_folder
 from hf_tl.errors import ConfigError
 from hf_tl.json_text import parse_json, read_text
 from hf_tl.run import METRICS_BYTES, read_config, read_part
@@ -109,6 +111,20 @@ class Record:
     @property
     def model_name(self) -> str:
         return self.model_id or last_part(self.config.model.id)
+
+    def without_paths(self, text: str) -> str:
+        """A text without where on somebody's machine model, data and run lie."""
+        own = [(path, self.data_name) for path in self.config.data.paths if self.data_id is None]
+        if self.model_id is None:
+            own.append((self.config.model.id, self.model_name))
+        own.append((str(self.folder), self.folder.name))
+        for path, name in own:
+            given = Path(path).expanduser()
+            for written in (str(given.resolve()), str(given.absolute()), str(given), path):
+                # a short relative name may be a part of any word
+                text = name.join(re.split(rf"(?<![\w./-]){re.escape(written)}(?![\w.-])", text))
+        unpacked = re.escape(str(cache_folder()))
+        return re.sub(rf"{unpacked}/[0-9a-f]{{32}}", lambda _: self.data_name, text)
 
 
 def read_record(folder: Path) -> Record:

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from hf_tl.errors import redact
 from hf_tl.run import write_text
 from hf_tl.sharing import plots, sections
 from hf_tl.sharing.record import Record, read_record
-from hf_tl.sharing.wording import last_part, metric_title, number, visible
+from hf_tl.sharing.wording import elsewhere, last_part, metric_title, number, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -38,7 +40,7 @@ def render(record: Record) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=_plain,
     )
     environment.filters |= {"number": number, "share": share, "label": label}
     return environment.get_template("report.html.j2").render(
@@ -59,12 +61,23 @@ def render(record: Record) -> str:
         examples=sections.examples(record),
         data=sections.data(record),
         settings=sections.settings(record),
-        notes=[str(note) for note in record.environment.get("notes", [])],
-        configuration=record.config.to_yaml(),
+        notes=[record.without_paths(str(note)) for note in record.environment.get("notes", [])],
+        configuration=_configuration(record),
         environment=sections.environment(record),
         files=sections.files(record),
         command=sections.command(record),
     )
+
+
+def _plain(value: Any) -> Any:
+    return redact(visible(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _configuration(record: Record) -> str:
+    """The configuration as YAML, without where on somebody's machine anything lies."""
+    values = record.config.model_dump(mode="json", exclude_none=True, exclude={"output"})
+    text: str = yaml.safe_dump(elsewhere(values), sort_keys=False, allow_unicode=True)
+    return record.without_paths(text)
 
 
 def share(value: float) -> str:
@@ -78,16 +91,21 @@ def label(name: object) -> Markup:
     return Markup(f'<span class="label">{text}</span>')
 
 
-def write_figures(record: Record) -> None:
-    """`figures/curves.png` and `figures/confusion_matrix.png`, where the run has something to draw."""
-    folder = record.folder / "figures"
+def write_figures(record: Record, folder: Path | None = None) -> list[Path]:
+    """`curves.png` and `confusion_matrix.png`, where the run has something to draw, in `folder` (default: `figures/` of
+    the run); returns them."""
+    folder = folder or record.folder / "figures"
+    out: list[Path] = []
     lines: list[dict[str, Any]] = [line for line in record.log if "epoch" in line]
     best, metric = record.train.get("best_step"), record.headline
     if lines:
         draws = [plots.loss_curve(lines, best)]
         if any(f"eval_{metric}" in line for line in lines):
             draws.append(plots.metric_curve(lines, metric, metric_title(metric), best))
-        plots.png(folder / "curves.png", draws, 4.6 * len(draws), 3.1)
+        out.append(folder / "curves.png")
+        plots.png(out[-1], draws, 4.6 * len(draws), 3.1)
     if record.metrics.get("confusion_matrix"):
         side = min(9.0, 3.2 + 0.35 * len(record.labels))
-        plots.png(folder / "confusion_matrix.png", [sections.confusion_map(record)], side, side)
+        out.append(folder / "confusion_matrix.png")
+        plots.png(out[-1], [sections.confusion_map(record)], side, side)
+    return out

@@ -12,9 +12,13 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_tl.config import HubConfig
+from hf_tl.errors import HfTlError
+from hf_tl.models.carried import without_paths
+from hf_tl.models.pretrained import Pretrained
 from hf_tl.patience import Patience, operation, say
 from hf_tl.run import Run, replacing_folder
 from hf_tl.sharing.hub import push_folder
+from hf_tl.sharing.sealed import open_plain
 
 BRANCH = "training"
 """Where checkpoints go: main gets the finished model alone."""
@@ -31,10 +35,12 @@ class PushSaves(TrainerCallback):
     the next one, at the latest when training ends. None of it holds training, or its end for longer than a minute
     without progress."""
 
-    def __init__(self, run: Run, hub: HubConfig, processor: Any) -> None:
+    def __init__(self, run: Run, hub: HubConfig, processor: Any, pretrained: Pretrained) -> None:
         branch = BRANCH if hub.revision in (None, "main") else f"{hub.revision}-{BRANCH}"
         self.hub = hub.model_copy(update={"revision": branch, "tag": None, "collection": None})
         self.run, self.processor = run, processor
+        self.base = pretrained.id if pretrained.revision and pretrained.adapter is None else None
+        self.announced = False
         self.waiting: tuple[int, Path] | None = None
         self.unshared: int | None = None
         """The latest step whose push failed."""
@@ -52,7 +58,13 @@ class PushSaves(TrainerCallback):
         checkpoint = Path(str(args.output_dir)) / f"checkpoint-{step}"
         if not any((checkpoint / name).exists() for name in ("config.json", "adapter_config.json")):
             return  # a head on cached features is no model, and done in moments
-        self._push(step, self._copy(checkpoint, step, state.max_steps))
+        try:
+            copied = self._copy(checkpoint, step, state.max_steps)
+        except HfTlError as error:
+            say(f"step {step} is not pushed ({error}) Training goes on.")
+            self._log(step, {"push": "failed", "said": str(error)})
+            return
+        self._push(step, copied)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -74,8 +86,10 @@ class PushSaves(TrainerCallback):
         with replacing_folder(target) as folder:
             for pattern in KEPT:
                 for file in checkpoint.glob(pattern):
-                    shutil.copyfile(file, folder / file.name)
+                    with open_plain(file) as source, (folder / file.name).open("wb") as copy:
+                        shutil.copyfileobj(source, copy, 1 << 20)
             self.processor.save_pretrained(folder)
+            without_paths(folder, self.base)
             text = f"Step {step} of {steps} of a run that is not finished; the finished model goes to another branch.\n"
             (folder / "README.md").write_text(text, encoding="utf-8")
         return target
@@ -102,7 +116,9 @@ class PushSaves(TrainerCallback):
             try:
                 files = {file.name: file for file in folder.iterdir()}
                 with operation(patience=self.patience):
-                    done = push_folder(folder, self.hub, files=files, message=f"Step {step}")
+                    done = push_folder(folder, self.hub, files=files, message=f"Step {step}", announced=self.announced)
+                if self.given_up:
+                    return  # the run is measured by now, its log with it
             except Exception as error:  # whatever it is, training goes on
                 if self.given_up:
                     return
@@ -111,7 +127,7 @@ class PushSaves(TrainerCallback):
                 say(f"step {step} could not be pushed ({said}) Training goes on; the next save is pushed again.")
                 self._log(step, {"push": "failed", "said": said})
                 continue
-            self.unshared = None
+            self.unshared, self.announced = None, True
             self._log(step, {"push": "done", "commit": done.commit})
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -315,7 +315,7 @@ def data(record: Record) -> dict[str, Any]:
         "sha256": found.get("sha256") if isinstance(found.get("sha256"), str) else None,
         "columns": found.get("columns", {}),
         "splits": splits,
-        "notes": [str(note) for note in found.get("notes", [])],
+        "notes": [record.without_paths(str(note)) for note in found.get("notes", [])],
         "sizes": drawing(plots.class_sizes(sizes)) if sizes and len(record.labels) > 2 else None,
         "classes": len(record.labels),
     }

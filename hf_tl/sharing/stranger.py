@@ -41,16 +41,25 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     import transformers
     from transformers.pipelines import get_supported_tasks
 
-    options: dict[str, Any] = {"trust_remote_code": True} if job["trust"] else {}
-    plain = {**options, "dtype": torch.float32}
+    options: dict[str, Any] = {"trust_remote_code": job["trust"]}
+    whole: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     piped = request["task"] in get_supported_tasks()
     path = job["path"]
     if job["base"] is None and piped:
-        return {"pipe": transformers.pipeline(request["task"], model=path, device="cpu", **plain)}
+        return {
+            "pipe": transformers.pipeline(
+                request["task"],
+                model=path,
+                device="cpu",
+                dtype=torch.float32,
+                model_kwargs={"use_safetensors": True},
+                **options,
+            )
+        }
     auto = getattr(transformers, request["auto_class"])
     processor = getattr(transformers, request["processor_class"]).from_pretrained(path, **options)
     if job["base"] is None:
-        model, info = auto.from_pretrained(path, output_loading_info=True, **plain)
+        model, info = auto.from_pretrained(path, output_loading_info=True, **whole, **options)
         missing = sorted({*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])})
         if missing:
             raise ValueError(f"weights are missing: {', '.join(missing[:3])}")
@@ -59,14 +68,21 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
         config = transformers.AutoConfig.from_pretrained(path, **options)
         base = auto.from_pretrained(
-            job["base"], config=config, ignore_mismatched_sizes=True, revision=job["revision"], **plain
+            job["base"],
+            config=config,
+            ignore_mismatched_sizes=True,
+            revision=job["revision"],
+            trust_remote_code=False,  # the base is another model than the one that is proved
+            **whole,
         )
         model = PeftModel.from_pretrained(base, path).merge_and_unload()
         with contextlib.suppress(OSError):  # a model that writes nothing has none
             model.generation_config = transformers.GenerationConfig.from_pretrained(path)
         if piped:
             what = "tokenizer" if request["processor_class"] == "AutoTokenizer" else "image_processor"
-            pipe = transformers.pipeline(request["task"], model=model, device="cpu", **{what: processor})
+            pipe = transformers.pipeline(
+                request["task"], model=model, device="cpu", trust_remote_code=False, **{what: processor}
+            )
             return {"pipe": pipe}
     return {"model": model.eval(), "processor": processor}
 
@@ -84,6 +100,11 @@ def read(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     return [{role: value(given) for role, given in row.items()} for row in rows]
 
 
+def no_pickles(*words: Any, **options: Any) -> Any:
+    """In the place of `torch.load`: whatever library would read one."""
+    raise ValueError("a pickle is to be loaded, which can run code; only safetensors are read")
+
+
 def main() -> None:
     sys.modules["hf_tl"] = None  # type: ignore[assignment]
     request = json.loads(sys.stdin.read())
@@ -96,6 +117,7 @@ def main() -> None:
     import torch
     import transformers
 
+    torch.load = no_pickles
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)

@@ -110,7 +110,8 @@ def setting_value(value: Any) -> str:
     """A configured value, short: `5e-05`, `true`, `group_by_length`."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = elsewhere(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    value = elsewhere(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 200 else text[:199] + "…"
 
 
@@ -158,8 +159,13 @@ def remake_command(config: RunConfig, revisions: dict[str, str | None]) -> str:
 
 
 def elsewhere(value: Any) -> Any:
-    """`path/to/reviews.csv` for a path that is of use on one machine only; anything else as it is."""
-    outside = isinstance(value, str) and (value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:[\\/]", value))
+    """`path/to/reviews.csv` for a path that is of use on one machine only, also inside lists and mappings; anything
+    else as it is."""
+    if isinstance(value, dict):
+        return {key: elsewhere(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [elsewhere(item) for item in value]
+    outside = isinstance(value, str) and re.match(r"/|~|\.\.|file:|\\\\|[A-Za-z]:[\\/]", value)
     return f"path/to/{last_part(value)}" if outside else value
 
 

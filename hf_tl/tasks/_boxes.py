@@ -33,7 +33,7 @@ def parts(objects: Any, names: Sequence[str] | None) -> tuple[list[list[float]],
         ValueError: what is wrong with the file already, lists of unequal length, a box that is not four numbers, a
             category that is missing or has no name.
     """
-    from hf_tl.data.boxes import WRONG
+    from hf_tl.data.annotations import WRONG
     from hf_tl.data.rows import label_name
 
     if objects is None:

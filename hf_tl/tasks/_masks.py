@@ -29,19 +29,6 @@ NAMES = ("classes.txt", "labels.json", "id2label.json")
 """Files beside the data that name the classes."""
 
 
-def opened(value: dict[str, Any]) -> Image.Image:
-    """An undecoded picture of a data set."""
-    from PIL import Image
-
-    return Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) in pixels once the EXIF orientation is applied; decodes nothing."""
-    turned = image.getexif().get(0x0112, 1) >= 5
-    return (image.height, image.width) if turned else image.size
-
-
 def values(mask: Image.Image) -> np.ndarray:
     """int32 (height, width): index, grey value or marked colour of each pixel.
 
@@ -71,9 +58,11 @@ def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
     """
     import numpy as np
 
-    with opened(mask) as picture, opened(image) as whole:
-        if picture.size != upright_size(whole):
-            (width, height), (right, lower) = picture.size, upright_size(whole)
+    from hf_tl.data.images import opened, upright_size
+
+    with opened(mask) as picture:
+        if picture.size != upright_size(image):
+            (width, height), (right, lower) = picture.size, upright_size(image)
             raise ValueError(f"the mask is {width} x {height} pixels, its image {right} x {lower}")
         found = values(picture)
     if found.min(initial=0) < 0:

@@ -24,21 +24,19 @@ ROWS_IN_TRAINING = 200
 AROUND = 600
 """Characters of a text that the report shows."""
 USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
-inputs = processor(prefix + {text!r}, truncation=True, return_tensors="pt")
-print(processor.decode(model.generate(**inputs)[0], skip_special_tokens=True))"""
+
+
+def write(text):
+    inputs = processor(prefix + text, truncation=True, return_tensors="pt")
+    return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
 """Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
-STRANGER = """prefix, found = next(iter(model.config.task_specific_params.values()))["prefix"], []
-for row in rows:
-    inputs = processor(prefix + row[{role!r}], truncation=True, return_tensors="pt")
-    found.append({{"label": processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()}})"""
+STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
+EXAMPLE = "print(write({text!r}))"
 
 
 def demo(result: str) -> Demo:
     """The page of `hf-tl demo`, by the same lines."""
-    lines = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
-inputs = processor(prefix + text, truncation=True, return_tensors="pt")
-found = processor.decode(model.generate(**inputs)[0], skip_special_tokens=True)"""
-    return Demo((("text", "text"),), "text", lines, result=result)
+    return Demo((("text", "text"),), "text", "found = write(text)", result=result)
 
 
 def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source: str, target: str) -> Any:
@@ -99,7 +97,11 @@ def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
     own: Any = None
     if type(config) in AutoModelForSeq2SeqLM._model_mapping:
         with quiet(), torch.device("meta"):
-            own = getattr(AutoModelForSeq2SeqLM.from_config(config), "prepare_decoder_input_ids_from_labels", None)
+            own = getattr(
+                AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False),
+                "prepare_decoder_input_ids_from_labels",
+                None,
+            )
 
     def shift(labels: torch.Tensor) -> torch.Tensor:
         if own is not None:

@@ -24,6 +24,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Masks as PNGs of class indices in place of `mask`, whatever ids or colours they were painted with."""
     from datasets import Image
 
+    from hf_tl.data.images import opened
     from hf_tl.data.rows import replace_column, skip_rows
     from hf_tl.errors import DataError, listing
 
@@ -60,7 +61,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         skip_rows(splits, split, bad, config, notes)
         encoded = []
         for value in splits[split].with_format(None)["mask"]:
-            with masks.opened(value) as mask:
+            with opened(value) as mask:
                 encoded.append({"bytes": coding.encode(mask), "path": None})
         replace_column(splits, split, "mask", encoded, Image(decode=False))
     return Targets(coding.labels)

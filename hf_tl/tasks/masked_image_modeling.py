@@ -242,9 +242,8 @@ TASK = Task(
     inferred=False,
     methods=("full", "lora", "scratch"),
     usage="""import torch
-from PIL import Image
-
-pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+from PIL import Image""",
+    example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
     reads=(

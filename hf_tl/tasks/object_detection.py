@@ -26,7 +26,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Boxes as corners in pixels and class ids, in place of `objects`, whatever format they came in."""
     from datasets import ClassLabel, List, Value
 
-    from hf_tl.data.boxes import WRONG
+    from hf_tl.data.annotations import WRONG
     from hf_tl.data.images import upright_size
     from hf_tl.data.rows import replace_column, skip_rows, sort_key
     from hf_tl.data.sources import FILE

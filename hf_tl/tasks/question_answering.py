@@ -26,28 +26,34 @@ AROUND = 160
 """Characters of the context that the report shows before and after an answer."""
 
 
-STRANGER = """
-import torch
+USAGE = f"""import torch
 
-found = []
-for row in rows:
-    inputs = processor(row["question"].strip(), row["context"], return_tensors="pt", return_offsets_mapping=True)
-    offsets, ids = inputs.pop("offset_mapping")[0].tolist(), inputs["input_ids"][0].tolist()
-    nowhere = ids.index(processor.cls_token_id) if processor.cls_token_id in ids else 0
-    among = torch.tensor([which == 1 or at == nowhere for at, which in enumerate(inputs.sequence_ids(0))])
-    out = model(**inputs)
-    starts, ends = (
-        each[0].double().masked_fill(~among, -torch.inf).softmax(-1) for each in (out.start_logits, out.end_logits)
+
+def find_answer(question, context):
+    \"\"\"The words of the context that answer the question; of a context that is too long its beginning is read.\"\"\"
+    inputs = processor(
+        question.strip(), context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt"
     )
-    none = float(starts[nowhere] * ends[nowhere])
-    starts[nowhere] = ends[nowhere] = 0
-    spans = (starts[:, None] * ends[None]).triu().tril({longest} - 1)  # (first token, last token)
+    offsets, ids = inputs.pop("offset_mapping")[0].tolist(), inputs["input_ids"][0].tolist()
+    null = ids.index(processor.cls_token_id) if processor.cls_token_id in ids else 0  # stands for no answer
+    outside = torch.tensor([part != 1 and at != null for at, part in enumerate(inputs.sequence_ids(0))])
+    with torch.inference_mode():
+        output = model(**inputs)
+    starts, ends = (
+        logits[0].double().masked_fill(outside, -torch.inf).softmax(-1)
+        for logits in (output.start_logits, output.end_logits)
+    )
+    no_answer = float(starts[null] * ends[null])
+    starts[null] = ends[null] = 0
+    spans = (starts[:, None] * ends[None]).triu().tril({LONGEST} - 1)  # by first and last token
     first, last = divmod(int(spans.argmax()), len(ids))
-    answer, score = row["context"][offsets[first][0] : offsets[last][1]].strip(), float(spans[first, last])
-    if model.config.to_dict().get("allows_no_answer") and none > score:
-        answer, score = "", none
-    found.append({"answer": answer, "score": score})"""
-"""What the pipeline of Transformers 4 did, for a context that needs no windows."""
+    score, start, end = float(spans[first, last]), offsets[first][0], offsets[last][1]
+    if model.config.to_dict().get("allows_no_answer") and no_answer > score:
+        score, start, end = no_answer, 0, 0
+    answer = context[start:end].strip()
+    start += len(context[start:end]) - len(context[start:end].lstrip())
+    return {{"answer": answer, "score": score, "start": start, "end": start + len(answer)}}"""
+"""As Transformers 4's pipeline did, for a context that needs no windows."""
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -371,29 +377,16 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
-    stranger=STRANGER.replace("{longest}", str(LONGEST)),
+    stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
     asked=whole_texts,
-    usage="""question, context = "Where do I live?", "My name is Clara and I live in Berkeley."
-inputs = processor(question, context, return_tensors="pt")
-found = model(**inputs)
-first, last = int(found.start_logits.argmax()), int(found.end_logits.argmax())
-print(processor.decode(inputs["input_ids"][0, first : last + 1]))""",
+    usage=USAGE,
+    example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
     demo=(
         Demo(
             (("question", "line"), ("context", "text")),
             "highlights",
-            """# of a long context the beginning
-inputs = processor(question, context, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
-inside = torch.tensor([part == 1 for part in inputs.sequence_ids(0)])  # the tokens of the context
-offsets = inputs.pop("offset_mapping")[0].tolist()
-with torch.inference_mode():
-    output = model(**inputs)
-# the likeliest pair of first and last token, at most 30 apart; the pair (0, 0) says that there is no answer
-first, last = output.start_logits[0].softmax(-1), output.end_logits[0].softmax(-1)
-pairs = torch.outer(first * inside, last * inside).triu().tril(29)
-start, end = divmod(int(pairs.argmax()), len(last))
-found = [{"entity_group": "answer", "start": offsets[start][0], "end": offsets[end][1]}]
-if first[0] * last[0] > pairs.max():
+            """found = [{"entity_group": "answer", **find_answer(question, context)}]
+if not found[0]["answer"]:
     gr.Info("The model finds no answer in this text.")
     found = []""",
             imports=("import torch",),

@@ -267,10 +267,8 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
-    stranger="""from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer(path, device="cpu")
-found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentence1"] for row in rows])]""",
+    stranger="""vectors = model.encode([row["sentence1"] for row in rows])
+found = [{"embedding": vector.tolist()} for vector in vectors]""",
     asked=lambda rows, setting: rows.select_columns(["sentence1"]),
     save=save,
     marks=("modules.json",),
@@ -278,8 +276,8 @@ found = [{"embedding": vector.tolist()} for vector in model.encode([row["sentenc
     library="sentence-transformers",
     usage="""from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer({model})
-vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
+model = SentenceTransformer({model})""",
+    example="""vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
 print(model.similarity(vectors, vectors))""",
     demo=(
         Demo(

@@ -65,7 +65,8 @@ TASK = Task(
     stranger=seq2seq.STRANGER.format(role="document"),
     ready=partial(writing.ready, name=NAME),
     save=writing.save,
-    usage=seq2seq.USAGE.format(
+    usage=seq2seq.USAGE,
+    example=seq2seq.EXAMPLE.format(
         text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
     ),
     new_head=False,

@@ -154,7 +154,7 @@ def build_arguments(
     Raises:
         ConfigError: a value that TrainingArguments refuses.
     """
-    given = dict(config.training.passed_through)
+    given = _given(config)
     # A choice yields to anything the user says about the same thing.
     rivals = {"num_train_epochs": {"max_steps"}, "bf16": {"fp16", "bf16"}}
     choices = [
@@ -189,12 +189,14 @@ def build_arguments(
     }
     if few:
         values["eval_steps"] = values["save_steps"] = few
+    elif "eval_steps" in given:
+        values["save_steps"] = given["eval_steps"]  # the best of what was evaluated has to be there
     values.update(given)
     if facts.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
         values |= {"bf16": False, "fp16": False}
     if "metric_for_best_model" in given and "greater_is_better" not in given:
         values["greater_is_better"] = not str(given["metric_for_best_model"]).endswith("loss")
-    if values["eval_strategy"] in ("no", False):
+    if values["eval_strategy"] == "no":
         values["load_best_model_at_end"] = False
     try:
         return TrainingArguments(**values), choices
@@ -203,12 +205,24 @@ def build_arguments(
         raise ConfigError(f"training: TrainingArguments refuses: {first}") from error
 
 
+def _given(config: RunConfig) -> dict[str, Any]:
+    """What the user says, without what says nothing: with `max_steps: -1` TrainingArguments counts epochs, and YAML
+    reads a bare `no` as false."""
+    given = dict(config.training.passed_through)
+    if int(given.get("max_steps") or -1) <= 0:
+        given.pop("max_steps", None)
+    return {
+        key: "no" if value is False and key in ("eval_strategy", "save_strategy", "logging_strategy") else value
+        for key, value in given.items()
+    }
+
+
 def _few_evaluations(given: dict[str, Any], facts: Facts, values: dict[str, Any]) -> int | None:
     """Steps between evaluations where once an epoch is not fit: a run cut short by `max_steps` is evaluated at its end,
     a head on cached features, whose epochs take a moment, twenty times. None: once an epoch."""
     if "eval_strategy" in given:
         return None
-    if int(given.get("max_steps") or -1) > 0:
+    if "max_steps" in given:
         return int(given["max_steps"])
     steps = math.ceil(facts.samples / (values["per_device_train_batch_size"] * facts.processes))
     total = math.ceil(steps * float(values["num_train_epochs"]))

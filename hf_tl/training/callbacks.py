@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_tl.console import say
 from hf_tl.errors import InputError
 from hf_tl.json_text import parse_json
 from hf_tl.models.methods import Stage, steps_of
@@ -157,7 +157,7 @@ class Lines(TrainerCallback):
 
     @staticmethod
     def _say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 def duration(seconds: float) -> str:
@@ -208,7 +208,7 @@ class StopOnSignal(TrainerCallback):
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
-        print(f"{signal.Signals(number).name}: saving a checkpoint, then stopping.", file=sys.stderr, flush=True)
+        say(f"{signal.Signals(number).name}: saving a checkpoint, then stopping.")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.received is not None:

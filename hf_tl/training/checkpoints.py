@@ -48,6 +48,14 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def steps_done(checkpoint: Path) -> tuple[int, int]:
-    """(steps done, steps planned) of a checkpoint."""
+    """(steps done, steps planned) of a checkpoint; where early stopping has ended a training, no more are planned."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return int(state["global_step"]), int(state["max_steps"])
+    done, planned = int(state["global_step"]), int(state["max_steps"])
+    stopping = (state.get("stateful_callbacks") or {}).get("EarlyStoppingCallback")
+    if stopping:
+        waited, patience = (
+            stopping["attributes"]["early_stopping_patience_counter"],
+            stopping["args"]["early_stopping_patience"],
+        )
+        planned = done if waited >= patience else planned
+    return done, planned

@@ -7,15 +7,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_tl.config import LossConfig
+from hf_tl.config import LossConfig, RunConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run import Run, write_json
-from hf_tl.task import Setting
+from hf_tl.task import Setting, Task
 from hf_tl.training.environment import environment
 from hf_tl.training.fit import Fitted
+
+
+def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -> None:
+    """Raises ConfigError where an adapter alone would be shared that nobody could load: its base brings code, or it
+    needs a head of hf_tl's, and Transformers looks for both in the base's repository."""
+    if config.hub is None or config.hub.merge is not False:
+        return
+    own = config.model.head != "linear" or (config.model.pooling and not task.pools)
+    if pretrained.code or own or pretrained.config.model_type == MODEL_TYPE:
+        raise ConfigError(
+            "hub.merge: false shares an adapter alone, which works upon a base and a head of Transformers' own; "
+            "share the merged model (hub.merge: true)."
+        )
 
 
 def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
@@ -62,6 +76,7 @@ def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting,
             "architecture": fitted.architecture,
             "license": pretrained.license,
             "language": languages_of(pretrained.path),
+            **({"code": {"commit": pretrained.revision, "sha256": pretrained.code}} if pretrained.code else {}),
         },
         "task": data.task.name,
         "problem": data.targets.problem,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,15 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hf_tl.config import RunConfig
+from hf_tl.console import say
 from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Method
-from hf_tl.models.pretrained import Loaded, Pretrained, quiet
+from hf_tl.models.pretrained import Loaded, quiet
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import Choice, Facts, build_arguments
@@ -48,6 +48,20 @@ class Fitted:
     processes: int
 
 
+@dataclasses.dataclass
+class Prepared:
+    """What is trained on and looked at."""
+
+    train: Any
+    validation: Any
+    rows: Any
+    """The validation rows that `validation` was made of."""
+    collators: tuple[Any, Any]
+    """(for training, for evaluation)."""
+    lengths: np.ndarray | None
+    """Tokens of each training sample, where samples of like length may share a batch."""
+
+
 def fit(
     run: Run,
     config: RunConfig,
@@ -56,7 +70,6 @@ def fit(
     setting: Setting,
     method: Method,
     loaded: Loaded,
-    pretrained: Pretrained,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Fitted:
     """Trains and returns the model at its best checkpoint.
@@ -68,117 +81,181 @@ def fit(
         Stopped: on SIGINT or SIGTERM, after a checkpoint was saved.
         ConfigError: arguments that do not go together.
     """
-    state = process_state()
     set_seed(config.seed)
     start = time.monotonic()
-    train = task.preprocess(data.splits["train"], setting, True)
-    looked_at = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, setting)
-    validation = task.preprocess(looked_at, setting, False)
-    collators = (task.collator(setting, True), task.collator(setting, False))
-    for note in setting.notes:
-        _say(note)
-    convolutional = _convolutional(loaded)
-    model = method.prepare(loaded, task)
-    _scale_targets(model, method, loaded, data, setting)
-    if convolutional and state.device.type in ("cpu", "cuda"):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
-    batch = collators[0](
-        [train[index] for index in range(min(task.batch_sizes[0] if task.batch_sizes else 16, len(train)))]
-    )
+    prepared = _prepare_datasets(config, data, task, setting)
+    facts = _facts(prepared, data, task, loaded)
+    model = _adapt(method, loaded, data, task, setting, facts)
+    counts = count_parameters(model)
+    batch = _first_batch(prepared, task)
     precision = _precision(run, config, loaded.model, batch, task, setting)
-    attention = contextlib.ExitStack()
-    if (
-        precision[0] == "bf16"
-        and state.device.type == "cpu"
-        and "attn_implementation" not in config.model.passed_through
-    ):
-        attention.enter_context(eager_attention(loaded.model))
-    facts = Facts(
-        samples=len(train),
-        classes=max(1, len(data.labels)),
-        convolutional=convolutional,
-        hidden=getattr(loaded.model.config, "hidden_size", None),
-        has_lengths="length" in getattr(train, "column_names", ()),
-        processes=state.num_processes,
-        precision=precision,
-        batch=task.batch_sizes[0] if task.batch_sizes else None,
-        eval_batch=task.batch_sizes[1] if task.batch_sizes else 64,
-    )
-    trainable, total = count_parameters(model)
-    lengths = np.asarray(train["length"]) if facts.has_lengths else None
+    facts = dataclasses.replace(facts, precision=precision)
     trained: nn.Module = model
     if method.caches_features:
-        cached = head_on_features(config, data, task, setting, loaded, batch, facts.precision[0])
-        for note in cached.notes:
-            _say(note)
-        if cached.model is not None:
-            trained, train, validation, lengths = cached.model, cached.train, cached.validation, None
-            collators = (cached.collate, cached.collate)
-            facts = dataclasses.replace(
-                facts, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
-            )
+        trained, prepared, facts = _on_features(config, data, task, setting, loaded, model, prepared, facts, batch)
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
-
-    def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
-        found: dict[str, float] = task.measure(outputs, samples, looked_at, setting, resamples=0).values
-        return found
-
-    classes = data.targets.classes
-    trainer = TransferTrainer(
-        task=task,
-        setting=setting,
-        method=method,
-        model=trained,
-        args=args,
-        train_dataset=train,
-        eval_dataset=validation,
-        collators=collators,
-        lengths=lengths,
-        classes=np.asarray(data.splits["train"][classes]) if config.data.sampling == "balanced" else None,
-        measure=measured,
-        callbacks=[Clock(start), *_callbacks(run, config, task), *callbacks],
-    )
-    trainer.add_callback(SetEpoch(trainer))
-    trainer.remove_callback(PrinterCallback)
-    stages = method.stages(trained)
-    if stages:
-        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        trainer.add_callback(Unfreeze(trained, stages, -(-len(train) // per_step)))
-    planned = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
-    _say(
-        f"{method.config.name}: {trainable:,} of {total:,} parameters train ({trainable / total:.1%}), "
-        f"{len(train)} samples, {planned}, learning rate {args.learning_rate:g}, "
-        f"{'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'} ({precision[1]})."
-    )
-    with attention, quiet():
+    own = [Clock(start), *_callbacks(run, config, task), *callbacks]
+    trainer = _build_trainer(config, data, task, setting, method, trained, args, prepared, own)
+    _say_plan(method, counts, len(prepared.train), args, precision[1])
+    with _attention(config, loaded, precision[0]), quiet():
         resumed = _train(run, trainer)
     if setting.scale is not None:
         layer = output_layer(model, loaded.heads, 1)
         assert layer is not None
         rescale(layer, *setting.scale)
         setting.scale = None
-    if trainer.state.best_model_checkpoint:
-        _say(f"Best checkpoint: step {Path(trainer.state.best_model_checkpoint).name.split('-')[-1]}.")
-    seconds = next(each for each in trainer.callback_handler.callbacks if isinstance(each, Clock)).seconds
-    _say(f"Trained in {duration(seconds)}.")
-    best = trainer.state.best_model_checkpoint
     return Fitted(
         model=model,
-        facts={
-            "seconds": round(seconds, 1),
-            "steps": trainer.state.global_step,
-            "epochs": round(trainer.state.epoch or 0.0, 3),
-            "best_step": int(Path(best).name.split("-")[-1]) if best else trainer.state.global_step,
-            "trainable_parameters": trainable,
-            "total_parameters": total,
-            "peak_memory_bytes": peak_memory_bytes(),
-            "resumed_from_step": resumed,
-        },
+        facts=_outcome(trainer, counts, resumed),
         choices=choices,
         precision=precision,
         architecture=type(loaded.model).__name__,
-        processes=state.num_processes,
+        processes=process_state().num_processes,
     )
+
+
+def _prepare_datasets(config: RunConfig, data: Data, task: Task, setting: Setting) -> Prepared:
+    train = task.preprocess(data.splits["train"], setting, True)
+    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, setting)
+    validation = task.preprocess(rows, setting, False)
+    collators = (task.collator(setting, True), task.collator(setting, False))
+    for note in setting.notes:
+        _say(note)
+    lengths = np.asarray(train["length"]) if "length" in getattr(train, "column_names", ()) else None
+    return Prepared(train, validation, rows, collators, lengths)
+
+
+def _facts(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Facts:
+    """What the defaults depend on, of the model as it was loaded."""
+    batch, eval_batch = task.batch_sizes or (None, 64)
+    return Facts(
+        samples=len(prepared.train),
+        classes=max(1, len(data.labels)),
+        convolutional=_convolutional(loaded),
+        hidden=getattr(loaded.model.config, "hidden_size", None),
+        has_lengths=prepared.lengths is not None,
+        processes=process_state().num_processes,
+        batch=batch,
+        eval_batch=eval_batch,
+    )
+
+
+def _adapt(method: Method, loaded: Loaded, data: Data, task: Task, setting: Setting, facts: Facts) -> nn.Module:
+    """The module to train."""
+    model = method.prepare(loaded, task)
+    _scale_targets(model, loaded, data, setting)
+    if facts.convolutional and process_state().device.type in ("cpu", "cuda"):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
+    return model
+
+
+def _first_batch(prepared: Prepared, task: Task) -> Any:
+    """A batch for trying the model out."""
+    size = min(task.batch_sizes[0] if task.batch_sizes else 16, len(prepared.train))
+    return prepared.collators[0]([prepared.train[index] for index in range(size)])
+
+
+def _attention(config: RunConfig, loaded: Loaded, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Eager attention where that is faster, and nothing else was asked for."""
+    given = "attn_implementation" in config.model.passed_through
+    slow = precision == "bf16" and process_state().device.type == "cpu"
+    return eager_attention(loaded.model) if slow and not given else contextlib.nullcontext()
+
+
+def _on_features(
+    config: RunConfig,
+    data: Data,
+    task: Task,
+    setting: Setting,
+    loaded: Loaded,
+    model: nn.Module,
+    prepared: Prepared,
+    facts: Facts,
+    batch: Any,
+) -> tuple[nn.Module, Prepared, Facts]:
+    """(the head alone, its features to train on, facts about them); all as they are where features cannot be kept."""
+    with _attention(config, loaded, facts.precision[0]):
+        cached = head_on_features(config, data, task, setting, loaded, batch, facts.precision[0])
+    for note in cached.notes:
+        _say(note)
+    if cached.model is None:
+        return model, prepared, facts
+    collators = (cached.collate, cached.collate)
+    facts = dataclasses.replace(
+        facts, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
+    )
+    return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), facts
+
+
+def _build_trainer(
+    config: RunConfig,
+    data: Data,
+    task: Task,
+    setting: Setting,
+    method: Method,
+    trained: nn.Module,
+    args: TrainingArguments,
+    prepared: Prepared,
+    callbacks: list[TrainerCallback],
+) -> TransferTrainer:
+    classes = data.targets.classes if config.data.sampling == "balanced" else None
+
+    def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
+        found: dict[str, float] = task.measure(outputs, samples, prepared.rows, setting, resamples=0).values
+        return found
+
+    trainer = TransferTrainer(
+        task=task,
+        setting=setting,
+        method=method,
+        model=trained,
+        args=args,
+        train_dataset=prepared.train,
+        eval_dataset=prepared.validation,
+        collators=prepared.collators,
+        lengths=prepared.lengths,
+        classes=np.asarray(data.splits["train"][classes]) if classes else None,
+        measure=measured,
+        callbacks=callbacks,
+    )
+    trainer.add_callback(SetEpoch(trainer))
+    trainer.remove_callback(PrinterCallback)
+    stages = method.stages(trained)
+    if stages:
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        trainer.add_callback(Unfreeze(trained, stages, -(-len(prepared.train) // per_step)))
+    return trainer
+
+
+def _say_plan(method: Method, counts: tuple[int, int], samples: int, args: TrainingArguments, reason: str) -> None:
+    trainable, total = counts
+    planned = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
+    _say(
+        f"{method.config.name}: {trainable:,} of {total:,} parameters train ({trainable / total:.1%}), "
+        f"{samples} samples, {planned}, learning rate {args.learning_rate:g}, "
+        f"{'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'} ({reason})."
+    )
+
+
+def _outcome(trainer: TransferTrainer, counts: tuple[int, int], resumed: int) -> dict[str, Any]:
+    """`train` of metrics.json."""
+    best = trainer.state.best_model_checkpoint
+    best_step = int(Path(best).name.split("-")[-1]) if best else trainer.state.global_step
+    if best:
+        _say(f"Best checkpoint: step {best_step}.")
+    seconds = next(each for each in trainer.callback_handler.callbacks if isinstance(each, Clock)).seconds
+    _say(f"Trained in {duration(seconds)}.")
+    trainable, total = counts
+    return {
+        "seconds": round(seconds, 1),
+        "steps": trainer.state.global_step,
+        "epochs": round(trainer.state.epoch or 0.0, 3),
+        "best_step": best_step,
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "resumed_from_step": resumed,
+    }
 
 
 def some_rows(rows: Any, most: int | None, setting: Setting) -> Any:
@@ -193,7 +270,7 @@ def some_rows(rows: Any, most: int | None, setting: Setting) -> Any:
 
 def _say(text: str) -> None:
     if process_state().is_main_process:
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 def _convolutional(loaded: Loaded) -> bool:
@@ -232,7 +309,7 @@ def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
     return callbacks
 
 
-def _scale_targets(model: nn.Module, method: Method, loaded: Loaded, data: Data, setting: Setting) -> None:
+def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, setting: Setting) -> None:
     """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
     if data.targets.problem != "regression" or "label" not in data.columns:
         return

@@ -35,6 +35,8 @@ class Hub:
     def __init__(self, folder: Path, url: str = "", xet: bool = False) -> None:
         self.store, self.faults, self.url = Store(folder), Faults(), url
         self.xet = folder / "xet" if xet else None
+        self.xet_url: str | None = None
+        """Where Xet's store is said to be; default: in the folder `xet`."""
         self.collections: dict[str, dict[str, Any]] = {}
 
     # who asks, and what they may see
@@ -176,7 +178,11 @@ class Hub:
             if self.xet is None:
                 raise Refused(404, "no Xet here")
             self.xet.mkdir(exist_ok=True)
-            token = {"casUrl": f"local://{self.xet}", "accessToken": "x", "exp": int(time.time()) + 3600}
+            token = {
+                "casUrl": self.xet_url or f"local://{self.xet}",
+                "accessToken": "x",
+                "exp": int(time.time()) + 3600,
+            }
             headers = {"X-Xet-Cas-Url": token["casUrl"], "X-Xet-Access-Token": "x"}
             return JSONResponse(token, headers={**headers, "X-Xet-Token-Expiration": str(token["exp"])})
         if verb == "commits":
@@ -287,7 +293,9 @@ class Hub:
         user = self.user(request)
         if request.method == "GET" and not slug:
             owner = request.query_params.get("owner")
-            return JSONResponse([each for each in self.collections.values() if owner in (None, each["owner"]["name"])])
+            found = [each for each in self.collections.values() if owner in (None, each["owner"]["name"])]
+            # the client numbers those of a list itself
+            return JSONResponse([{key: each[key] for key in each if key != "position"} for each in found])
         if request.method == "POST" and not slug:
             body = await request.json()
             if user is None or body["namespace"] not in (user, *ORGS[user]):

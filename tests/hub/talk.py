@@ -53,6 +53,10 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
         for name, value in asked["limits"].items():
             setattr(patience.LIMITS, name, value)
         return {}
+    if asked["do"] == "main":
+        from hf_tl.cli import main as command
+
+        return {"code": command(asked["words"])}
     if asked["do"] == "access":
         from hf_tl.sharing.hub import check_access
 
@@ -72,6 +76,12 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
         found = hub_data.read(asked["id"], asked.get("name"), asked.get("revision"))
         rows = {split: [list(row.values()) for row in part] for split, part in found.rows.items()}
         return {"rows": rows, "facts": {k: v for k, v in found.facts.items() if k != "fingerprint"}}
+    if asked["do"] == "load":
+        from hf_tl.config import DataConfig
+        from hf_tl.data import load_data
+
+        data = load_data(DataConfig(path=asked["id"], min_per_class=1, validation=0.5))
+        return {"sizes": sorted(row["image"].size for split in data.splits.values() for row in split)}
     raise AssertionError(asked)
 
 
@@ -92,7 +102,7 @@ def main() -> None:
                 result = {"said": str(error), "code": error.exit_code}
             except Exception as error:
                 result = {"said": f"{type(error).__name__}: {error}", "code": 1}
-        result |= {"err": err.getvalue(), "seconds": time.monotonic() - began}
+        result |= {"err": err.getvalue(), "out": out.getvalue(), "seconds": time.monotonic() - began}
         print(json.dumps(result), file=answers, flush=True)
 
 

@@ -16,6 +16,9 @@ from hf_tl.metrics import split_name
 from hf_tl.metrics.classification import METRICS, class_counts, measure, measure_multi_label
 from hf_tl.metrics.hub_metrics import load_metric
 from hf_tl.metrics.intervals import Score, percentiles, resamples_of, with_intervals
+from tests.tiny import declare_torchvision_operators
+
+declare_torchvision_operators()  # before `evaluate`, which imports Transformers
 
 NAMES = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "loss")
 SKLEARN = {

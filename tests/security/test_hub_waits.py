@@ -3,15 +3,24 @@ said that is not so, and what the cache holds is used."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.hub.server import RunningHub
 from tests.hub.talk import Talk
+from tests.tiny import sentiment_csv, tiny_bert
 
 TOKEN = "hf_test_alice"
 WEIGHTS = bytes(range(256)) * 400
@@ -36,14 +45,19 @@ def both(served: tuple[RunningHub, Talk]) -> tuple[RunningHub, Talk]:
     return served
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "model"
-    out.mkdir()
-    (out / "model.safetensors").write_bytes(WEIGHTS)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Weights of its own: what the Hub holds already is not sent."""
+    out = tmp_path / "run" / "model"
+    out.mkdir(parents=True)
+    (out / "model.safetensors").write_bytes(WEIGHTS + str(next(numbers)).encode())
     (out / "config.json").write_text('{"model_type": "bert"}')
     (out / "README.md").write_text("# A model\n")
     return out
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
 
 
 def new(what: str = "x") -> str:
@@ -97,7 +111,7 @@ def test_a_push_ends_with_a_sentence(kind: str, route: str, both: tuple[RunningH
     assert "commit" in again, again
     repo = hub.store.repos["model", id]
     assert (
-        hub.files(id)["model.safetensors"] == WEIGHTS
+        hub.files(id)["model.safetensors"] == weights(folder)
         and len(repo.commits) == 2
         and repo.tags == {"v1": again["commit"]}
     )
@@ -124,7 +138,7 @@ def test_an_answer_that_is_lost_is_no_second_commit(
     hub.faults.plan(f"POST .*{route}", kind, 1)
     done = talk.ask(do="push", folder=str(folder), hub={"id": id})
     assert "commit" in done, done
-    assert len(hub.store.repos["model", id].commits) == 2 and hub.files(id)["model.safetensors"] == WEIGHTS
+    assert len(hub.store.repos["model", id].commits) == 2 and hub.files(id)["model.safetensors"] == weights(folder)
 
 
 @pytest.mark.parametrize("route", ["repos/create", "/commit/", "/tag/"])
@@ -152,7 +166,7 @@ def test_what_is_there_is_what_is_said(both: tuple[RunningHub, Talk], folder: Pa
     there = new()
     hub.seed_model(there, other)
     hub.faults.plan("POST .*/commit/", 403, 1000)
-    said = talk.ask(do="push", folder=str(folder), hub={"id": there})["said"]
+    said = talk.ask(do="push", folder=str(folder), hub={"id": there, "private": False})["said"]
     assert f"The repository {there} existed before; nothing of this push is in it." in said
     assert "it needs the right to write there" in said
     fresh = new()
@@ -248,6 +262,17 @@ def test_cached_data_is_used_and_that_is_said(kind: str | int, both: tuple[Runni
     plain(cold["said"])
 
 
+@pytest.mark.parametrize("route", ["GET /api/datasets/", "HEAD .*/resolve/", "GET .*/resolve/.*csv", "GET .*/tree/"])
+def test_data_that_the_hub_refuses(route: str, both: tuple[RunningHub, Talk], tmp_path: Path) -> None:
+    hub, talk = both
+    id = new("data")
+    hub.seed_dataset(id, table(tmp_path))
+    hub.faults.plan(route, 403, 1000)
+    done = talk.ask(do="data", id=id)
+    assert done["code"] == 4 and "the Hub refuses it to this login (status 403)" in done["said"], done
+    assert "write" not in done["said"]
+
+
 @pytest.mark.parametrize("route", ["GET /api/datasets/[^/]+/[^/]+$", "GET .*/resolve/.*train.csv", "GET .*/tree/"])
 @pytest.mark.parametrize("kind", [503, "reset", "no answer", "web page"])
 def test_a_passing_fault_of_data_is_outlived(
@@ -305,9 +330,6 @@ def test_a_damaged_card_of_data_configures_nothing(both: tuple[RunningHub, Talk]
 
 def test_rows_made_of_a_damaged_file_are_made_anew(both: tuple[RunningHub, Talk], tmp_path: Path) -> None:
     """By `datasets` itself, which compares sizes alone: the file in the cache and the rows are both wrong."""
-    import subprocess
-    import sys
-
     hub, talk = both
     id = new("data")
     hub.seed_dataset(id, table(tmp_path, 400))
@@ -385,6 +407,165 @@ def test_a_new_revision_is_not_mixed_up_with_the_one_in_the_cache(
     assert done["code"] == 4 and "the cache does not hold it" in done["said"], done
 
 
+# the commands
+
+
+def command(hub: RunningHub, *words: object, seconds: float = 2.0, home: str = "home") -> tuple[int, str, float]:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "hf_tl", *map(str, words)], capture_output=True, text=True, timeout=200,
+        env={**hub.env(TOKEN, home), "HF_TL_HUB_SECONDS": str(seconds), "HF_TL_PROOF": "0"},
+    )  # fmt: skip
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+def test_training_that_is_to_be_pushed_does_not_begin(hub: RunningHub, tmp_path: Path) -> None:
+    hub.faults.plan(".*", "no answer", 1000)
+    run = tmp_path / "run"
+    code, said, seconds = command(
+        hub, "train", "--model", tiny_bert(tmp_path / "base"), "--data", sentiment_csv(tmp_path / "reviews.csv"),
+        "--output", run, "--push", "alice/x",
+    )  # fmt: skip
+    assert code == 4 and not run.exists() and seconds < 60
+    assert "Nothing was begun: run the same command again" in said and "/run alice/x" in said
+
+
+@pytest.mark.parametrize("words", [("predict", "bob/base", "a film"), ("verify", "bob/base"), ("demo", "bob/base")])
+def test_reading_commands_end(words: tuple[str, ...], hub: RunningHub) -> None:
+    hub.faults.plan(".*", "no answer", 1000)
+    code, said, seconds = command(hub, *words)
+    assert code == 4 and "cannot be reached" in said and "the cache does not hold it" in said, said
+    assert seconds < 60 and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_checkpoints_that_cannot_be_pushed_hold_nothing(hub: RunningHub, tmp_path: Path) -> None:
+    """The Hub falls silent once training has begun."""
+    hub.faults.plan("POST .*/(preupload|commit)/|POST .*repos/create", "no answer", 10_000)
+    run = tmp_path / "run"
+    words = (
+        "train", "--model", tiny_bert(tmp_path / "base"), "--data", sentiment_csv(tmp_path / "reviews.csv"),
+        "--output", run, "training.max_steps=6", "training.save_steps=2", "hub.id=alice/x", "hub.every_save=true",
+    )  # fmt: skip
+    code, said, seconds = command(hub, *words)
+    assert code == 4 and seconds < 120, said
+    assert "could not be pushed" in said and "Training goes on" in said and "continue with: hf-tl push" in said
+    assert (run / "metrics.json").exists()
+    hub.faults.clear()
+    assert command(hub, "push", run, "alice/x", seconds=20)[0] == 0
+    assert "model.safetensors" in hub.files("alice/x")
+
+
+def test_the_end_of_training_waits_for_no_push_that_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hf_tl.config import hub_config
+    from hf_tl.patience import current
+    from hf_tl.sharing import saves
+
+    held, seen = threading.Event(), []
+
+    def push(*_: object, **__: object) -> None:
+        seen.append(current())
+        held.wait(60)
+        raise OSError("broken off")
+
+    run = SimpleNamespace(folder=tmp_path)
+    monkeypatch.setattr(saves, "push_folder", push)
+    monkeypatch.setattr(saves, "UNMOVED", 0.4)
+    base = SimpleNamespace(revision=None, adapter=None)
+    callback = saves.PushSaves(run, hub_config(id="alice/x", every_save=True), None, base)  # type: ignore[arg-type]
+    (tmp_path / ".save-2").mkdir()
+    callback._push(2, tmp_path / ".save-2")
+    thread = callback.thread
+    began = time.monotonic()
+    callback.on_train_end(None, None, None)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 20
+    assert thread is not None and thread.daemon and seen[0].cancelled.is_set()
+    assert "was still under way" in capsys.readouterr().err
+    assert json.loads((tmp_path / "log.jsonl").read_text())["push"] == "broken off"
+    held.set()
+    thread.join(10)
+    assert len(seen) == 1  # and not tried once more
+
+
+# below HTTP
+
+
+class Raw:
+    """A server below HTTP: `answer` gets each connection."""
+
+    def __init__(self, answer: Callable[[socket.socket], None]) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.answer, self.connections = answer, 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listening.accept()
+                self.connections += 1
+                threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            self.answer(connection)
+
+
+def dripping(connection: socket.socket) -> None:
+    """Headers, a byte at a time: each read succeeds."""
+    for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.2)
+
+
+def no_http(connection: socket.socket) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+
+def dropped(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("answer", [dripping, no_http, dropped], ids=["headers drip", "no HTTP", "reset"])
+def test_a_server_below_http(answer: Callable[[socket.socket], None], tmp_path: Path, folder: Path) -> None:
+    raw = Raw(answer)
+    hub = RunningHub(tmp_path / "test-hub")
+    talk = Talk({**hub.env(TOKEN), "HF_ENDPOINT": raw.url})
+    for asked in (
+        {"do": "access", "id": "alice/x"},
+        {"do": "fetch", "id": "bob/base"},
+        {"do": "data", "id": "bob/data"},
+        {"do": "push", "folder": str(folder), "hub": {"id": "alice/x"}},
+    ):
+        done = talk.ask(**asked)
+        assert done["code"] == 4 and done["seconds"] < 20 and raw.url in done["said"], done
+        plain(done["said"])
+    talk.close()
+    hub.stop()
+    raw.listening.close()
+
+
+# Xet, whose client is another one
+
+
+def test_a_store_of_xet_that_is_silent(tmp_path: Path, folder: Path) -> None:
+    pytest.importorskip("hf_xet")
+    raw = Raw(lambda connection: time.sleep(60))
+    hub = RunningHub(tmp_path / "test-hub", xet=True)
+    hub.hub.xet_url = raw.url
+    talk = Talk(hub.env(TOKEN))
+    done = talk.ask(do="push", folder=str(folder), hub={"id": "alice/x"})
+    assert "commit" in done and done["seconds"] < 30, done
+    assert "Xet storage could not be used; sending the files by LFS" in done["err"] and raw.connections
+    assert hub.files("alice/x")["model.safetensors"] == weights(folder)
+    assert any(each.startswith("PUT /_lfs/") for each in hub.faults.seen)
+    talk.close()
+    hub.stop()
+
+
 # passwords in addresses
 
 
@@ -410,7 +591,6 @@ def test_the_password_of_the_endpoint_is_never_printed(tmp_path: Path, folder: P
     env = hub.env(TOKEN)
     env["HF_ENDPOINT"] = hub.url.replace("://", "://ann:s3cretpw@")
     talk = Talk({**env, "HF_HUB_VERBOSITY": "debug"})
-    talk.process.stdin  # noqa: B018
     hub.faults.plan(".*/_lfs/|.*bob/base", 503, 1000)
     for asked in (
         {"do": "push", "folder": str(folder), "hub": {"id": "alice/x"}},

@@ -200,6 +200,17 @@ def test_what_nobody_changed_of_the_head_is_renewed() -> None:
     assert head(new) == {"license": "mit", "tags": ["hf_tl"], "pipeline_tag": "x", "metrics": ["f1"]}
 
 
+def test_what_hf_tl_wrote_and_says_no_more_is_taken_out() -> None:
+    """Facts, keys and items of lists that ours had and has no more; a person's own stay."""
+    theirs = made(co2_eq_emissions={"emissions": 1.5}, datasets=["a/b"], library_name="peft", base_model="x/y")
+    theirs = edited(theirs, "pipeline_tag: x\n", "pipeline_tag: x\nthumbnail: x.png\n")
+    left = {"license": "apache-2.0", "tags": ["hf_tl"], "pipeline_tag": "x"}
+    ours = remember(f"---\n{yaml.safe_dump(left)}---\n\n" + "\n".join(map(section, NAMES)))
+    merged = merge_cards(ours, theirs)
+    assert head(merged) == {**left, "thumbnail": "x.png"}
+    assert merge_cards(ours, merged) == merged
+
+
 def test_unusual_yaml_keeps_its_values() -> None:
     theirs = "---\n? a b\n: &x [1, 2]\n'license': mit\nb: *x\n\"tags\":\n- z\n---\ntext\n"
     assert head(merge_cards(made(), theirs)) == {
@@ -262,7 +273,8 @@ def test_edits_on_the_hub_survive_the_next_push(
         "from hf_tl.sharing.push import merged_card; from hf_tl.sharing.hub import push_folder\n"
         "folder, scratch = Path(sys.argv[1]), Path(tempfile.mkdtemp())\n"
         "hub = HubConfig(id='alice/digits', revision=sys.argv[2] or None)\n"
-        "push_folder(folder, hub, files={'README.md': merged_card(folder / 'README.md', hub, scratch)})"
+        "card = (folder / 'README.md').read_bytes().decode()\n"
+        "push_folder(folder, hub, files={'README.md': merged_card(card, hub, scratch, folder)})"
     )
 
     def push(revision: str = "", code: int = 0) -> str:

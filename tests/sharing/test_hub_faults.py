@@ -182,7 +182,7 @@ def test_branch_pull_request_and_collection(any_hub: RunningHub, folder: Path) -
     other.mkdir()
     (other / "config.json").write_text("{}")
     hub.seed_model("bob/theirs", other)
-    done = push(hub, folder, id="bob/theirs", create_pr=True)
+    done = push(hub, folder, id="bob/theirs", create_pr=True, private=False)
     assert str(done["url"]).endswith("/bob/theirs/discussions/1")
     assert hub.files("bob/theirs", revision="refs/pr/1")["model.safetensors"] == WEIGHTS
     assert set(hub.files("bob/theirs")) == {"config.json"}

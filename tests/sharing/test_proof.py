@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import hf_tl
 from hf_tl.errors import ProofError
 from hf_tl.run import Run
 from hf_tl.sharing import proof
+from hf_tl.sharing.proof import card_lines
 from hf_tl.task import Task, all_tasks
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub
@@ -60,6 +62,22 @@ def test_every_task_is_proved(task: Task, method: str, tmp_path: Path) -> None:
         assert 1 <= len(known["rows"]) == len(known["answers"]) <= 8
     proof.prove(run)
     assert run.state["proof"] and run.stage == "reported"
+
+
+@pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.name)
+def test_the_proof_runs_the_lines_of_the_card(task: Task) -> None:
+    """What a card tells its readers to run is what was proved: the same definitions, the same arguments."""
+    assert (task.usage is None) == (task.example == "")
+    if task.stranger is None:
+        return
+    lines = card_lines(task) or ""
+    if task.usage is not None:
+        assert lines.startswith(task.usage.replace("{model}", 'path, device="cpu"')) and lines.endswith(task.stranger)
+        defined = [node.name for node in ast.parse(lines).body if isinstance(node, ast.FunctionDef)]
+        for name in defined:
+            assert f"{name}(" in task.stranger and f"{name}(" in task.example
+    else:
+        assert f", {task.asks})" in lines if task.asks else "pipe(" in lines
 
 
 def test_a_task_with_a_pipeline_says_what_a_stranger_asks() -> None:
@@ -138,7 +156,7 @@ def test_what_is_spoiled_is_not_shared(
         assert named in str(caught.value) and "\n" not in str(caught.value)
         return
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}
-    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=1)
+    done = command(env, "push", tmp_path / "run", "alice/spoiled", code=2)
     assert named in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert ("model", "alice/spoiled") not in hub.store.repos
 
@@ -209,7 +227,7 @@ def test_training_ends_with_the_proof(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_TL_PROOF", "1")
     seen = []
     real = proof.compare
-    monkeypatch.setattr(proof, "compare", lambda *words: (seen.append(1), real(*words)))
+    monkeypatch.setattr(proof, "compare", lambda *words, **more: (seen.append(1), real(*words, **more)))
     run = trained(tmp_path, "frozen")
     assert seen == [1] and run.state["proof"]
     trained_again = Run(run.folder)

@@ -27,7 +27,7 @@ for id, method, merge in asked["forms"]:
         output=f"{asked['folder']}/{method}",
         training={"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 2e-2, "bf16": False},
     )
-    run.push(id, merge=merge)
+    run.push(id, merge=merge, private=False)
 """
 FORMS = (("full", None), ("lora", True), ("lora", False), ("frozen", None))
 """(method, hub.merge)"""

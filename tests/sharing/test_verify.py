@@ -11,7 +11,7 @@ import pytest
 
 from hf_tl.errors import ConfigError
 from hf_tl.sharing import origin
-from hf_tl.sharing.verify import Claim, claims_of, judge
+from hf_tl.sharing.claims import UNKNOWN, Claim, claims_of, judge
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_vit
@@ -65,7 +65,7 @@ def test_verify_confirms_an_honest_card_and_catches_an_edited_one(hub: RunningHu
     result = json.loads(command(stranger, "verify", "alice/made", "--json").stdout)
     assert result["holds"] and result["notes"] == [] and result["split"] == "test"
     assert {claim["verdict"] for claim in result["claims"]} == {"holds"}
-    assert {claim["place"] for claim in result["claims"]} == {"model-index", "text"}
+    assert {claim["place"] for claim in result["claims"]} == {"block", "model-index", "text"}
     original = hub.files("alice/made")["README.md"].decode()
     edit_card(hub, far_off)
     done = command(stranger, "verify", "alice/made", "--json", code=1)
@@ -92,7 +92,7 @@ def test_verify_says_that_the_model_is_another(hub: RunningHub, tmp_path: Path) 
     hub.store.commit(repo, "main", {"model.safetensors": entry}, "Other weights")
     # the modelling file of the mean is hf_tl's own, byte for byte, so that no trust is asked for
     done = json.loads(command(hub.env(TOKEN, home="stranger"), "verify", "alice/made", "--json", code=1).stdout)
-    assert "model.safetensors is not the file" in done["notes"][0] and not done["holds"]
+    assert "model.safetensors is not the file" in done["failures"][0] and not done["holds"]
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_a_card_says_neither_where_things_go_nor_what_runs() -> None:
         origin.config_of(block, "alice/made", trust=True)
     config = origin.config_of(block, "alice/made", data=["mine.csv"], trust=True)
     assert config.output is None and config.data.path == "mine.csv"
-    assert config.training.passed_through["report_to"] == "none"
+    assert config.training.passed_through == {}  # none is the default
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_no_figures_to_check() -> None:
         (0.91, True, "does not hold"),  # in the interval, but the very same model and rows have to give the same
         (0.91, False, "within its interval"),
         (0.95, False, "does not hold"),
-        (float("nan"), False, "does not hold"),
+        (None, False, "does not hold: not a number"),
     ],
 )
-def test_verdicts(claimed: float, exact: bool, verdict: str) -> None:
+def test_verdicts(claimed: float | None, exact: bool, verdict: str) -> None:
     found = {"metrics": {"accuracy": {"value": 0.9, "low": 0.88, "high": 0.92}}, "samples": 2000}
     assert judge(Claim("accuracy", "text", claimed), found, exact).verdict == verdict
-    assert judge(Claim("f1", "text", claimed), found, exact).verdict == "not measured"
+    assert judge(Claim("f1", "text", claimed), found, exact).verdict == UNKNOWN

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import io
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -274,6 +278,41 @@ def test_trained_shared_and_asked(unanswerable: bool, tmp_path: Path) -> None:
         assert run.predict({"question": "is the film good", "context": "the meal was quite"})[0]["answer"] == ""
     card = (run.folder / "README.md").read_text()
     assert "pipeline(" not in card and "start_logits" in card
+
+
+@pytest.mark.parametrize("none", [False, True])
+def test_the_lines_of_the_card_answer_as_measured(none: bool, tmp_path: Path) -> None:
+    """On a model that knows nothing, whose likeliest tokens stand in the question, out of order or far apart."""
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    torch.manual_seed(1)
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_bert(tmp_path / "bert")).eval()
+    torch.nn.init.normal_(model.qa_outputs.weight, std=3.0)
+    model.config.allows_no_answer = none
+    model.save_pretrained(tmp_path / "bert")
+    names = {"model": model, "processor": AutoTokenizer.from_pretrained(tmp_path / "bert")}
+    exec(TASK.usage or "", names)
+    drawn, words = random.Random(0), "the film was very good a meal quite bad never".split()
+    rows = [
+        {
+            "question": " ".join(drawn.choices(words, k=4)),
+            "context": " ".join(drawn.choices(words, k=drawn.randint(2, 50))),
+        }
+        for _ in range(24)
+    ]
+    ours = hf_tl.predict(str(tmp_path / "bert"), rows)
+    for row, mine in zip(rows, ours, strict=True):
+        theirs = names["find_answer"](**row)  # type: ignore[operator]
+        assert theirs["score"] == pytest.approx(mine["score"], abs=1e-5)
+        assert {key: theirs[key] for key in ("answer", "start", "end")} == {
+            key: mine[key] for key in ("answer", "start", "end")
+        }
+    assert any(not mine["answer"] for mine in ours) == none
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(TASK.example, names)
+    assert set(ast.literal_eval(printed.getvalue())) == {"answer", "score", "start", "end"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from PIL import Image
 import hf_tl
 from hf_tl import compat
 from hf_tl.data.augment import pixels_of, processor_size
-from hf_tl.models.pretrained import find_pretrained, load_processor
+from hf_tl.models.pretrained import find_pretrained
+from hf_tl.models.processors import load_processor
 from hf_tl.task import get_task
 from tests.tiny import colour_folder
 

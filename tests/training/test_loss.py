@@ -9,7 +9,8 @@ import torch
 
 from hf_tl.config import LossConfig, ModelConfig, Preprocessing
 from hf_tl.models.layers import hold_batch_norm
-from hf_tl.models.pretrained import find_pretrained, load_model, load_processor
+from hf_tl.models.pretrained import find_pretrained, load_model
+from hf_tl.models.processors import load_processor
 from hf_tl.task import Setting, Targets, get_task
 from tests.tiny import tiny_bert, tiny_mobilenet
 

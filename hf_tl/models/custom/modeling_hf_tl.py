@@ -24,7 +24,7 @@ class TransferConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def backbone_config(self):
-        fields = dict(self.backbone)
+        fields = {key: value for key, value in self.backbone.items() if key != "auto_map"}
         return AutoConfig.for_model(fields.pop("model_type"), **fields)
 
 
@@ -66,7 +66,7 @@ class TransferModel(PreTrainedModel):
     def __init__(self, config, backbone=None):
         super().__init__(config)
         inner = config.backbone_config()
-        self.backbone = AutoModel.from_config(inner) if backbone is None else backbone
+        self.backbone = AutoModel.from_config(inner, trust_remote_code=False) if backbone is None else backbone
         pooler = getattr(self.backbone, "pooler", None)
         if config.pooling != "pooler" and pooler is not None and any(True for _ in pooler.parameters()):
             self.backbone.pooler = None  # unused weights
@@ -89,7 +89,7 @@ class TransferModel(PreTrainedModel):
             if getattr(inner, name, None):
                 return getattr(inner, name)
         with torch.no_grad():  # convolutional networks that do not say: look
-            model = AutoModel.from_config(inner).eval()
+            model = AutoModel.from_config(inner, trust_remote_code=False).eval()
             size = getattr(inner, "image_size", None) or 224
             output = model(pixel_values=torch.zeros(1, getattr(inner, "num_channels", 3), size, size))
         return output.last_hidden_state.shape[1]

@@ -1,0 +1,295 @@
+"""Which column plays which role, and which task that makes: by configuration, by name, by kind."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+
+from hf_tl.data.columns import KINDS, NAMED, describe, infer_task, match
+from hf_tl.data.sources import FILE
+from hf_tl.errors import ConfigError, DataError
+from hf_tl.task import get_task
+
+TEXT, IMAGE, TOKENS = (
+    get_task(name) for name in ("text-classification", "image-classification", "token-classification")
+)
+PIXEL = {"bytes": b"", "path": None}
+
+
+def rows_of(**columns: list[Any]) -> Dataset:
+    count = len(next(iter(columns.values())))
+    return Dataset.from_dict({**columns, FILE: [f"d/{index}, line 1" for index in range(count)]})
+
+
+def images(**columns: list[Any]) -> Dataset:
+    count = len(next(iter(columns.values()))) if columns else 2
+    rows = rows_of(image=[PIXEL] * count, **columns)
+    return rows.cast_column("image", Image(decode=False))
+
+
+def is_kind(kind: str, values: list[Any], feature: Any = None, named: bool = False) -> bool:
+    rows = Dataset.from_dict({"x": values}, features=Features({"x": feature}) if feature is not None else None)
+    return bool((NAMED if named else KINDS)[kind](rows, "x"))
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "expected"),
+    [
+        (["a", "b"] * 5, False, True),
+        ([True, False], False, True),
+        ([1, 0] * 20, False, True),
+        ([1.0, None, 2.0] * 20, False, True),
+        ([0.5, 1.0] * 20, False, False),  # amounts
+        (list(range(20)), False, True),  # at most 20 different ones ...
+        (list(range(21)), False, False),
+        (list(range(30)) * 2, False, True),  # ... or half as many as there are rows
+        ([*range(31), *range(29)], False, False),
+        ([f"text {index}" for index in range(40)], False, False),
+        ([*range(1000), *range(1000)], False, True),
+        ([*range(1001), *range(1001)], False, False),  # more than MOST_CLASSES
+        ([None, None], False, False),
+        # a column that is called a label may hold amounts and lists
+        ([0.5, 1.0] * 20, True, True),
+        (list(range(100)), True, True),
+        ([["a"], ["b"]], True, True),
+        ([[[1]], [[2]]], True, False),
+        ([f"text {index}" for index in range(40)], True, False),
+    ],
+)
+def test_what_can_be_a_label(values: list[Any], named: bool, expected: bool) -> None:
+    assert is_kind("label", values, named=named) is expected
+
+
+def test_features_that_can_be_a_label() -> None:
+    many = ClassLabel(num_classes=50)
+    assert is_kind("label", list(range(50)), many) and is_kind("label", list(range(50)), many, named=True)
+    assert not is_kind("label", [{"a": 1}] * 4) and not is_kind("label", [{"a": 1}] * 4, named=True)
+    assert is_kind("label", [[0], [1]], List(many), named=True) and not is_kind("label", [[0], [1]], List(many))
+    assert not is_kind("label", [datetime.date(2020, 1, day) for day in range(1, 30)] * 1, named=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("text", ["a"], True),
+        ("text", [1], False),
+        ("text", [["a"]], False),
+        ("words", [["a", "b"]], True),
+        ("words", [[1]], False),
+        ("words", ["a b"], False),
+        ("tags", [["B-x"]], True),
+        ("tags", [[1]], True),
+        ("tags", [[0.5]], False),
+        ("tags", [1], False),
+        ("spans", [[{"start": 0, "end": 1, "label": "x", "more": 1}]], True),
+        ("spans", [[{"start": 0, "end": 1}]], False),
+        ("spans", [["x"]], False),
+        ("answers", [{"text": ["a"], "answer_start": [0]}], True),
+        ("answers", [{"text": ["a"]}], False),
+        ("objects", [{"bbox": [[1, 2, 3, 4]], "category": [1]}], True),
+        ("objects", [{"box": [[1, 2, 3, 4]]}], False),
+        ("messages", [[{"role": "user", "content": "a"}]], True),
+        ("messages", [[{"role": "user"}]], False),
+        ("texts", [{"en": "a", "fr": "b"}], True),
+        ("texts", [{"en": "a"}], False),
+        ("texts", [{"en": "a", "n": 1}], False),
+        ("texts", ["a"], False),
+    ],
+)
+def test_kinds_of_columns(kind: str, values: list[Any], expected: bool) -> None:
+    assert is_kind(kind, values) is expected
+
+
+def test_kinds_by_feature() -> None:
+    assert is_kind("text", ["a"], Value("large_string")) and is_kind(
+        "texts", [{"a": "x", "b": "y"}], {"a": Value("large_string"), "b": Value("string")}
+    )
+    assert is_kind("tags", [[0]], List(ClassLabel(names=["O"]))) and not is_kind(
+        "words", [[0]], List(ClassLabel(names=["O"]))
+    )
+    assert KINDS["image"](images(), "image") and not KINDS["image"](rows_of(image=["a.png"]), "image")
+
+
+# roles
+
+
+def test_roles_by_configuration_then_name_then_kind() -> None:
+    rows = rows_of(text=["a b c", "d e f"], body=["g h i", "j k l"], label=["x", "y"])
+    assert match(TEXT, rows, {}) == {"text": "text", "label": "label"}
+    assert match(TEXT, rows, {"text": "body"}) == {"text": "body", "label": "label"}
+    assert match(TEXT, rows.remove_columns("text"), {}) == {"text": "body", "label": "label"}
+    strange = rows_of(one=["some words here", "and others there"], two=["x", "y"])
+    assert match(TEXT, strange, {"label": "two"}) == {"text": "one", "label": "two"}
+
+
+def test_usual_names_have_an_order_and_no_case() -> None:
+    rows = rows_of(CONTENT=["a", "b"], **{" Sentence ": ["c", "d"]}, label=["x", "y"])
+    assert match(TEXT, rows, {})["text"] == " Sentence "  # `sentence` stands before `content`
+    wrong_kind = rows_of(text=[1.5, 2.5], content=["c", "d"], label=["x", "y"])
+    assert match(TEXT, wrong_kind, {})["text"] == "content"
+    twice = rows_of(text=["a", "b"], TEXT=["c", "d"], label=["x", "y"])
+    assert match(TEXT, twice, {})["text"] == "text"  # of two, the first
+
+
+def test_a_column_plays_one_role() -> None:
+    pair = rows_of(sentence1=["a b", "c d"], sentence2=["e f", "g h"], label=["x", "y"])
+    assert match(TEXT, pair, {}) == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
+    assert match(TEXT, pair, {"text": "sentence2"}) == {"text": "sentence2", "label": "label"}
+    flags = rows_of(words=["a b c"] * 4, a=[0, 1] * 2, b=[1, 0] * 2)
+    assert match(TEXT, flags, {"label": ["a", "b"]}) == {"label": ["a", "b"], "text": "words"}
+
+
+def test_of_several_texts_the_one_with_words() -> None:
+    rows = rows_of(code=["x1", "x2"] * 10, said=["three words here", "and so on"] * 10, label=["x", "y"] * 10)
+    assert match(TEXT, rows, {})["text"] == "said"
+    exact = rows_of(code=["two words"] * 20, said=["a b c"] * 20, label=["x", "y"] * 10)  # three words are many
+    assert match(TEXT, exact, {})["text"] == "said"
+    short = rows_of(one=["a", "b"], two=["c", "d"], label=["x", "y"])
+    with pytest.raises(
+        DataError, match=r"text column could be any of 'one', 'two'; say which with data\.columns\.text=one"
+    ):
+        match(TEXT, short, {})
+
+
+def test_flags_are_the_labels_together() -> None:
+    rows = rows_of(text=["a b c"] * 4, red=[0, 1, 1, 0], blue=[True, False, None, True])
+    assert match(TEXT, rows, {}) == {"text": "text", "label": ["red", "blue"]}
+    numbers = rows_of(text=["a b c"] * 4, red=[0, 1, 1, 0], blue=[0, 2, 1, 0])
+    with pytest.raises(DataError, match=r"label column could be any of 'red', 'blue'"):
+        match(TEXT, numbers, {})
+
+
+def test_labels_are_not_needed_to_predict() -> None:
+    rows = rows_of(text=["a b c", "d e f"])
+    assert match(TEXT, rows, {}, need_labels=False) == {"text": "text"}
+    with pytest.raises(
+        DataError,
+        match=r"data\.columns\.label: the columns are text \(string\); the label column is not among.*label=NAME",
+    ):
+        match(TEXT, rows, {})
+    with pytest.raises(DataError, match=r"the text column is not among them"):
+        match(TEXT, rows_of(label=[1, 2]), {}, need_labels=False)
+
+
+def test_wrong_roles_and_columns() -> None:
+    rows = rows_of(text=["a b c", "d e f"], label=["x", "y"], number=[1.5, 2.5])
+    with pytest.raises(
+        ConfigError,
+        match=r"columns\.txet: text-classification has no such role; did you mean 'text'\? .*'text_pair', 'label'",
+    ):
+        match(TEXT, rows, {"txet": "text"})
+    with pytest.raises(
+        ConfigError,
+        match=r"data\.columns\.text: there is no column 'lable'; did you mean 'label'\? Columns: 'text', 'label', 'num",
+    ):
+        match(TEXT, rows, {"text": "lable"})
+    with pytest.raises(ConfigError, match=r"there is no column 'b'\. Columns"):
+        match(TEXT, rows, {"label": ["label", "b"]})
+    with pytest.raises(ConfigError, match=r"data\.columns\.text: found 2 columns, expected one"):
+        match(TEXT, rows, {"text": ["text", "label"]})
+    with pytest.raises(
+        DataError, match=r"data\.columns\.text: column 'number' is float64 such as '1\.5', '2\.5', expected texts\."
+    ):
+        match(TEXT, rows, {"text": "number"})
+    assert match(TEXT, rows, {"label": "number"})["label"] == "number"  # amounts, since it was named
+    with pytest.raises(ConfigError, match="there is no column '__file__'"):
+        match(TEXT, rows, {"text": FILE})
+
+
+def test_images_outside_of_a_class() -> None:
+    with pytest.raises(DataError, match=r"d/0, line 1: lies in no class folder"):
+        match(IMAGE, images(), {})
+    assert match(IMAGE, images(colour=["red", "blue"]), {}) == {"image": "image", "label": "colour"}
+
+
+def test_forms_of_data() -> None:
+    words = rows_of(tokens=[["a"]], ner_tags=[["O"]], text=["a"])
+    assert match(TOKENS, words, {}) == {"words": "tokens", "tags": "ner_tags"}  # the first form that is whole
+    spans = rows_of(text=["a"], entities=[[{"start": 0, "end": 1, "label": "x"}]])
+    assert match(TOKENS, spans, {}) == {"text": "text", "spans": "entities"}
+    assert match(TOKENS, spans.remove_columns("entities"), {}, need_labels=False) == {"text": "text"}
+    with pytest.raises(
+        DataError,
+        match=r"data\.columns: token-classification reads words and tags or text and spans, and .* text \(string\)",
+    ):
+        match(TOKENS, spans.remove_columns("entities"), {})
+
+
+# tasks
+
+
+def task_of(rows: Dataset, given: dict[str, str | list[str]] | None = None) -> str:
+    return infer_task(rows, given or {})[0].name
+
+
+TWO = ["some words here", "and others there"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        ({"text": TWO, "label": ["x", "y"]}, "text-classification"),
+        ({"a": TWO, "b": [0, 1]}, "text-classification"),
+        ({"tokens": [["a"], ["b"]], "ner_tags": [["O"], ["B-x"]]}, "token-classification"),
+        (
+            {"question": TWO, "context": TWO, "answers": [{"text": ["a"], "answer_start": [0]}] * 2},
+            "question-answering",
+        ),
+        ({"article": TWO, "highlights": TWO}, "summarization"),
+        ({"translation": [{"en": "a", "fr": "b"}] * 2}, "translation"),
+        ({"sentence1": TWO, "sentence2": TWO, "score": [0.1, 0.9]}, "sentence-similarity"),
+        ({"anchor": TWO, "positive": TWO}, "sentence-similarity"),
+        ({"sentence1": TWO, "sentence2": TWO, "label": [0, 1]}, "text-classification"),
+        ({"prompt": TWO, "completion": TWO}, "text-generation"),
+        ({"messages": [[{"role": "user", "content": "a"}]] * 2}, "text-generation"),
+    ],
+)
+def test_the_task_that_data_suggest(columns: dict[str, list[Any]], name: str) -> None:
+    assert task_of(rows_of(**columns)) == name
+
+
+def test_the_task_that_images_suggest() -> None:
+    assert task_of(images(label=["x", "y"])) == "image-classification"
+    assert task_of(images(text=TWO, label=["x", "y"])) == "image-classification"  # not of the text
+    objects = [{"bbox": [[1, 2, 3, 4]], "category": ["cat"]}] * 2
+    assert task_of(images(objects=objects)) == "object-detection"
+    masks = images(mask=[PIXEL] * 2).cast_column("mask", Image(decode=False))
+    assert task_of(masks) == "image-segmentation"
+
+
+def test_why_the_task_is_said() -> None:
+    rows = rows_of(text=TWO, label=["x", "y"])
+    task, columns, why = infer_task(rows, {})
+    assert (task.name, columns) == ("text-classification", {"text": "text", "label": "label"})
+    assert why == "Task text-classification: text from column 'text', label from column 'label'."
+    _, columns, why = infer_task(rows_of(text=TWO, a=[0, 1], b=[1, 0]), {})
+    assert columns["label"] == ["a", "b"] and "label from column 'a', 'b'." in why
+
+
+def test_roles_that_are_named_choose_the_task() -> None:
+    rows = rows_of(one=TWO, two=TWO)
+    assert task_of(rows, {"document": "one", "summary": "two"}) == "summarization"
+    assert task_of(rows, {"source": "one", "target": "two"}) == "translation"
+    with pytest.raises(
+        ConfigError, match=r"data\.columns: no task has the roles 'sumary'; columns: one \(string\), two \(string\)"
+    ):
+        task_of(rows, {"sumary": "one"})
+
+
+def test_data_that_fit_no_task() -> None:
+    with pytest.raises(DataError, match=r"data\.columns\.label: .*not among them"):
+        task_of(rows_of(text=TWO))
+    with pytest.raises(
+        DataError, match=r"data\.columns\.label: the columns are image \(PIL\.Image\.Image\), label \(null\)"
+    ):
+        task_of(images(label=[None, None]))
+
+
+def test_columns_are_described() -> None:
+    rows = images(label=["x", "y"])
+    assert describe(rows.features) == "image (PIL.Image.Image), label (string)"
+    assert describe(Features({FILE: Value("string")})) == "none"
+    assert describe(Features({"a": List(Value("int64")), "b": {"c": Value("string")}})) == "a (List), b (dict)"

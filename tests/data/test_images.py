@@ -1,0 +1,110 @@
+"""Images of any kind as RGB: orientation, depth, and the check that each can be read."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_tl.data.images import to_rgb, unreadable, upright_size
+
+ORIENTATION = 0x0112
+
+
+def turned(orientation: int, size: tuple[int, int] = (4, 2), kind: str = "JPEG") -> bytes:
+    """An image of `size` whose EXIF data say how it is to be turned; its upper left corner is red."""
+    image = Image.new("RGB", (size[0] * 16, size[1] * 16), (0, 0, 0))
+    image.paste((250, 0, 0), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stream = io.BytesIO()
+    image.save(stream, kind, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "corner"),  # corner: where the stored upper left is once upright, as (right, lower)
+    [(1, (64, 32), (False, False)), (2, (64, 32), (True, False)), (3, (64, 32), (True, True)),
+     (4, (64, 32), (False, True)), (5, (32, 64), (False, False)), (6, (32, 64), (True, False)),
+     (7, (32, 64), (True, True)), (8, (32, 64), (False, True))],
+)  # fmt: skip
+def test_images_are_upright(orientation: int, size: tuple[int, int], corner: tuple[bool, bool], tmp_path: Path) -> None:
+    content = turned(orientation)
+    found = to_rgb(Image.open(io.BytesIO(content)))
+    assert found.size == size and found.mode == "RGB"
+    right, lower = corner
+    pixel = found.getpixel((size[0] - 5 if right else 4, size[1] - 5 if lower else 4))
+    assert pixel[0] > 200 and pixel[1] < 60
+    # the size is known without decoding, from a file or from what a data set holds
+    (tmp_path / "a.jpg").write_bytes(content)
+    for source in (
+        tmp_path / "a.jpg",
+        {"bytes": content, "path": None},
+        {"bytes": content, "path": "elsewhere.jpg"},
+        {"bytes": None, "path": str(tmp_path / "a.jpg")},
+    ):
+        assert upright_size(source) == size
+
+
+def of(values: list[float], dtype: type) -> list[int]:
+    """Grey values of an image of one row, as RGB."""
+    found = np.asarray(to_rgb(Image.fromarray(np.array([values], dtype=dtype))))
+    assert found.dtype == np.uint8 and (found == found[..., :1]).all()
+    return [int(value) for value in found[0, :, 0]]
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    assert of([0, 257, 32896, 65535], np.uint16) == [0, 1, 128, 255]
+    assert of([0, 256], np.uint16) == [0, 1]  # above 255, so it is of 16 bits: 256 / 65535 * 255
+    assert of([0, 100, 255], np.uint16) == [0, 100, 255]  # nothing above 255: of 8 bits, kept in 16
+    assert of([0, 128.5 * 257, 65535], np.int32) == [0, 128, 255]
+    assert of([-5, 10, 200], np.int32) == [0, 10, 200]
+    assert of([0, 65535, 131070], np.int32) == [0, 255, 255]
+
+
+def test_numbers_with_a_point_are_scaled_by_their_range() -> None:
+    assert of([0, 0.5, 1.0], np.float32) == [0, 128, 255]
+    assert of([0, 0.2], np.float32) == [0, 51]
+    assert of([0, 1.5, 200.4], np.float32) == [0, 2, 200]
+    assert of([-0.5, 0.5, 1.0], np.float32) == [0, 0, 1]  # not from 0 to 1
+    assert of([0, 300, 65535], np.float32) == [0, 255, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
+def test_eight_bits_are_as_pillow_converts_them(mode: str) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (5, 6, 3), dtype=np.uint8)
+    image = Image.fromarray(colours).convert(mode)
+    assert np.array_equal(np.asarray(to_rgb(image)), np.asarray(image.convert("RGB")))
+    assert to_rgb(image).size == (6, 5)
+
+
+def png(size: tuple[int, int] = (40, 30)) -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise(size, 50).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_what_can_be_decoded(tmp_path: Path) -> None:
+    good = png()
+    (tmp_path / "a.png").write_bytes(good)
+    (tmp_path / "b.png").write_bytes(good[: len(good) // 2])
+    assert unreadable(good) is None and unreadable(tmp_path / "a.png") is None
+    assert unreadable(b"no image") == "it is not an image of a known format"
+    for broken in (good[: len(good) // 2], tmp_path / "b.png", tmp_path / "none.png", b""):
+        assert unreadable(broken)
+
+
+def test_an_image_that_is_far_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes may say that they are a wall of pixels."""
+    stream = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(stream, "PNG")
+    decoded: list[object] = []
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: decoded.append(self))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "pixels" in str(unreadable(stream.getvalue()))
+    assert not decoded

@@ -1,0 +1,430 @@
+"""Each method trains what it says, at the rates it says, and gives back a plain model with what was learned in it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import nn
+from transformers import BertForSequenceClassification, TrainingArguments
+
+from hf_tl.config import MethodConfig
+from hf_tl.errors import ConfigError
+from hf_tl.models.methods import Stage, get_method, optimizer_groups, steps_of
+from hf_tl.models.pretrained import Loaded
+from hf_tl.task import get_task
+from tests.tiny import bert_classifier, resnet_classifier
+
+TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
+IDS = {
+    "input_ids": torch.tensor([[2, 5, 6, 7, 3], [2, 9, 8, 3, 0]]),
+    "attention_mask": torch.tensor([[1] * 5, [1, 1, 1, 1, 0]]),
+}
+
+
+def prepared(name: str = "full", model: Any = None, heads: tuple[str, ...] = ("classifier",), **options: Any) -> Any:
+    """(method, module to train) of a small model."""
+    method = get_method(MethodConfig(name=name, **options))
+    model = bert_classifier() if model is None else model
+    task = TEXT if isinstance(model, BertForSequenceClassification) else IMAGE
+    return method, method.prepare(Loaded(model, list(heads)), task)
+
+
+def training(module: nn.Module) -> set[str]:
+    return {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def random_adapter(module: nn.Module) -> None:
+    """B is zero at first; a trained adapter's is not."""
+    torch.manual_seed(1)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.5)
+
+
+# What trains
+
+
+@pytest.mark.parametrize("name", ["full", "scratch"])
+def test_full_and_scratch_train_every_parameter(name: str) -> None:
+    model = bert_classifier()
+    for parameter in model.bert.parameters():
+        parameter.requires_grad_(False)
+    _, module = prepared(name, model)
+    assert module is model
+    assert training(module) == {each for each, _ in model.named_parameters()}
+
+
+def test_frozen_trains_the_head_alone() -> None:
+    _, module = prepared("frozen")
+    assert training(module) == {"classifier.weight", "classifier.bias"}
+
+
+def test_frozen_without_a_head_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no new head was found"):
+        prepared("frozen", heads=())
+
+
+def test_lora_trains_adapters_and_a_copy_of_the_head() -> None:
+    _, module = prepared("lora")
+    kinds = {"lora" if "lora_" in name else name for name in training(module)}
+    head = "base_model.model.classifier.modules_to_save.default"
+    assert kinds == {"lora", f"{head}.weight", f"{head}.bias"}
+    # PEFT's own choice for BERT: query and value of both layers, A and B each
+    adapted = {name.split(".lora_")[0] for name in training(module) if "lora_" in name}
+    layers = "base_model.model.bert.encoder.layer.{}.attention.self.{}"
+    assert adapted == {layers.format(layer, kind) for layer in (0, 1) for kind in ("query", "value")}
+
+
+def test_lora_keeps_the_targets_that_are_given() -> None:
+    _, module = prepared("lora", target_modules=["key"])
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in training(module) if "lora_" in name} == {"key"}
+
+
+def test_lora_keeps_further_modules_to_save() -> None:
+    _, module = prepared("lora", modules_to_save=["pooler"])
+    saved = {name for name in training(module) if "modules_to_save" in name}
+    assert {name.split(".modules_to_save")[0].rpartition(".")[2] for name in saved} == {"classifier", "pooler"}
+
+
+def test_lora_without_a_table_entry_adapts_the_backbone_and_leaves_the_head() -> None:
+    _, module = prepared("lora", resnet_classifier(), heads=("classifier",))
+    targets = module.peft_config["default"].target_modules
+    convolutions = {name for name, each in resnet_classifier().resnet.named_modules() if isinstance(each, nn.Conv2d)}
+    assert targets == {f"resnet.{name}" for name in convolutions}
+    assert set(module.peft_config["default"].modules_to_save) == {"classifier"}
+
+
+@pytest.mark.parametrize("kind", ["LOHA", "IA3"])
+def test_other_peft_types_have_their_own_configuration(kind: str) -> None:
+    options = {"target_modules": ["query"], "feedforward_modules": []} if kind == "IA3" else {"r": 2}
+    _, module = prepared("lora", peft_type=kind.lower(), **options)
+    config = module.peft_config["default"]
+    assert type(config) is getattr(peft, {"LOHA": "LoHaConfig", "IA3": "IA3Config"}[kind])
+    if kind == "LOHA":  # no table of PEFT is LoRA's, so all linear layers of the backbone
+        assert config.r == 2
+        assert config.target_modules == {
+            name for name, each in bert_classifier().named_modules() if isinstance(each, nn.Linear)
+        } - {"classifier"}
+
+
+# LoRA's size
+
+
+@pytest.mark.parametrize(
+    ("options", "r", "alpha"),
+    [({}, 16, 32), ({"r": 4}, 4, 8), ({"r": 4, "lora_alpha": 3}, 4, 3), ({"lora_alpha": 5}, 16, 5)],
+)
+def test_alpha_is_twice_the_rank_unless_given(options: dict[str, int], r: int, alpha: int) -> None:
+    _, module = prepared("lora", **options)
+    config = module.peft_config["default"]
+    assert (config.r, config.lora_alpha) == (r, alpha)
+    # what a layer adds, by hand: alpha / r * B A x
+    random_adapter(module)
+    layer = module.base_model.model.bert.encoder.layer[1].attention.self.query
+    x = torch.randn(3, 8)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert a.shape == (r, 8) and b.shape == (8, r)
+    assert torch.allclose(layer(x), layer.base_layer(x) + alpha / r * x @ a.T @ b.T, atol=1e-5)
+
+
+def test_the_adapter_knows_its_base_and_its_task() -> None:
+    method = get_method(MethodConfig(name="lora"))
+    module = method.prepare(Loaded(bert_classifier(), ["classifier"], "abc123"), TEXT)
+    config = module.peft_config["default"]
+    assert config.revision == "abc123" and config.task_type == "SEQ_CLS"
+    config = prepared("lora")[1].peft_config["default"]
+    assert config.revision is None
+    config = prepared("lora", task_type="TOKEN_CLS")[1].peft_config["default"]
+    assert config.task_type == "TOKEN_CLS"
+    images = get_method(MethodConfig(name="lora"))
+    module = images.prepare(Loaded(resnet_classifier(), ["classifier"]), IMAGE)
+    assert module.peft_config["default"].task_type is None
+
+
+def test_what_peft_refuses_is_said() -> None:
+    with pytest.raises(ConfigError, match="method: PEFT refuses this LoraConfig for the model"):
+        prepared("lora", target_modules=["no_such_layer"])
+    with pytest.raises(ConfigError, match=r"method.peft_type: 'LORRA' is not one of PEFT's types; did you mean 'LORA'"):
+        get_method(MethodConfig(name="lora", peft_type="lorra")).check(TEXT)
+
+
+# Batch normalisation
+
+
+def running(model: nn.Module) -> torch.Tensor:
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return torch.cat([torch.cat([norm.running_mean, norm.running_var]) for norm in norms])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "moves"),
+    [
+        ("full", None, False),
+        ("full", "frozen", False),
+        ("full", "train", True),
+        ("frozen", None, False),
+        ("lora", None, False),
+        ("scratch", None, True),
+        ("scratch", "frozen", False),
+    ],
+)
+def test_batch_normalisation_keeps_its_statistics(name: str, given: str | None, moves: bool) -> None:
+    model = resnet_classifier()
+    options = {} if given is None else {"batch_norm": given}
+    _, module = prepared(name, model, **options)
+    before = running(module).clone()
+    torch.manual_seed(0)
+    pixels = torch.randn(4, 3, 32, 32) + 2
+    alone = copy.deepcopy(module).eval()(pixels).logits
+    module.train()
+    together = module(pixels).logits
+    assert torch.equal(running(module), before) != moves
+    assert torch.allclose(together, alone, atol=1e-5) != moves
+
+
+def test_a_new_head_gathers_its_own_statistics() -> None:
+    class WithNorm(nn.Module):
+        base_model_prefix = "body"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.classifier = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.classifier(self.body(x))
+
+    for name in ("full", "frozen"):
+        _, module = prepared(name, WithNorm())
+        module.train()
+        module(torch.randn(8, 4) + 3)
+        assert torch.equal(module.body.running_mean, torch.zeros(4))
+        assert module.classifier.running_mean.min() > 0
+
+
+# What is refused before anything is loaded
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "frozen", "layer_lr_decay": 0.9}, "method.layer_lr_decay: an option of method full; this is frozen"),
+        ({"name": "scratch", "unfreeze": {0: "all"}}, "method.unfreeze: an option of method full; this is scratch"),
+        ({"name": "lora", "layer_lr_decay": 0.9}, "options of method full; this is lora"),
+        ({"name": "lora", "unfreeze": {0: "all"}}, "options of method full; this is lora"),
+        ({"name": "lora", "batch_norm": "train"}, "method.batch_norm: an adapter cannot save running statistics"),
+        ({"name": "full", "r": 4}, "method.r: method full has no such option"),
+        ({"name": "full", "unfreze": {0: "all"}}, "method.unfreze: .*did you mean 'unfreeze'"),
+    ],
+)
+def test_options_of_another_method_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        get_method(MethodConfig(**options)).check(TEXT)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "full", "layer_lr_decay": 0.9, "unfreeze": {0: "head"}},
+        {"name": "full", "batch_norm": "train"},
+        {"name": "lora", "batch_norm": "frozen", "r": 4},
+        {"name": "lora", "peft_type": "LOHA", "r": 4},
+        {"name": "frozen"},
+        {"name": "scratch"},
+    ],
+)
+def test_options_of_the_method_are_taken(options: dict[str, Any]) -> None:
+    get_method(MethodConfig(**options)).check(TEXT)
+
+
+def test_a_task_says_which_methods_adapt_it() -> None:
+    task = SimpleNamespace(name="some-task", methods=("full", "scratch"))
+    get_method(MethodConfig(name="scratch")).check(task)
+    for name in ("lora", "frozen"):
+        with pytest.raises(ConfigError, match=f"some-task is adapted by 'full', 'scratch', not by {name}"):
+            get_method(MethodConfig(name=name)).check(task)
+
+
+# Depths, stages and rates
+
+EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+LOW, HIGH = (f"bert.encoder.layer.{layer}.output.dense.weight" for layer in (0, 1))
+POOLER, HEAD = "bert.pooler.dense.weight", "classifier.weight"
+
+
+def test_layer_decay_multiplies_once_a_layer_from_the_head_down() -> None:
+    method, module = prepared(layer_lr_decay=0.5)
+    scales = method.scales(module)
+    assert [scales[name] for name in (HEAD, POOLER, HIGH, LOW, EMBEDDINGS)] == [1, 0.5, 0.5, 0.25, 0.125]
+    assert set(scales) == {name for name, _ in module.named_parameters()}
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_lr_decay": 1}])
+def test_without_layer_decay_all_rates_are_one(options: dict[str, Any]) -> None:
+    method, module = prepared(**options)
+    assert method.scales(module) == {}
+    for name in ("frozen", "lora", "scratch"):
+        other, wrapped = prepared(name)
+        assert other.scales(wrapped) == {} and other.stages(wrapped) == []
+
+
+def test_stages_take_layers_from_the_top_each_once() -> None:
+    unfreeze = {2: "all", 0: "head", 1: {"layers": 1, "learning_rate": 1e-4}, 1.5: 2}
+    method, module = prepared(unfreeze=unfreeze)
+    head, first, second, last = method.stages(module)
+    assert [stage.epoch for stage in (head, first, second, last)] == [0.0, 1.0, 1.5, 2.0]
+    assert [stage.learning_rate for stage in (head, first, second, last)] == [None, 1e-4, None, None]
+    assert set(head.names) == {"classifier.weight", "classifier.bias"}
+    assert HIGH in first.names and POOLER in first.names and not any("layer.0" in name for name in first.names)
+    assert LOW in second.names and not any("layer.1" in name or "embeddings" in name for name in second.names)
+    assert all("embeddings" in name for name in last.names) and EMBEDDINGS in last.names
+    names = [name for stage in (head, first, second, last) for name in stage.names]
+    assert sorted(names) == sorted(name for name, _ in module.named_parameters())
+
+
+def test_without_unfreezing_there_are_no_stages() -> None:
+    method, module = prepared()
+    assert method.stages(module) == []
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "said"),
+    [
+        ({1: "haed"}, r"method.unfreeze.1: found 'haed', expected head, all"),
+        ({-0.5: "all"}, r"method.unfreeze.-0.5: found 'all'"),
+        ({0: 0}, r"method.unfreeze.0: found 0"),
+        ({0: True}, r"method.unfreeze.0: found True"),
+        ({0: 1.5}, r"method.unfreeze.0: found 1.5"),
+        ({0: None}, r"method.unfreeze.0: found None"),
+        ({0: {"layers": "all", "rate": 1}}, r"method.unfreeze.0: found \{'layers': 'all', 'rate': 1\}"),
+        ({0: {"learning_rate": 1e-3}}, r"method.unfreeze.0: found"),
+        ({0: {"layers": 1, "learning_rate": 0}}, r"method.unfreeze.0.learning_rate: found 0, expected a number above"),
+        ({0: {"layers": 1, "learning_rate": -1}}, r"method.unfreeze.0.learning_rate: found -1"),
+        ({0: {"layers": 1, "learning_rate": "1e-3"}}, r"method.unfreeze.0.learning_rate: found '1e-3'"),
+    ],
+)
+def test_stages_that_mean_nothing_are_refused(unfreeze: dict[Any, Any], said: str) -> None:
+    method, module = prepared(unfreeze=unfreeze)
+    with pytest.raises(ConfigError, match=said):
+        method.stages(module)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "per_epoch", "step"), [(0, 10, 0), (1, 10, 10), (0.5, 5, 3), (2.05, 10, 21), (3, 1, 3)]
+)
+def test_a_stage_begins_with_the_first_step_of_its_epoch(epoch: float, per_epoch: int, step: int) -> None:
+    assert steps_of(Stage(epoch, (), None), per_epoch) == step
+
+
+def groups_of(method: Any, module: nn.Module, decayed: set[str], tmp_path: Path) -> dict[str, tuple[float, float]]:
+    """Parameter name -> (rate, decay), of those in the optimiser."""
+    args = TrainingArguments(output_dir=str(tmp_path), learning_rate=0.8, weight_decay=0.1, use_cpu=True)
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    found = [
+        (names[id(parameter)], (group["lr"], group["weight_decay"]))
+        for group in optimizer_groups(module, method, decayed, args)
+        for parameter in group["params"]
+    ]
+    assert len(found) == len(dict(found))
+    keys = [(group["lr"], group["weight_decay"]) for group in optimizer_groups(module, method, decayed, args)]
+    assert len(keys) == len(set(keys))
+    return dict(found)
+
+
+def test_rates_and_decay_of_the_optimizers_groups(tmp_path: Path) -> None:
+    method, module = prepared(layer_lr_decay=0.5, unfreeze={0: "head", 1: {"layers": 1, "learning_rate": 0.2}, 2: 2})
+    found = groups_of(method, module, {HEAD, LOW}, tmp_path)
+    assert found[HEAD] == (0.8, 0.1)
+    assert found["classifier.bias"] == (0.8, 0.0)
+    assert found[HIGH] == (pytest.approx(0.1), 0.0)  # the stage's own rate, a half for being one layer down
+    assert found[LOW] == (pytest.approx(0.2), 0.1)
+    assert EMBEDDINGS in found  # not of any stage, but it trains: nobody has frozen it
+
+
+def test_what_does_not_train_is_not_in_the_optimizer_but_what_will_is(tmp_path: Path) -> None:
+    method, module = prepared("frozen")
+    assert set(groups_of(method, module, set(), tmp_path)) == {"classifier.weight", "classifier.bias"}
+    method, module = prepared(unfreeze={0: "head", 1: 1})
+    for parameter in module.bert.parameters():
+        parameter.requires_grad_(False)
+    found = set(groups_of(method, module, set(), tmp_path))
+    assert HIGH in found and HEAD in found and LOW not in found and EMBEDDINGS not in found
+
+
+# What comes back
+
+
+def test_full_gives_back_the_model_itself(tmp_path: Path) -> None:
+    for name in ("full", "frozen", "scratch"):
+        method, module = prepared(name)
+        assert method.finish(module, tmp_path) is module
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_lora_comes_back_merged_with_the_adapter_beside_it(tmp_path: Path) -> None:
+    base = bert_classifier()
+    base.save_pretrained(tmp_path / "base")
+    model = BertForSequenceClassification.from_pretrained(tmp_path / "base").eval()
+    method, module = prepared("lora", model, r=2)
+    random_adapter(module)
+    with torch.no_grad():
+        module.base_model.model.classifier.modules_to_save["default"].bias.add_(1.0)
+        adapted, before = module(**IDS).logits, base(**IDS).logits
+    assert not torch.allclose(adapted, before, atol=1e-3)
+    plain = method.finish(module, tmp_path)
+    assert type(plain) is BertForSequenceClassification
+    assert {name for name, _ in plain.named_parameters()} == {name for name, _ in base.named_parameters()}
+    assert torch.allclose(plain(**IDS).logits, adapted, atol=1e-5)
+    assert sorted(each.name for each in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors",
+    ]  # fmt: skip
+    fresh = BertForSequenceClassification.from_pretrained(tmp_path / "base").eval()
+    again = peft.PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
+    assert torch.allclose(again(**IDS).logits, adapted, atol=1e-5)
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"] == 2
+
+
+def test_an_adapter_on_rounded_weights_is_merged_into_whole_ones(tmp_path: Path) -> None:
+    """Of a classifier with a new head, too: the adapter brings its weights, the configuration its labels."""
+    bert_classifier(labels=2).save_pretrained(tmp_path / "base")
+    exact = BertForSequenceClassification.from_pretrained(tmp_path / "base")
+    model = BertForSequenceClassification.from_pretrained(
+        tmp_path / "base", id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2}, num_labels=3,
+        ignore_mismatched_sizes=True,
+    ).eval()  # fmt: skip
+    method, module = prepared("lora", model, r=2)
+    random_adapter(module)
+    query = module.base_model.model.bert.encoder.layer[0].attention.self.query
+    delta = 2 * query.lora_B["default"].weight @ query.lora_A["default"].weight
+    head = module.base_model.model.classifier.modules_to_save["default"].weight.detach().clone()
+    with torch.no_grad():
+        query.base_layer.weight.copy_(query.base_layer.weight.round(decimals=1))
+    model.is_quantized = True  # as bitsandbytes marks it
+    plain = method.finish(module, tmp_path)
+    wanted = exact.bert.encoder.layer[0].attention.self.query.weight + delta
+    assert torch.allclose(plain.bert.encoder.layer[0].attention.self.query.weight, wanted, atol=1e-6)
+    assert torch.equal(plain.classifier.weight, head)
+    assert plain.config.id2label == {0: "a", 1: "b", 2: "c"} and plain.dtype == torch.float32
+
+
+def test_a_kind_that_cannot_be_merged_is_said_and_its_adapter_kept(tmp_path: Path) -> None:
+    method, module = prepared("lora", peft_type="PROMPT_TUNING", num_virtual_tokens=2)
+    with pytest.raises(ConfigError, match="cannot be merged into plain weights"):
+        method.finish(module, tmp_path)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_padding_of_wrapped_convolutions_stays_readable() -> None:
+    """MobileNet's padding reads a convolution's geometry, whoever has wrapped it."""
+    _, module = prepared("lora", resnet_classifier())
+    wrapped = [each for each in module.modules() if isinstance(getattr(each, "base_layer", None), nn.Conv2d)]
+    assert wrapped
+    for each in wrapped:
+        for name in ("stride", "kernel_size", "dilation", "padding", "groups"):
+            assert getattr(each, name) == getattr(each.base_layer, name)

@@ -1,0 +1,71 @@
+"""What has to be there for a base in 4 or 8 bits is checked before anything is downloaded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hf_tl.config import ModelConfig
+from hf_tl.errors import ConfigError
+from hf_tl.models.quantized import check_quantization, is_quantized
+
+
+def check(given: Any, method: str = "lora") -> None:
+    check_quantization(ModelConfig(id="x", quantization_config=given), method)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def has(*, package: bool, gpu: bool) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if package else None)
+        monkeypatch.setattr("torch.accelerator.is_available", lambda: gpu)
+
+    return has
+
+
+def test_without_quantization_every_method_goes(machine: Any) -> None:
+    machine(package=False, gpu=False)
+    check_quantization(ModelConfig(id="x"), "full")
+    check(None, "full")
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model.quantization_config: found '4bit', expected a mapping"):
+        check("4bit")
+
+
+@pytest.mark.parametrize("method", ["full", "frozen", "scratch"])
+def test_rounded_weights_cannot_be_trained(method: str) -> None:
+    with pytest.raises(ConfigError, match=f"use method lora, not {method}"):
+        check({"load_in_4bit": True}, method)
+
+
+@pytest.mark.parametrize(
+    "given", [{"load_in_4bit": True}, {"load_in_8bit": True}, {}, {"quant_method": "bitsandbytes"}]
+)
+def test_four_and_eight_bits_need_a_package_and_a_gpu(given: dict[str, Any], machine: Any) -> None:
+    machine(package=True, gpu=True)
+    check(given)
+    machine(package=False, gpu=True)
+    with pytest.raises(ConfigError, match=r"bits needs the package bitsandbytes \(pip install bitsandbytes\), which"):
+        check(given)
+    machine(package=True, gpu=False)
+    with pytest.raises(ConfigError, match="bits needs a GPU, which this machine does not have"):
+        check(given)
+    machine(package=False, gpu=False)
+    with pytest.raises(ConfigError, match=r"the package bitsandbytes .* and a GPU"):
+        check(given)
+
+
+def test_another_kind_of_quantization_is_left_to_transformers(machine: Any) -> None:
+    machine(package=False, gpu=False)
+    check({"quant_method": "gptq"})
+    with pytest.raises(ConfigError):
+        check({"quant_method": "gptq", "load_in_8bit": True})
+
+
+def test_a_model_says_whether_it_is_quantized() -> None:
+    assert is_quantized(SimpleNamespace(is_quantized=True))
+    assert not is_quantized(SimpleNamespace(is_quantized=False)) and not is_quantized(SimpleNamespace())
