@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_tl.errors import ConfigError, listing
+from hf_tl.errors import ConfigError, listing, redact
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 RUN = ("=", "+", "-", "@", "\u2212")
@@ -111,7 +111,7 @@ def nothing_steers() -> Iterator[None]:
 def say(sentence: str) -> None:
     """A line for the person, on stderr."""
     if is_main_process():
-        print(shown(sentence), file=sys.stderr, flush=True)
+        print(shown(redact(sentence)), file=sys.stderr, flush=True)
 
 
 def show(result: Any, text: str, as_json: bool) -> None:

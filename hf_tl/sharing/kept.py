@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hf_tl.command_line import command_line
@@ -40,7 +40,9 @@ def check_kept(run: Run) -> dict[str, str]:
     for name in READ:
         if (run.folder / name).is_symlink():
             raise ConfigError(_link(run.folder / name))
-    told = [_changed(run, name, sha256) for name, sha256 in known["files"].items()]
+    # names of a list that somebody else may have written: of these places alone
+    there = {**found, **{name: run.folder / name for name in FACTS if os.path.lexists(run.folder / name)}}
+    told = [_changed(run, name, sha256, there) for name, sha256 in known["files"].items()]
     wrong = [each for each in told if each is not None]
     wrong += ["config.yaml has changed"] if known.get("config") != configuration(run.folder) else []
     if wrong:
@@ -79,12 +81,11 @@ def _link(path: Path) -> str:
     )
 
 
-def _changed(run: Run, name: str, sha256: str) -> str | None:
+def _changed(run: Run, name: str, sha256: str, there: Mapping[str, Path]) -> str | None:
     """What is wrong with a file of the list, and of the model's where."""
-    path = run.folder / name
-    if not os.path.lexists(path):
+    if name not in there:
         return f"{name} is missing"
-    if sha256_plain(path) == sha256:
+    if sha256_plain(there[name]) == sha256:
         return None
     file = run.folder / FOLDER / FILE
     if name.startswith("model/") and file.is_file():

@@ -107,11 +107,11 @@ def push(
     given = hub.model_copy(update={"id": target.id})
     hub = given.model_copy(update={"private": target.private})
     again = push_command(run.folder, given, proof, trust_remote_code)
-    proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
-    key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
     record = read_record(run.folder)
     record = replace(record, config=record.config.model_copy(update={"hub": hub}))
-    card = card_of(record)
+    card = card_of(record)  # now: a proof takes minutes, in which a file may change
+    proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
+    key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
     part = "adapter/" if hub.merge is False else ""
     expected = {name.removeprefix(part): sha256 for name, sha256 in model.items() if name.startswith(part)}
     files = {name: run.model / part / name for name in expected}

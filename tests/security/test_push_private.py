@@ -152,6 +152,7 @@ def test_a_run_reached_through_a_link_and_hard_links_are_fine(run: Path, served:
 
 def test_what_the_run_did_not_write_is_named_and_left(run: Path, served: Served) -> None:
     strangers = ["model/.env", "model/notes.txt", "model/adapter/key.pem", "model/sub/deep.txt", "figures/mine.png"]
+    (run / "model" / f"{TOKEN}.txt").write_text("its name is not printed")
     for name in strangers:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text(SECRET)
@@ -212,11 +213,21 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "log": (lambda run: (run / "log.jsonl").write_text(""), "log.jsonl has changed"),
     "answers": (change("proof/answers.json", answers=[]), "proof/answers.json has changed"),
     "seed": (other_rate, "config.yaml has changed"),
+    "climbing": (lambda run: listed(run, "model/../../original.txt"), "original.txt is missing"),
+    "absolute": (lambda run: listed(run, "/etc/passwd"), "/etc/passwd is missing"),
     "missing": (drop("model/tokenizer_config.json"), "model/tokenizer_config.json is missing"),
     "no predictions": (drop("predictions.parquet"), "predictions.parquet is missing"),
     "pipe": (lambda run: (drop("log.jsonl")(run), os.mkfifo(run / "log.jsonl"))[0], "log.jsonl: is no plain file"),
     "same size and time": (lambda run: same_time(run / "model" / "config.json"), "model/config.json has changed"),
 }
+
+
+def listed(run: Path, name: str) -> None:
+    """A list of somebody else's, with the right hash of a file of this machine."""
+    (run.parent / "original.txt").write_text("mine")
+    state = json.loads((run / "state.json").read_text())
+    state["measured"]["files"][name] = hashlib.sha256((run / name).read_bytes()).hexdigest()
+    (run / "state.json").write_text(json.dumps(state))
 
 
 def same_time(file: Path) -> None:
@@ -474,17 +485,18 @@ def parsed(line: str, function: str) -> dict[str, Any]:
 @settings(max_examples=150, deadline=None)
 @given(
     folder=MORE, id=MORE, private=FLAG, merge=FLAG, examples=FLAG, proof=FLAG, create_pr=st.booleans(),
+    trust=st.booleans(),
     message=st.none() | MORE | st.just(""), revision=st.none() | MORE, tag=st.none() | MORE,
     collection=st.none() | MORE,
 )  # fmt: skip
 def test_a_continuing_line_of_push_gives_its_options_back(
-    folder: str, id: str, proof: bool | None, message: str | None, **options: Any
+    folder: str, id: str, proof: bool | None, message: str | None, trust: bool, **options: Any
 ) -> None:
     hub = HubConfig.model_construct(**{**HubConfig(id="x").__dict__, "id": id, "commit_message": message, **options})
     if "\0" in f"{folder}{id}{message}{options}":
         return
-    found = parsed(push_command(folder, hub, proof), "push")  # type: ignore[arg-type]
-    given = {"run": folder, "id": id, "message": message, "proof": proof, **options}
+    found = parsed(push_command(folder, hub, proof, trust), "push")  # type: ignore[arg-type]
+    given = {"run": folder, "id": id, "message": message, "proof": proof, "trust": trust, **options}
     assert {key: found[key] for key in given} == given
     left = set(found) - set(given)
     assert not any(found[name] for name in left), left
@@ -595,6 +607,48 @@ def test_a_token_in_names_is_neither_printed_nor_shared(original: Path, tmp_path
         with pytest.raises(ConfigError, match="holds a token") as caught:
             load_config({"model": "m", "data": "d", **values})
         assert TOKEN not in str(caught.value)
+
+
+def test_columns_labels_and_files_called_like_a_token(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither printed nor in card and report; labels are in config.json, which then is not sent."""
+    data = tmp_path / "data.csv"
+    rows = sentiment_csv(tmp_path / "rows.csv").read_text().replace("text,label", f"{TOKEN},label")
+    data.write_text(rows.replace("positive", TOKEN[:-1] + "x"))
+    run = hf_tl.finetune(
+        model=str(tiny_bert(tmp_path / "base")), output=str(tmp_path / "run"), training={"max_steps": 2, "bf16": False},
+        data={"path": str(data), "columns": {"label": "label"}}, task="text-classification", method="frozen",
+    )  # fmt: skip
+    said = capfd.readouterr()
+    for text in (said.out, said.err, *((run.folder / name).read_text() for name in ("README.md", "report.html"))):
+        assert TOKEN[:-1] not in text
+    with pytest.raises(ConfigError, match=r"config\.json: holds what looks like a token of the Hub") as caught:
+        sealed({"config.json": run.model / "config.json"})
+    assert TOKEN[:-1] not in str(caught.value)
+
+
+def test_a_file_that_changes_while_it_is_proved_is_not_on_the_card(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_tl.sharing import push as module
+    from hf_tl.sharing.hub import Target
+
+    class Enough(Exception):
+        pass
+
+    def proving(*_: Any, **__: Any) -> str:
+        better_metrics(run)
+        return ""
+
+    def sending(card: str, *_: Any) -> None:
+        assert "0.999" not in card
+        raise Enough
+
+    monkeypatch.setattr(module, "check_target", lambda hub: Target("alice/x", True, None))
+    monkeypatch.setattr(module, "wanted", lambda config: True)
+    monkeypatch.setattr(module, "prove", proving)
+    monkeypatch.setattr(module, "merged_card", sending)
+    with pytest.raises(Enough):
+        module.push(run, HubConfig(id="alice/x"))
 
 
 # what a pretrained model names
