@@ -25,11 +25,11 @@ from hf_tl.models.pretrained import (
     check_task,
     find_pretrained,
     load_model,
-    load_processor,
     no_warnings,
     quiet,
     task_of,
 )
+from hf_tl.models.processors import load_processor
 from hf_tl.task import Targets, get_task
 from tests.tiny import bert_classifier, tiny_bert, tiny_mobilenet, tiny_resnet, tiny_tokenizer, tiny_vit
 
@@ -299,7 +299,7 @@ def test_a_tokenizer_fits_its_model(words: int, size: int, fits: bool, tmp_path:
 
 
 def test_a_tokenizer_that_cannot_pad_pads_with_its_end() -> None:
-    from hf_tl.models.pretrained import _check_tokenizer
+    from hf_tl.models.processors import _check_tokenizer
     from tests.tiny import tiny_chat_tokenizer
 
     pretrained = Pretrained("x", Path(), None, SimpleNamespace())  # type: ignore[arg-type]
