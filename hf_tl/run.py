@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.config import RunConfig, load_config
+from hf_tl.console import is_main_process, say
 from hf_tl.errors import ConfigError, listing
 from hf_tl.json_text import BYTES, read_object
+from hf_tl.run_shapes import wrong_place
 from hf_tl.yaml_text import read_yaml
 
 if TYPE_CHECKING:
@@ -79,9 +81,13 @@ def read_part(file: Path, most: int = BYTES) -> dict[str, Any]:
         ConfigError: it is missing or damaged; names it and says what to do.
     """
     try:
-        return read_object(file, nan=True, most=most)
+        found = read_object(file, nan=True, most=most)
     except ConfigError as error:
         raise ConfigError(f"{str(error).rstrip('.')}; {AGAIN}") from None
+    wrong = wrong_place(file.name, found)
+    if wrong is not None:
+        raise ConfigError(f"{file}: {wrong}; {AGAIN}")
+    return found
 
 
 class Run:
@@ -117,6 +123,7 @@ class Run:
                     f"output: {folder} holds another run ({', '.join(changed[:4])}); "
                     "choose another folder with --output, or remove it."
                 )
+            run.set_back()
             return run
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"output: {folder} exists and is not the folder of a run; choose another with --output.")
@@ -125,6 +132,27 @@ class Run:
         run = cls(folder)
         run.reach("started")
         return run
+
+    def set_back(self) -> None:
+        """Where files of the run are damaged, to the stage that makes them again, with a sentence."""
+        for name, stage in (
+            ("state.json", "started"),
+            ("environment.json", "started"),
+            ("metrics.json", "saved"),
+            ("proof/answers.json", "saved"),
+        ):
+            file = self.folder / name
+            try:
+                if file.exists():
+                    read_part(file, METRICS_BYTES)
+                if name == "state.json":
+                    self.stage  # noqa: B018  # raises where it is no stage
+            except ConfigError as error:
+                say(f"{str(error).removesuffix(AGAIN).rstrip('; ')}; it is left aside, and made again.")
+                if is_main_process():
+                    file.unlink()
+                    if name == "state.json" or self.reached(stage):
+                        self.reach(stage)
 
     @property
     def stage(self) -> str:

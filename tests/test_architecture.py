@@ -20,7 +20,7 @@ LAYERS = (
     {"config", "task", "console", "failures", "options", "command_line"},
     {"patience"},
     {"hubwire"},
-    {"tasks", "hubclient", "run"},
+    {"tasks", "hubclient", "run", "run_shapes"},
     {"metrics"},
     {"data"},
     {"models"},

@@ -21,6 +21,7 @@ from hf_tl.data.images import to_rgb
 from hf_tl.errors import ModelError
 from hf_tl.hubclient import sha256
 from hf_tl.json_text import read_object
+from hf_tl.models.weights import read_header
 from hf_tl.run import replacing_folder, write_json
 from hf_tl.task import Setting, Task
 from hf_tl.training.environment import process_state
@@ -126,23 +127,20 @@ def hashes(folder: Path) -> dict[str, Any]:
 def tensors(file: Path) -> dict[str, str]:
     """Name -> sha256 of each tensor's dtype, shape and bytes, whatever its dtype.
 
-    https://huggingface.co/docs/safetensors/index#format: 8 bytes of length, a JSON header, the bytes.
+    Raises:
+        ModelError: the file is not whole.
     """
     out = {}
+    header = read_header(file)
     with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
-        for name, facts in header.items():
-            if name == "__metadata__":
-                continue
-            first, end = facts["data_offsets"]
-            digest = hashlib.sha256(f"{facts['dtype']} {facts['shape']} ".encode())
-            stream.seek(8 + size + first)
-            left = end - first
+        for name, tensor in header.items():
+            digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)} ".encode())
+            stream.seek(tensor.start)
+            left = tensor.end - tensor.start
             while left > 0:
                 block = stream.read(min(left, 1 << 20))
                 if not block:
-                    break  # cut off: another hash
+                    break  # cut off meanwhile: another hash
                 digest.update(block)
                 left -= len(block)
             out[name] = digest.hexdigest()

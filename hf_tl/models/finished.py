@@ -9,6 +9,7 @@ import transformers
 from transformers import GenerationConfig
 
 from hf_tl.config import ModelConfig
+from hf_tl.models.bounds import building
 from hf_tl.models.pretrained import Pretrained, find_pretrained, no_warnings, quiet, read_config, task_of, with_adapter
 from hf_tl.models.processors import load_processor
 from hf_tl.task import Task
@@ -32,11 +33,12 @@ def load_finished(id: str, revision: str | None = None, *, trust: bool = False) 
             if (found.adapter / "generation_config.json").exists():
                 model.generation_config = GenerationConfig.from_pretrained(found.adapter)
         else:
-            model = auto.from_pretrained(
-                found.path,
-                config=config,
-                use_safetensors=True,
-                dtype=torch.float32,
-                trust_remote_code=found.trusts(found.path),
-            )
+            with building(id, found.files):
+                model = auto.from_pretrained(
+                    found.path,
+                    config=config,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                    trust_remote_code=found.trusts(found.path),
+                )
     return model.eval(), processor, task, found

@@ -18,6 +18,8 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.models.adapters import check_adapter_config, laid_upon
+from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
@@ -68,6 +70,11 @@ class Pretrained:
 
     def trusts(self, folder: Path) -> bool:
         return bool(self.code) and folder == self.trusted
+
+    @property
+    def files(self) -> list[Path]:
+        """Its weights."""
+        return [self.path / name for name in self.hashes]
 
 
 @dataclass
@@ -123,6 +130,8 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     if (path / "adapter_config.json").exists():
         adapter = named = path
         check_adapter(model.id, path)
+        check_adapter_config(path)
+        check_files(path)
         base = read_adapter(path)
         path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
         check_base(model.id, base["base_model_name_or_path"], path)
@@ -131,6 +140,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     check_links(model.id, path)
     if not (path / subfolder / "config.json").exists():
         raise ModelError(f"model: {model.id} has no config.json, so it is not a model that Transformers can load.")
+    check_files(path / subfolder)
     check_configurations(model.id, path / subfolder)
     code = trusted_code(model.id, named, pinned=pinned) if model.trust_remote_code else {}
     found = Pretrained(model.id, path / subfolder, revision, PreTrainedConfig(), adapter, trusted=named, code=code)
@@ -164,7 +174,7 @@ def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
 def first_line(error: Exception, found: Pretrained) -> str:
     """The first line of what Transformers said."""
     if "trust_remote_code" not in str(error):
-        return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return " ".join(str(error).split("\n\n")[0].split())[:300] or type(error).__name__
     if found.adapter is not None and found.code:
         return "the base of an adapter brings its own code, which runs for a model that is named itself alone"
     return (
@@ -271,7 +281,8 @@ def load_model(
             config = pretrained.config
             for key, value in names.items():
                 setattr(config, key, value)
-            built = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust)
+            with building(pretrained.id, pretrained.files):
+                built = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust)
             return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
         config = pretrained.config
@@ -280,15 +291,16 @@ def load_model(
             setattr(config, key, value)
         if pretrained.adapter is not None:
             return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
-        built, info = auto.from_pretrained(
-            pretrained.path,
-            config=config,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=trust,
-            **options,
-        )
+        with building(pretrained.id, pretrained.files):
+            built, info = auto.from_pretrained(
+                pretrained.path,
+                config=config,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=trust,
+                **options,
+            )
     new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
     if pretrained.revision is not None:
         built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
@@ -319,17 +331,17 @@ def _outside(model: PreTrainedModel) -> list[str]:
 
 def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]) -> Any:
     """Base plus adapter, merged into plain weights."""
-    from peft import PeftModel
-
-    base = auto.from_pretrained(
-        pretrained.path,
-        config=config,
-        ignore_mismatched_sizes=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-        **options,
-    )
-    return PeftModel.from_pretrained(base, pretrained.adapter).merge_and_unload(safe_merge=True)
+    assert pretrained.adapter is not None
+    with building(pretrained.id, pretrained.files):
+        base = auto.from_pretrained(
+            pretrained.path,
+            config=config,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+    return laid_upon(base, pretrained.adapter)
 
 
 @contextmanager
@@ -365,17 +377,19 @@ def _custom(
             "Transformers alone; leave them out."
         )
     if scratch:
-        backbone = AutoModel.from_config(pretrained.config, dtype=torch.float32, trust_remote_code=False)
+        with building(pretrained.id, pretrained.files):
+            backbone = AutoModel.from_config(pretrained.config, dtype=torch.float32, trust_remote_code=False)
         new: set[str] = set()
     else:
-        backbone, info = AutoModel.from_pretrained(
-            pretrained.path,
-            config=pretrained.config,
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=False,
-            **options,
-        )
+        with building(pretrained.id, pretrained.files):
+            backbone, info = AutoModel.from_pretrained(
+                pretrained.path,
+                config=pretrained.config,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
+            )
         new = set(info["missing_keys"])
     pooling: str | None = model.pooling
     if pooling is None:

@@ -14,6 +14,7 @@ from hf_tl.errors import ModelError, listing
 from hf_tl.hubclient import PICKLES, sha256
 from hf_tl.json_text import read_object
 from hf_tl.models.custom import FILE, MODEL_TYPE, own_auto_maps, own_source
+from hf_tl.models.weights import check_index, check_weights
 
 CODE = ("auto_map", "custom_pipelines")
 """Keys of a configuration, at any depth, below which classes of code are named."""
@@ -38,10 +39,10 @@ TIMM_FILES = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg
 
 
 def safe_weights(id: str, folder: Path) -> list[Path]:
-    """The safetensors files of a model.
+    """The safetensors files of a model, their headers and the index checked.
 
     Raises:
-        ModelError: there are none.
+        ModelError: there are none, or one is damaged.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -51,6 +52,8 @@ def safe_weights(id: str, folder: Path) -> list[Path]:
             f"model: {id} holds {what}; hf_tl loads safetensors only. "
             "The Hub's space 'safetensors/convert' makes a pull request with them."
         )
+    check_weights(weights)
+    check_index(folder)
     return weights
 
 

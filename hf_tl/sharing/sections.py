@@ -116,7 +116,12 @@ def facts(record: Record) -> list[tuple[str, str]]:
             ("Task", record.task.name),
             ("Method", record.config.method.name),
             ("Trained parameters", f"{number(trainable)} of {number(total)}" if trainable and total else ""),
-            ("Steps", f"{number(train['steps'])} in {train['epochs']:.3g} epochs" if train.get("epochs") else ""),
+            (
+                "Steps",
+                f"{number(train['steps'])} in {train['epochs']:.3g} epochs"
+                if train.get("epochs") and "steps" in train
+                else "",
+            ),
             ("Training time", duration(train["seconds"]) if "seconds" in train else ""),
             ("Most memory", size(train["peak_memory_bytes"]) if train.get("peak_memory_bytes") else ""),
             ("Hardware", f"{hardware.get('name') or hardware.get('device', '')}{cores}"),

@@ -20,6 +20,7 @@ from hf_tl.errors import InputError
 from hf_tl.json_text import parse_json
 from hf_tl.models.methods import Stage, steps_of
 from hf_tl.run import write_text
+from hf_tl.training.checkpoints import fault
 from hf_tl.training.sampler import EpochSampler
 from hf_tl.training.trainer import loss_at
 
@@ -64,9 +65,9 @@ class LogFile(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero:
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        text = self.path.read_bytes().decode("utf-8", "replace") if self.path.is_file() else ""
         kept = []
-        for line in lines:
+        for line in text.splitlines():
             try:
                 if parse_json(line, "log.jsonl", nan=True)["step"] <= state.global_step and state.global_step > 0:
                     kept.append(line)
@@ -90,6 +91,29 @@ class LogFile(TrainerCallback):
         record = {"step": state.global_step, **shown}
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
+
+
+class BestBeside(TrainerCallback):
+    """The best checkpoint so far is the one in this run's folder, wherever that was when its path was written; one that
+    is not whole is no longer the best."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        named = state.best_model_checkpoint
+        if not named:
+            return
+        best = self.folder / Path(named).name
+        wrong = fault(best) if best.is_dir() else "it is not there"
+        if wrong is None:
+            state.best_model_checkpoint = str(best)
+            return
+        state.best_model_checkpoint = state.best_metric = state.best_global_step = None
+        if state.is_world_process_zero:
+            say(f"{best.name}, the best so far, is left aside: {wrong}. The best of those to come is taken.")
 
 
 class Lines(TrainerCallback):

@@ -1,43 +1,169 @@
-"""Which checkpoint a run may resume from. A half-written one is skipped with a sentence, never used."""
+"""Which checkpoint a run may resume from. A half-written one is skipped with a sentence, never used.
+
+Nothing in a checkpoint runs: what was pickled is read as tensors and plain values alone (`weights_only`), here and by
+Trainer; `training_args.bin` is read by neither.
+"""
 
 from __future__ import annotations
 
-import json
+import random
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
-NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+from hf_tl.errors import InputError, ModelError
+from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.models.weights import check_index, read_header
+
+STATE = "trainer_state.json"
+NEEDED = (STATE, "optimizer.pt", "scheduler.pt")
+OBJECT = (
+    "config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    "preprocessor_config.json", "processor_config.json", "added_tokens.json",
+)  # fmt: skip
+STATE_BYTES = 64_000_000
+CALLBACKS = {
+    "Clock": {"before"},
+    "EarlyStoppingCallback": {
+        "early_stopping_patience", "early_stopping_threshold", "early_stopping_patience_counter",
+    },
+    "TrainerControl": {
+        "should_training_stop", "should_epoch_stop", "should_save", "should_evaluate", "should_log",
+    },
+}  # fmt: skip
+"""Whose state a checkpoint keeps, and what it is made of: numbers."""
 
 
 def fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None when it can be resumed from exactly."""
     for name in NEEDED:
-        if not (checkpoint / name).exists():
+        if not (checkpoint / name).is_file():
             return f"{name} is missing"
     if not list(checkpoint.glob("rng_state*.pth")):
         return "rng_state.pth is missing"
-    weights = list(checkpoint.glob("*.safetensors"))
-    if not weights:
+    if not list(checkpoint.glob("*.safetensors")):
         return "it holds no weights"
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for file in weights:
-            with safe_open(file, framework="pt") as tensors:
-                tensors.keys()
-        for name in ("optimizer.pt", "scheduler.pt"):
-            torch.load(checkpoint / name, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, EOFError, RuntimeError, SafetensorError) as error:
-        return f"it cannot be read ({type(error).__name__})"
-    except Exception as error:  # pickle errors have no common root
-        return f"it cannot be read ({type(error).__name__})"
+    for file in sorted(checkpoint.iterdir()):
+        check = _check_of(file)
+        try:
+            if check is not None:
+                check(file)
+        except InputError as error:
+            return f"it cannot be read ({str(error).replace(str(file), file.name).rstrip('.')})"
+        except Exception as error:  # pickle's errors, zip's and those of wrong values have no common root
+            said = next(iter(str(error).strip().splitlines()), "")[:100]
+            return f"it cannot be read ({file.name}: {type(error).__name__}{f': {said}' if said else ''})"
     return None
+
+
+def _check_of(file: Path) -> Callable[[Path], Any] | None:
+    """What raises when a file is not whole; None for files of other kinds."""
+    checks: dict[str, Callable[[Path], Any]] = {
+        STATE: read_state,
+        "config.json": _model_type,
+        "tokenizer.json": _closed,
+        "model.safetensors.index.json": lambda index: check_index(index.parent),
+        "optimizer.pt": lambda pickled: _mapping(pickled, "state", "param_groups"),
+        "scheduler.pt": lambda pickled: _mapping(pickled, "last_epoch"),
+        "scaler.pt": _mapping,
+        "training_args.bin": _zipped,
+    }
+    if file.name.startswith("rng_state") and file.suffix == ".pth":
+        return _random_state
+    if file.suffix == ".safetensors":
+        return read_header
+    return checks.get(file.name) or (_object if file.name in OBJECT else None)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    return read_object(file, error=ModelError, nan=True)
+
+
+def _model_type(file: Path) -> None:
+    if not isinstance(_object(file).get("model_type"), str):
+        raise ModelError(f"{file}: it names no model_type")
+
+
+def _closed(file: Path) -> None:
+    """Large, and of use to nobody who resumes: looked at from both ends."""
+    text = read_bytes(file, error=ModelError, most=200_000_000).strip()
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        raise ModelError(f"{file}: not a whole JSON object")
+
+
+def _zipped(file: Path) -> None:
+    if not zipfile.is_zipfile(file):
+        raise ModelError(f"{file}: not whole")
+
+
+def _mapping(file: Path, *keys: str) -> Any:
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(found, Mapping) or any(key not in found for key in keys):
+        raise ModelError(f"{file}: expected {', '.join(keys) or 'a mapping'}, found {kind_of(found)}")
+    return found
+
+
+def _random_state(file: Path) -> None:
+    """Each generator's state, tried on a generator of its own."""
+    from transformers.trainer_pt_utils import safe_globals
+
+    with safe_globals():  # numpy's, as Trainer reads it
+        found = _mapping(file, "python", "numpy", "cpu")
+    random.Random().setstate(found["python"])
+    np.random.RandomState().set_state(found["numpy"])
+    torch.Generator().set_state(found["cpu"])
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """`trainer_state.json`.
+
+    Raises:
+        ModelError: it is damaged, of another step than its folder, or not what Trainer writes.
+    """
+    from transformers import TrainerState
+
+    found = read_object(file, error=ModelError, nan=True, most=STATE_BYTES)
+    step = file.parent.name.rpartition("-")[2]
+    kinds: dict[str, tuple[type, ...]] = {
+        "global_step": (int,), "max_steps": (int,), "epoch": (int, float), "log_history": (list,),
+    }  # fmt: skip
+    for key, expected in kinds.items():
+        value = found.get(key, 0.0 if key == "epoch" else None)
+        if type(value) not in expected:
+            raise ModelError(f"{file}: {key} is {str(value)[:40]}")
+    if step.isdigit() and found["global_step"] != int(step):
+        raise ModelError(f"{file}: it is of step {found['global_step']}")
+    _check_callbacks(file, found.get("stateful_callbacks", {}) or {})
+    if not all(isinstance(line, dict) for line in found["log_history"]):
+        raise ModelError(f"{file}: log_history is not a list of mappings")
+    if not isinstance(found.get("best_model_checkpoint"), (str, type(None))):
+        raise ModelError(f"{file}: best_model_checkpoint is no path")
+    TrainerState(**found)
+    return found
+
+
+def _check_callbacks(file: Path, callbacks: Any) -> None:
+    """Trainer makes the callbacks of these names anew, with these arguments: a `LogFile` of a stranger's state would
+    write where the stranger says."""
+    others = sorted(set(callbacks) - set(CALLBACKS)) if isinstance(callbacks, dict) else [kind_of(callbacks)]
+    if others:
+        raise ModelError(f"{file}: stateful_callbacks holds {', '.join(others[:3])[:80]}")
+    for name, parts in callbacks.items():
+        for part in parts if isinstance(parts, list) else [parts]:
+            values = [part.get(key) if isinstance(part, dict) else None for key in ("args", "attributes")]
+            if not all(isinstance(each, dict) and set(each) <= CALLBACKS[name] for each in values):
+                raise ModelError(f"{file}: the state of {name} is not what Trainer writes")
+            if not all(isinstance(value, (int, float)) for each in values if each for value in each.values()):
+                raise ModelError(f"{file}: the state of {name} is not what Trainer writes")
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """(the newest checkpoint that is whole, sentences about newer ones that are not)."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit() and path.is_dir()]
     notes: list[str] = []
     for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]), reverse=True):
         wrong = fault(path)
@@ -49,7 +175,7 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 
 def steps_done(checkpoint: Path) -> tuple[int, int]:
     """(steps done, steps planned) of a checkpoint; where early stopping has ended a training, no more are planned."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    state = read_state(checkpoint / STATE)
     done, planned = int(state["global_step"]), int(state["max_steps"])
     stopping = (state.get("stateful_callbacks") or {}).get("EarlyStoppingCallback")
     if stopping:

@@ -25,7 +25,7 @@ from hf_tl.models.pretrained import Loaded, quiet
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 from hf_tl.training.arguments import Choice, Facts, build_arguments
-from hf_tl.training.callbacks import Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import BestBeside, Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes, process_state
 from hf_tl.training.head import head_on_features
@@ -301,7 +301,9 @@ def _precision(
 
 
 def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
-    callbacks: list[Any] = [LogFile(run.folder / "log.jsonl"), Lines(task.best_metric)]
+    callbacks: list[Any] = [
+        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), Lines(task.best_metric),
+    ]  # fmt: skip
     if config.training.early_stopping_patience:
         callbacks.append(
             EarlyStoppingCallback(config.training.early_stopping_patience, config.training.early_stopping_threshold)
@@ -370,7 +372,8 @@ def _bring_back(trainer: TransferTrainer, checkpoint: Path) -> None:
 
     trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     trainer._load_callback_state()
-    if trainer.state.best_model_checkpoint and Path(trainer.state.best_model_checkpoint).exists():
+    BestBeside(checkpoint.parent).on_train_begin(trainer.args, trainer.state, trainer.control)
+    if trainer.state.best_model_checkpoint:
         trainer._load_best_model()
     else:
         trainer._load_from_checkpoint(str(checkpoint))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -20,9 +22,14 @@ def checkpoint(folder: Path, step: int) -> Path:
     (path / "trainer_state.json").write_text(json.dumps(state))
     torch.save({"state": {}, "param_groups": []}, path / "optimizer.pt")
     torch.save({"last_epoch": step}, path / "scheduler.pt")
-    torch.save({"cpu": torch.get_rng_state()}, path / "rng_state.pth")
+    torch.save(random_state(), path / "rng_state.pth")
     save_file({"weight": torch.ones(100)}, path / "model.safetensors")
     return path
+
+
+def random_state() -> dict[str, object]:
+    """As Trainer saves it."""
+    return {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.get_rng_state()}
 
 
 def cut(path: Path) -> None:
@@ -36,7 +43,7 @@ def test_a_whole_checkpoint_has_no_fault(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 3)
     assert fault(path) is None and steps_done(path) == (3, 50)
     for rank in range(2):  # several processes keep a random state each
-        torch.save({}, path / f"rng_state_{rank}.pth")
+        torch.save(random_state(), path / f"rng_state_{rank}.pth")
     (path / "rng_state.pth").unlink()
     assert fault(path) is None
 
@@ -48,7 +55,7 @@ def test_a_missing_file_is_a_fault(name: str, tmp_path: Path) -> None:
     assert fault(path) == ("it holds no weights" if name == "model.safetensors" else f"{name} is missing")
 
 
-@pytest.mark.parametrize("name", [name for name in NEEDED if name != "rng_state.pth"])
+@pytest.mark.parametrize("name", NEEDED)
 @pytest.mark.parametrize("spoil", [cut, lambda path: path.write_bytes(b"")], ids=["cut", "empty"])
 def test_a_damaged_file_is_a_fault(name: str, spoil: Callable[[Path], None], tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 3)
