@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -24,8 +27,29 @@ INTERRUPTED = 130
 def guarded(run: Callable[[], Any], debug: bool) -> int:
     """Calls `run` and turns what it raises into one sentence on stderr and an exit code. What is printed meanwhile is
     shown by the terminal, never obeyed."""
-    with nothing_steers():
+    with nothing_steers(), stopping():
         return _guarded(run, debug)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is under way is left in order, and the exit code is 3.
+    Training has a way of its own, which saves a checkpoint first."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    old: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup's stays
+                old[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def _guarded(run: Callable[[], Any], debug: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hf_tl.finetune import finetune
 from hf_tl.hubclient import fetch_model
 from hf_tl.run import read_part
 from hf_tl.sharing.card_config import allowed
+from hf_tl.sharing.claims import number_of
 from hf_tl.sharing.origin import config_of, read_block, weights
 from hf_tl.sharing.verify import read_card
 from hf_tl.sharing.wording import visible
@@ -64,6 +66,11 @@ def reproduce(
     ):
         if then != now:
             differences.append(f"{what} are not those of the card.")
+    measured = run.metrics["metrics"]
+    figures = {
+        name: number_of(each.get("value") if isinstance(each, dict) else each)
+        for name, each in (found.get("metrics") or {}).items()
+    }
     told, again = found.get("weights") or {}, weights(run.model)
     different = sorted(name for name in {*told, *again} if told.get(name) != again.get(name))
     return {
@@ -72,9 +79,9 @@ def reproduce(
         "run": str(run.folder),
         "weights": "identical" if not different else f"different: {', '.join(different)}",
         "metrics": {
-            name: {"card": value["value"], "now": now["value"], "difference": now["value"] - value["value"]}
-            for name, value in found["metrics"].items()
-            if (now := run.metrics["metrics"].get(name)) is not None
+            name: {"card": value, "now": now["value"], "difference": None if value is None else now["value"] - value}
+            for name, value in figures.items()
+            if (now := measured.get(name)) is not None
         },
         "differences": differences,
     }
@@ -95,10 +102,13 @@ def before(found: dict[str, Any]) -> list[str]:
             f"It was made by {found['processes']} processes, and this is {processes}: "
             f"PYTHONSAFEPATH=1 torchrun --nproc_per_node {found['processes']} -m hf_tl reproduce ..."
         )
-    threads = there.get("threads")
-    if there.get("device") == "cpu" and isinstance(threads, int) and 0 < threads != torch.get_num_threads():
-        torch.set_num_threads(threads)  # sums are taken in another order by another number of them
     out = []
+    threads, cores = there.get("threads"), max(os.cpu_count() or 1, torch.get_num_threads())
+    if there.get("device") == "cpu" and isinstance(threads, int) and 0 < threads != torch.get_num_threads():
+        if threads <= cores:
+            torch.set_num_threads(threads)  # sums are taken in another order by another number of them
+        else:
+            out.append(f"It was made with {threads} threads; this machine has {cores} cores, so bits may differ.")
     now = {"hf_tl": here["hf_tl"], "python": here["python"], **here["packages"]}
     for name, version in (found.get("versions") or {}).items():
         if now.get(name) != version:

@@ -132,11 +132,28 @@ class Answers(TypedDict):
     configuration: dict[str, Any]
 
 
+@with_config(_OPEN)
+class Found(TypedDict):
+    """`found` in a card's block."""
+
+    split: NotRequired[str | None]
+    samples: NotRequired[int | None]
+    metrics: NotRequired[dict[str, Any] | None]
+    weights: NotRequired[dict[str, str] | None]
+    files: NotRequired[dict[str, str] | None]
+    model_sha256: NotRequired[dict[str, str] | None]
+    data_sha256: NotRequired[str | dict[str, str] | None]
+    versions: NotRequired[dict[str, str | None] | None]
+    hardware: NotRequired[Hardware | None]
+    processes: NotRequired[Annotated[int, Field(ge=1, le=1024)]]
+
+
 SHAPES: dict[str, type] = {
     "metrics.json": Metrics,
     "environment.json": Environment,
     "state.json": State,
     "answers.json": Answers,
+    "found": Found,
 }
 
 

@@ -27,7 +27,7 @@ from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, read_con
 from hf_tl.models.trusted import not_ours, read_adapter
 from hf_tl.patience import say
 from hf_tl.run import Run, read_part
-from hf_tl.sharing.hub import Pushed, announce, check_target, push_folder, visibility
+from hf_tl.sharing.hub import Pushed, announce, check_target, push_folder, stoppable, visibility
 from hf_tl.sharing.page import Page, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
 
@@ -234,12 +234,13 @@ def _push(page: Page, model: str, hub: HubConfig, again: str) -> Pushed:
         for name, text in space_files(page, private=target.private, hidden=hidden is not False).items():
             files[name] = Path(folder) / name
             files[name].write_text(text, encoding="utf-8")
-        return push_folder(
-            Path(model),
-            hub,
-            files=files,
-            message=hub.commit_message,
-            resume_command=again,
-            kind="space",
-            announced=True,
-        )
+        with stoppable(model, again):
+            return push_folder(
+                Path(model),
+                hub,
+                files=files,
+                message=hub.commit_message,
+                resume_command=again,
+                kind="space",
+                announced=True,
+            )

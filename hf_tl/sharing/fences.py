@@ -8,6 +8,7 @@ push can tell what a person has changed or taken out since.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -201,11 +202,11 @@ def _code(code: str, line: str) -> str:
 
 def _updated(mine: _Card, other: _Card) -> list[_Part]:
     """The pieces of the other card with our sections in their places."""
-    parts = []
+    parts, known = [], set(other.known("sections"))
     for part in other.parts:
         if part.name in mine.sections:
             part = _Part(mine.sections[str(part.name)], part.name)
-        elif part.name in other.known("sections"):  # says nothing this time: the place is kept
+        elif part.name in known:  # says nothing this time: the place is kept
             lines = part.text.splitlines(keepends=True)
             part = _Part(lines[0] + lines[-1], part.name)
         parts.append(part)
@@ -213,7 +214,7 @@ def _updated(mine: _Card, other: _Card) -> list[_Part]:
         return parts
     before: list[str] = []
     for name in reversed(mine.sections):
-        if name not in other.sections and name not in other.known("sections"):
+        if name not in other.sections and name not in known:
             _insert(parts, before, mine.sections[name], name)
         before.append(name)
     return parts
@@ -289,8 +290,9 @@ def _settled(ours: Any, theirs: Any, was: Any) -> Any:
     lists = [each for each in (ours, theirs, was) if each is not _NONE]
     if ours is not _NONE and theirs is not _NONE and all(_strings(each) for each in lists):
         before = [] if was is _NONE else was
-        removed = [each for each in before if each not in theirs]
-        own = [each for each in theirs if each not in before]
+        had = set(before)
+        removed = had - set(theirs)
+        own = [each for each in theirs if each not in had]
         return _union([each for each in ours if each not in removed], own)
     if was is _NONE:
         return ours if theirs is _NONE else theirs
@@ -344,11 +346,16 @@ def _chunks(head: str) -> Iterator[tuple[Any, str]]:
         yield None, head[: starts[0]]
     for (key, _), start, stop in zip(node.value, starts, [*starts[1:], len(head)], strict=True):
         text = head[start:stop]
-        loose = re.search(r"(?:^(?:#[^\n]*|[ \t\r]*)(?:\n|\Z))+\Z", text, re.M)
-        at = loose.start() if loose else len(text)
+        at = len(text) - sum(len(line) for line in _loose(text))
         yield loader.construct_object(key), text[:at]
         if text[at:]:
             yield None, text[at:]
+
+
+def _loose(text: str) -> list[str]:
+    """The comments and empty lines at the end of a text, last line first."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+\Z", text)
+    return list(itertools.takewhile(lambda line: line.startswith("#") or not line.strip(" \t\r\n"), reversed(lines)))
 
 
 def _comment(wrote: dict[str, Any]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import HubConfig
-from hf_tl.errors import ConfigError, HfTlError, HubError, redact
+from hf_tl.errors import ConfigError, HfTlError, HubError, Stopped, redact
 from hf_tl.hubclient import explain, retried, without_xet
 from hf_tl.patience import say
 from hf_tl.sharing.sealed import Sealed, sealed
@@ -135,6 +136,16 @@ def _said(error: Exception, what: str) -> HfTlError:
     """A refusal to write is the Hub's (exit code 4), whatever its reason."""
     told = explain(error, what, writing=True)
     return told if isinstance(told, HubError) else HubError(str(told))
+
+
+@contextlib.contextmanager
+def stoppable(what: object, again: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM within end in the command that continues; the Hub is not asked what it holds, as it may be
+    what was waited for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped. Everything is safe in {what}; continue with: {again}") from None
 
 
 def push_folder(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError
 from hf_tl.hubclient import sha256
 from hf_tl.models.carried import ELSEWHERE
+from hf_tl.run_shapes import wrong_place
 from hf_tl.sharing.card_config import allowed, hub_id
+from hf_tl.sharing.card_numbers import check_numbers
 from hf_tl.sharing.record import Record
 from hf_tl.sharing.wording import elsewhere, last_part, visible
 from hf_tl.yaml_text import parse_yaml
@@ -85,8 +88,7 @@ def read_block(card: str, where: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such block, more than one, or it is damaged.
     """
-    pattern = rf"^(?P<fence>`{{3,}})yaml\n{re.escape(FIRST_LINE)}[^\n]*\n(?P<text>.*?)^(?P=fence)[ \t]*$"
-    blocks = [found["text"] for found in re.finditer(pattern, card.replace("\r\n", "\n"), re.S | re.M)]
+    blocks = list(_blocks(card.replace("\r\n", "\n").split("\n")))
     if len(blocks) != 1:
         raise ConfigError(
             f"{where}: its card has {len(blocks) or 'no'} block{'s' * (len(blocks) > 1)} that begin"
@@ -96,7 +98,28 @@ def read_block(card: str, where: str) -> dict[str, Any]:
     found = parse_yaml(blocks[0], f"{where}: the block {FIRST_LINE!r} of its card")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in ("config", "found")):
         raise ConfigError(f"{where}: the block {FIRST_LINE!r} of its card lacks `config` or `found`.")
+    wrong = wrong_place("found", found["found"])
+    if wrong is not None:
+        raise ConfigError(f"{where}: the block {FIRST_LINE!r} of its card is damaged: found.{wrong}.")
     return found
+
+
+def _blocks(lines: list[str]) -> Iterator[str]:
+    """The texts of code blocks of YAML that begin with our line, each line looked at once."""
+    closing: dict[str, list[int]] = {}
+    for at, line in enumerate(lines):
+        if re.fullmatch(r"`{3,}", line.rstrip(" \t")):
+            closing.setdefault(line.rstrip(" \t"), []).append(at)
+    free = 0
+    for at, line in enumerate(lines[:-1]):
+        opened = re.fullmatch(r"(`{3,})yaml", line)
+        if at < free or not opened or not lines[at + 1].startswith(FIRST_LINE):
+            continue
+        ends = closing.get(opened[1], [])
+        after = bisect.bisect_right(ends, at + 1)
+        if after < len(ends):
+            yield "\n".join(lines[at + 2 : ends[after]])
+            free = ends[after] + 1
 
 
 def config_of(
@@ -112,7 +135,11 @@ def config_of(
             folder that is not given.
     """
     values, _ = allowed(elsewhere(block["config"]), where)
-    config = load_config(values)
+    check_numbers(values, where)
+    try:
+        config = load_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: the configuration in its card: {error}") from None
     if config.model.trust_remote_code and not trust:
         raise ConfigError(f"{where}: its pretrained model runs code of its own; --trust-remote-code allows it.")
     hashes = {"model": "model_sha256", "data": "data_sha256"}

@@ -24,7 +24,7 @@ from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.run import Run, replacing_folder, write_text
 from hf_tl.sharing.card import card_of
 from hf_tl.sharing.fences import merge_cards, read_text
-from hf_tl.sharing.hub import Pushed, announce, check_access, check_target, push_folder
+from hf_tl.sharing.hub import Pushed, announce, check_access, check_target, push_folder, stoppable
 from hf_tl.sharing.kept import check_kept
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
 from hf_tl.sharing.record import Record, read_record
@@ -90,6 +90,7 @@ def push(
         ConfigError: the run is not finished, a file of it has changed or is a link, the repository is public and
             `hub.private` does not say that it may be, or `hub.merge: false` without an adapter that strangers can load.
         HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
+        Stopped: on a signal; the sentence has that command too.
     """
     run = run if isinstance(run, Run) else Run(run)
     if not run.reached("measured"):
@@ -98,6 +99,16 @@ def push(
     _check_finite(run)
     if hub.merge is False:
         _check_adapter(run, run.model / "adapter")
+    with stoppable(run.folder, push_command(run.folder, hub, proof, trust_remote_code)):
+        return _share(run, hub, model, proof, trust_remote_code)
+
+
+def _share(run: Run, hub: HubConfig, model: dict[str, str], proof: bool | None, trust_remote_code: bool) -> Pushed:
+    """`push` of a run that may be pushed.
+
+    Args:
+        model: path below `model/` -> sha256 of what was measured.
+    """
     again = push_command(run.folder, hub, proof, trust_remote_code)
     try:
         target = check_target(hub)
