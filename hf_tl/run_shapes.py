@@ -139,7 +139,7 @@ class Found(TypedDict):
     split: NotRequired[str | None]
     samples: NotRequired[int | None]
     metrics: NotRequired[dict[str, Any] | None]
-    weights: NotRequired[dict[str, str] | None]
+    weights: NotRequired[dict[str, str | None] | None]  # None is another hash, which `verify` judges
     files: NotRequired[dict[str, str] | None]
     model_sha256: NotRequired[dict[str, str] | None]
     data_sha256: NotRequired[str | dict[str, str] | None]
