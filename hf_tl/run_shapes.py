@@ -141,7 +141,7 @@ class Found(TypedDict):
     metrics: NotRequired[dict[str, Any] | None]
     weights: NotRequired[dict[str, str | None] | None]  # None is another hash, which `verify` judges
     files: NotRequired[dict[str, str] | None]
-    model_sha256: NotRequired[dict[str, str] | None]
+    model_sha256: NotRequired[dict[str, str | None] | None]
     data_sha256: NotRequired[str | dict[str, str] | None]
     versions: NotRequired[dict[str, str | None] | None]
     hardware: NotRequired[Hardware | None]
