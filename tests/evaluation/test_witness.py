@@ -15,6 +15,7 @@ from datasets import Dataset, Features, Image
 from PIL import Image as PillowImage
 from safetensors.torch import save_file
 
+from hf_tl.errors import ModelError
 from hf_tl.evaluation import witness as module
 from hf_tl.evaluation.witness import hashes, questions, tensors, write_witness
 from hf_tl.task import Setting, get_task
@@ -153,5 +154,9 @@ def test_the_hash_of_a_tensor_knows_its_kind_and_its_shape(tmp_path: Path) -> No
     found = of(large)
     assert found == hashlib.sha256(f"F32 [{len(large)}] ".encode() + large.numpy().tobytes()).hexdigest()
     file = tmp_path / "w.safetensors"
-    file.write_bytes(file.read_bytes()[:-4])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4] + bytes(4))
     assert tensors(file)["a"] != found
+    file.write_bytes(whole[:-4])
+    with pytest.raises(ModelError, match=r"w\.safetensors: not a whole safetensors file"):
+        tensors(file)
