@@ -57,7 +57,7 @@ def ready(model: Any, setting: Setting) -> None:
     """
     from transformers.trainer_utils import align_special_tokens
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     check_end(setting)
     with quiet():
@@ -97,7 +97,7 @@ def write(model: Any, prompts: torch.Tensor, setting: Setting) -> list[dict[str,
     """
     import torch
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     tokenizer, generation = setting.processor, model.generation_config
     real = prompts >= 0

@@ -89,7 +89,7 @@ def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     config, start = copy.deepcopy(setting.model_config), start_of(setting)
     config.decoder_start_token_id = start
