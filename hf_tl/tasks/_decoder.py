@@ -11,7 +11,7 @@ from typing import Any
 from hf_tl.errors import DataError
 from hf_tl.task import TaskContext
 from hf_tl.tasks import _chat, _generation
-from hf_tl.tasks.text_classification import text_limit
+from hf_tl.tasks._texts import text_limit
 
 LONGEST = 1024
 """Tokens of a sample by default, as TRL's."""

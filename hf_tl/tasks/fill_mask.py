@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Task, TaskContext
-from hf_tl.tasks._strangers import whole_texts
-from hf_tl.tasks.text_classification import TEXT_NAMES, text_limit
+from hf_tl.tasks._texts import TEXT_NAMES, text_limit, whole_texts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Targets, Task, TaskContext
-from hf_tl.tasks import image_classification as classification
 from hf_tl.tasks._classification import LABEL_NAMES
 from hf_tl.tasks._embeddings import loss_of, unit
+from hf_tl.tasks._images import IMAGE, collator, preprocess
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +133,7 @@ TASK = Task(
     name="image-feature-extraction",
     summary="a vector for each image, near to those of its class: search, duplicates, nearest neighbours",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column("label", "label", LABEL_NAMES, target=True),
     ),
     modality="image",
@@ -143,8 +143,8 @@ TASK = Task(
     metrics=("map_at_r", "recall_at_1", "knn_accuracy"),
     best_metric="map_at_r",
     greater_is_better=True,
-    preprocess=classification.preprocess,
-    collator=classification.collator,
+    preprocess=preprocess,
+    collator=collator,
     targets=targets,
     loss=loss,
     losses=loss_of,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _masks as masks
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -325,7 +326,7 @@ TASK = Task(
     name="image-segmentation",
     summary="a class for each pixel of an image",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column(
             "mask",
             "image",

@@ -8,7 +8,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Task, TaskContext
-from hf_tl.tasks.image_classification import TASK as CLASSIFICATION
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +220,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 TASK = Task(
     name="masked-image-modeling",
     summary="an encoder read on in one's own unlabelled pictures, to adapt it before another task",
-    columns=(CLASSIFICATION.columns[0],),
+    columns=(IMAGE,),
     modality="image",
     auto_class="AutoModelForMaskedImageModeling",
     processor_class="AutoImageProcessor",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _boxes as boxes_of
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -361,7 +362,7 @@ TASK = Task(
     name="object-detection",
     summary="boxes around things, and what each is",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),
     ),
     modality="image",

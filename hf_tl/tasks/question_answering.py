@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
-from hf_tl.tasks._strangers import whole_texts
+from hf_tl.tasks._texts import text_limit, whole_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,6 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both `nowhere`
     where the window does not hold the answer."""
     from hf_tl.errors import ConfigError
-    from hf_tl.tasks.text_classification import text_limit
 
     limit, tokenizer = text_limit(context), context.processor
     if limit < SHORTEST:

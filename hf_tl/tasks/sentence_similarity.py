@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks._embeddings import cosines, loss_of, unit
-from hf_tl.tasks.text_classification import text_limit
+from hf_tl.tasks._texts import text_limit
 
 if TYPE_CHECKING:
     import numpy as np

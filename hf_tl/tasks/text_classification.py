@@ -6,27 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Task, TaskContext
 from hf_tl.tasks import _classification as classification
-from hf_tl.tasks._strangers import whole_texts
+from hf_tl.tasks._texts import PAIR_NAMES, TEXT_NAMES, text_limit, whole_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-TEXT_NAMES = (
-    "text", "sentence", "content", "review", "comment", "utterance", "question", "title", "body", "message", "tweet",
-    "description", "sentence1", "premise", "text1", "question1", "text_a", "sentence_a",
-)  # fmt: skip
-PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "text_b", "sentence_b")
-
-
-def text_limit(context: TaskContext, most: int = 512) -> int:
-    """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
-    default, since attention's cost grows with the square."""
-    limits = [context.processor.model_max_length, getattr(context.model_config, "max_position_embeddings", None)]
-    possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
-    if getattr(context.model_config, "pad_token_id", None) and "roberta" in context.model_config.model_type:
-        possible = min(possible, context.model_config.max_position_embeddings - context.model_config.pad_token_id - 1)
-    wanted = context.preprocessing.max_length if context.preprocessing else None
-    return min(wanted or most, possible)
 
 
 def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _chat, _decoder, _generation
-from hf_tl.tasks.text_classification import TEXT_NAMES
+from hf_tl.tasks._texts import TEXT_NAMES
 
 if TYPE_CHECKING:
     import numpy as np

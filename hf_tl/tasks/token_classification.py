@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
-from hf_tl.tasks._strangers import bare_texts
+from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,8 +123,6 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     Only the first token of a word carries its tag. A text longer than the model takes becomes several windows that
     overlap, so that nothing is cut.
     """
-    from hf_tl.tasks.text_classification import text_limit
-
     limit, split_words = text_limit(context), "words" in rows.column_names
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
