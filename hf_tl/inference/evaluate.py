@@ -30,11 +30,11 @@ def evaluate(
     Raises:
         DataError, ModelError, HubError: in one sentence.
     """
-    loaded, task, setting = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
-    rows = load_rows(data_config(data), task, targets_of(task, setting), split=split, need_labels=True, seed=seed)
+    loaded, task, context = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
+    rows = load_rows(data_config(data), task, targets_of(task, context), split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
-    outputs, samples = outputs_on(loaded, task, setting, chosen, batch_size)
-    found = results(task, setting, outputs, samples, chosen, str(name), seed)
+    outputs, samples = outputs_on(loaded, task, context, chosen, batch_size)
+    found = results(task, context, outputs, samples, chosen, str(name), seed)
     return {"model": model, **found, "notes": list(rows.notes)}
 
 

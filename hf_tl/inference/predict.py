@@ -34,17 +34,17 @@ def predict(
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
-    loaded, task, setting = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
-    setting.stage = "predicting"
+    loaded, task, context = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
+    context.stage = "predicting"
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
-        found = load_rows(data_config(inputs), task, targets_of(task, setting), need_labels=False, seed=seed)
+        found = load_rows(data_config(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()
     else:
         rows = _rows(inputs, task)
     if len(rows) == 0:
         return []
-    outputs, samples = outputs_on(loaded, task, setting, rows, batch_size)
-    out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, setting)
+    outputs, samples = outputs_on(loaded, task, context, rows, batch_size)
+    out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, context)
     return out
 
 

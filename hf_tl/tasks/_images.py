@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting
+from hf_tl.task import Column, TaskContext
 from hf_tl.tasks import _classification as classification
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 IMAGE = Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values"))
 
 
-def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Any:
     """Images decoded when read. In evaluation the image processor does all, as in the stock pipeline; in training the
     augmentation brings the image to the processor's size, and the processor only rescales and normalises."""
     import torch
@@ -22,10 +22,10 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
     from hf_tl.data.images import to_rgb
     from hf_tl.errors import ConfigError
 
-    processor = setting.processor
-    names = setting.preprocessing.augmentations if training else ()
+    processor = context.processor
+    names = context.preprocessing.augmentations if training else ()
     mixing = next((name for name in names if name in MIXES), None)
-    if mixing and setting.problem not in (classification.SINGLE, classification.MULTI):
+    if mixing and context.problem not in (classification.SINGLE, classification.MULTI):
         raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, which the classes of a classifier are.")
     change = augmentation(names, processor_size(processor)) if names else None
 
@@ -44,10 +44,10 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
             out["labels"] = torch.tensor(row["label"])  # int64 (), or float32 () or (labels,)
         return out
 
-    return Augmented(rows, encode, setting.seed, fixed=change is None)
+    return Augmented(rows, encode, context.seed, fixed=change is None)
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """`pixel_values` float32 (batch, channels, height, width); `labels` int64 (batch,), or float32 (batch,) numbers, or
     (batch, labels) of several or mixed ones."""
     import torch
@@ -60,7 +60,7 @@ def collator(setting: Setting, training: bool) -> Any:
             batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
         if "draw" in samples[0]:
             seed = sum(int(sample["draw"]) for sample in samples) % 2**62
-            names, classes = setting.preprocessing.augmentations, len(setting.labels)
+            names, classes = context.preprocessing.augmentations, len(context.labels)
             batch["pixel_values"], batch["labels"] = mix(names, batch["pixel_values"], batch["labels"], classes, seed)
         return batch
 
