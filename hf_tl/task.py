@@ -68,7 +68,7 @@ class Targets:
     """Transformers' `problem_type`, where the task has several."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further fields for the model's configuration, which travel with it."""
-    classes: str | None = None
+    class_column: str | None = None
     """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
 

@@ -65,7 +65,7 @@ def targets_of(task: Task, context: TaskContext) -> Targets:
         task.new_head and task.column("label") is not None and context.problem in (None, "single_label_classification")
     )
     config = context.model_config.to_dict() if context.model_config is not None else {}
-    return Targets(context.labels, context.problem, config, classes="label" if one else None)
+    return Targets(context.labels, context.problem, config, class_column="label" if one else None)
 
 
 def results(
@@ -123,7 +123,7 @@ def write_predictions(
         "input": inputs,
         "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),
     }
-    classes = targets_of(task, context).classes
+    classes = targets_of(task, context).class_column
     if classes:
         scores = np.array([[each["scores"][name] for name in context.labels] for each in predictions])
         references = np.asarray(rows[classes])

@@ -53,7 +53,7 @@ def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
         return Targets(tuple(labels or ("value",)), problem)
     if problem == MULTI:
         return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)
-    return Targets(encode_labels(splits, "label", config, labels, notes), problem, classes="label")
+    return Targets(encode_labels(splits, "label", config, labels, notes), problem, class_column="label")
 
 
 def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | int | None) -> torch.Tensor:

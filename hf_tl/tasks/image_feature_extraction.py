@@ -26,7 +26,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
     names = {name for rows in splits.values() for name in named_labels(rows, "label") if name is not None}
     labels = encode_labels(splits, "label", config, sorted(names), notes)
-    return Targets(labels, classes="label")
+    return Targets(labels, class_column="label")
 
 
 def embed(out: Any) -> torch.Tensor:

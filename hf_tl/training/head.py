@@ -79,7 +79,7 @@ def head_on_features(
             return every_step
     whole.close()
     labels = {split: _targets(data, split) for split in arrays}
-    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.classes else []
+    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.class_column else []
     changes = set(config.data.preprocessing.augmentations) - {"default"}
     if changes:
         notes.append(f"Features are computed once, of unchanged pictures, so {listing(sorted(changes))} has no part.")

@@ -74,14 +74,14 @@ def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Pat
     given = Preprocessing(max_length=8)
     assert finished(str(model), preprocessing=given)[2].preprocessing is given
     targets = targets_of(task, context)
-    assert (targets.labels, targets.problem, targets.classes) == (LABELS, context.problem, "label")
+    assert (targets.labels, targets.problem, targets.class_column) == (LABELS, context.problem, "label")
     assert targets.config["hidden_size"] == 8
     context.problem = "multi_label_classification"
-    assert targets_of(task, context).classes is None
+    assert targets_of(task, context).class_column is None
     context.problem = "single_label_classification"
-    assert targets_of(task, context).classes == "label"
+    assert targets_of(task, context).class_column == "label"
     assert (
-        targets_of(get_task("fill-mask"), TaskContext()).classes is None
+        targets_of(get_task("fill-mask"), TaskContext()).class_column is None
         and targets_of(task, TaskContext()).config == {}
     )
 
