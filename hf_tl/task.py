@@ -204,7 +204,7 @@ class Task:
     asked: Callable[..., Any] | None = field(default=None, repr=False)
     """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
-    ready: Callable[..., None] | None = field(default=None, repr=False)
+    configure: Callable[..., None] | None = field(default=None, repr=False)
     """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
     trained, what else has to travel with them, such as how texts are written."""
     validation_rows: int | None = None

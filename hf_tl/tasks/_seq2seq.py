@@ -1,7 +1,7 @@
 """What summarization and translation share: a text in, a text out, by a model with an encoder and a decoder.
 
 Training is next-token cross-entropy of the target; evaluation writes texts with `model.generate` and keeps the strings.
-What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `ready` and saved with
+What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `configure` and saved with
 model and tokenizer, so that plain Transformers writes the same.
 """
 
@@ -29,7 +29,7 @@ USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["pref
 def write(text):
     inputs = processor(prefix + text, truncation=True, return_tensors="pt")
     return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
-"""Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+"""Where Transformers 5 has no pipeline any more; `configure` makes these lines true."""
 STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
 EXAMPLE = "print(write({text!r}))"
 

@@ -61,7 +61,7 @@ def hide(patches: int, square: int, ratio: float) -> torch.Tensor:
     return mask.reshape(count, count).repeat_interleave(square, 0).repeat_interleave(square, 1).flatten()
 
 
-def ready(model: Any, context: TaskContext) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Raises ModelError where the decoder would not give back the pixels of a patch."""
     from hf_tl.errors import ModelError
 
@@ -236,7 +236,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     show=show,
-    ready=ready,
+    configure=configure,
     label_fields=(),
     new_head=False,
     inferred=False,

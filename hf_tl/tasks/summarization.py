@@ -63,7 +63,7 @@ TASK = Task(
     measure=measure,
     show=partial(seq2seq.show, source="document", target="summary"),
     stranger=seq2seq.STRANGER.format(role="document"),
-    ready=partial(writing.ready, name=NAME),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(

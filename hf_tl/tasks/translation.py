@@ -180,7 +180,7 @@ TASK = Task(
     show=partial(seq2seq.show, source="source", target="target"),
     stranger=seq2seq.STRANGER.format(role="source"),
     asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
-    ready=partial(writing.ready, name=NAME),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),

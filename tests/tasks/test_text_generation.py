@@ -364,7 +364,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.6
     model.generation_config.eos_token_id = 4  # a base model's, where the tokenizer ends turns by 3
     context = context_of(path)
-    TASK.ready(model, context)
+    TASK.configure(model, context)
     generation = model.generation_config
     assert generation.do_sample is False and generation.temperature is None and generation.max_new_tokens == 32
     assert (
@@ -375,7 +375,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     assert any("draws its words" in note for note in context.notes)
     context.generation = {"do_sample": False, "temperature": 0.3}
     with pytest.raises(ConfigError, match="generation: "):
-        TASK.ready(model, context)
+        TASK.configure(model, context)
     data = sentiment_csv(tmp_path / "a.csv")
     options = {"model": str(path), "data": str(data), "output": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"generation\.max_new_token: not a field .*'max_new_tokens'"):
