@@ -181,7 +181,7 @@ class Task:
     replaces them in `splits`, each error naming file and row. None: the inputs are all there is."""
     items: Callable[..., Any] | None = field(default=None, repr=False)
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
-    show: Callable[..., str] | None = field(default=None, repr=False)
+    render_html: Callable[..., str] | None = field(default=None, repr=False)
     """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
     counted: str = "rows"
     """What the `support` of a class counts."""

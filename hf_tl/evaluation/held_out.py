@@ -140,10 +140,10 @@ def write_predictions(
             "label": [_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
             "prediction": [json.dumps(each, ensure_ascii=False, default=str) for each in predictions],
         }
-        if task.show is not None:
+        if task.render_html is not None:
             chosen = set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
             columns["shown"] = [
-                task.show(rows[index], predictions[index], context) if index in chosen else None
+                task.render_html(rows[index], predictions[index], context) if index in chosen else None
                 for index in range(len(rows))
             ]
     temporary = path.with_name(f".{path.name}.tmp")

@@ -161,7 +161,7 @@ def measure(outputs: list[np.ndarray], samples: Any, rows: Any, context: TaskCon
     return measure_classes(names, scores.argmax(-1), references, context.labels, sample_losses=losses, **options)
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """What is right and what was predicted, with its score."""
     from markupsafe import escape
 

@@ -194,7 +194,7 @@ def lengths(outputs: Any) -> dict[str, Any]:
     }
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
     """The source, the true text and the written one."""
     from markupsafe import escape
 

@@ -27,7 +27,7 @@ TASK = Task(
     outputs=classification.outputs,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row["image"], top_k=None)}} for row in rows
 ]""",

@@ -298,7 +298,7 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 """Key of a value with its interval -> how the columns of `per_class` end."""
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture twice, with the mask that is right and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
@@ -349,7 +349,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 

@@ -209,7 +209,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(whole[2] / whole[1])})
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture, what the model saw of it, and what it made of that."""
     pictures = [
         f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction
@@ -235,7 +235,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     configure=configure,
     label_fields=(),
     new_head=False,

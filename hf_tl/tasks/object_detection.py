@@ -332,7 +332,7 @@ def overlap(box: Any, others: Any) -> np.ndarray:
     return out
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture twice: with the boxes that are right, and with those that were found."""
     from markupsafe import escape
 
@@ -380,7 +380,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
     counted="boxes",
     own_loss=True,

@@ -329,7 +329,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options))
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The question, and the context twice: with the true answers, and with the one that was found."""
     from markupsafe import escape
 
@@ -375,7 +375,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
     asked=whole_texts,
     usage=USAGE,

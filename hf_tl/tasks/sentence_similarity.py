@@ -185,7 +185,7 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
     return ranks
 
 
-def show(row: Any, prediction: Any, context: TaskContext) -> str:
+def render_html(row: Any, prediction: Any, context: TaskContext) -> str:
     from html import escape
 
     said = [f"cosine {prediction['score']:.3f}"]
@@ -266,7 +266,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""vectors = model.encode([row["sentence1"] for row in rows])
 found = [{"embedding": vector.tolist()} for vector in vectors]""",
     asked=lambda rows, context: rows.select_columns(["sentence1"]),

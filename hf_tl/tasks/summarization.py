@@ -61,7 +61,7 @@ TASK = Task(
     outputs=seq2seq.outputs,
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="document", target="summary"),
+    render_html=partial(seq2seq.render_html, source="document", target="summary"),
     stranger=seq2seq.STRANGER.format(role="document"),
     configure=partial(writing.configure, name=NAME),
     save=writing.save,

@@ -70,7 +70,7 @@ TASK = Task(
     outputs=classification.outputs,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
 ]""",

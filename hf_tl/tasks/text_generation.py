@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     )
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The prompt, what was expected, and what the model writes."""
     from markupsafe import escape
 
@@ -207,7 +207,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=STRANGER,
     asked=prompts,
     configure=_generation.configure,

@@ -354,7 +354,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The text twice: with the entities that are right, and with those that were found."""
     from markupsafe import escape
 
@@ -396,7 +396,7 @@ TASK = Task(
     outputs=outputs,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""keys = ("entity_group", "score", "start", "end")
 found = [
     {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}

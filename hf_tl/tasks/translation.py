@@ -177,7 +177,7 @@ TASK = Task(
     outputs=seq2seq.outputs,
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="source", target="target"),
+    render_html=partial(seq2seq.render_html, source="source", target="target"),
     stranger=seq2seq.STRANGER.format(role="source"),
     asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
     configure=partial(writing.configure, name=NAME),

@@ -209,11 +209,11 @@ def test_report_marks_both_answers_and_escapes() -> None:
     answers = {"text": ["good", "was good"], "answer_start": [context.index("good"), context.index("was good")]}
     row = {"question": "<i>?", "context": context, "answers": answers}
     at = context.index("bad")
-    assert TASK.show is not None
-    html = TASK.show(row, {"answer": "bad", "start": at, "end": at + 3}, TaskContext())
+    assert TASK.render_html is not None
+    html = TASK.render_html(row, {"answer": "bad", "start": at, "end": at + 3}, TaskContext())
     assert "<mark>was good</mark>" in html and "<mark>bad</mark>" in html
     assert "&lt;b&gt;film&lt;/b&gt;" in html and "&lt;i&gt;?" in html and "<b>film" not in html
-    none = TASK.show(
+    none = TASK.render_html(
         {**row, "answers": {"text": [], "answer_start": []}}, {"answer": "", "start": 0, "end": 0}, TaskContext()
     )
     assert none.count("no answer") == 2

@@ -429,9 +429,9 @@ def test_show_escapes(path: Path) -> None:
     context = context_of(path)
     chat = [{"role": "user", "content": bad}, {"role": "assistant", "content": bad}]
     for row in ({"messages": chat}, {"prompt": bad, "completion": bad}, {"text": "the film" + bad}):
-        html = TASK.show(row, prediction, context) if TASK.show else ""
+        html = TASK.render_html(row, prediction, context) if TASK.render_html else ""
         assert "<script" not in html and html.count("&lt;script&gt;") >= 2
-    assert TASK.show is not None and TASK.show({"text": "a"}, {"label": "", "score": 0.0}, context) == ""
+    assert TASK.render_html is not None and TASK.render_html({"text": "a"}, {"label": "", "score": 0.0}, context) == ""
 
 
 @pytest.mark.parametrize("packing", [True, False])
