@@ -183,7 +183,7 @@ class Task:
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
     render_html: Callable[..., str] | None = field(default=None, repr=False)
     """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
-    counted: str = "rows"
+    support_unit: str = "rows"
     """What the `support` of a class counts."""
     usage: str | None = None
     """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what

@@ -360,7 +360,7 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
-    counted="pixels",
+    support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),

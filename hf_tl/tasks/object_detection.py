@@ -382,7 +382,7 @@ TASK = Task(
     measure=measure,
     render_html=render_html,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
-    counted="boxes",
+    support_unit="boxes",
     own_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline

@@ -405,7 +405,7 @@ found = [
     asked=bare_texts,
     demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
     asks='aggregation_strategy="first"',
-    counted="entities",
+    support_unit="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
