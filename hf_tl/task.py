@@ -225,7 +225,7 @@ class Task:
     """Batch keys that hold what is to be predicted."""
     unread: tuple[str, ...] = ()
     """Further batch keys that the task's functions need and the model does not read."""
-    own_loss: bool = False
+    model_computes_loss: bool = False
     """Whether the model computes the loss, and so gets the label fields too."""
     new_head: bool = True
     """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""

@@ -383,7 +383,7 @@ TASK = Task(
     render_html=render_html,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
     support_unit="boxes",
-    own_loss=True,
+    model_computes_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
     batch_sizes=(8, 1),

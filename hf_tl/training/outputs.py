@@ -40,7 +40,7 @@ def count_items(task: Task, batch: dict[str, Any]) -> int:
 
 def model_inputs(task: Task, batch: dict[str, Any]) -> dict[str, Any]:
     """What of a batch the model's `forward` gets: not the labels, unless it computes its own loss."""
-    kept = () if task.own_loss else task.label_fields
+    kept = () if task.model_computes_loss else task.label_fields
     return {name: value for name, value in batch.items() if name not in kept and name not in task.unread}
 
 

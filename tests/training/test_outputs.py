@@ -182,4 +182,8 @@ def test_a_model_gets_labels_only_where_it_computes_its_own_loss() -> None:
     task = dataclasses.replace(TASK, label_fields=("labels", "masks"), unread=("draw",))
     batch = {"input_ids": 1, "labels": 2, "masks": 3, "draw": 4}
     assert model_inputs(task, batch) == {"input_ids": 1}
-    assert model_inputs(dataclasses.replace(task, own_loss=True), batch) == {"input_ids": 1, "labels": 2, "masks": 3}
+    assert model_inputs(dataclasses.replace(task, model_computes_loss=True), batch) == {
+        "input_ids": 1,
+        "labels": 2,
+        "masks": 3,
+    }
