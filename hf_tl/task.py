@@ -229,7 +229,7 @@ class Task:
     """Whether the model computes the loss, and so gets the label fields too."""
     new_head: bool = True
     """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
-    vectors: bool = False
+    cacheable_features: bool = False
     """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
     methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
     batch_sizes: tuple[int, int] | None = None

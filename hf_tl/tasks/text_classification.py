@@ -76,7 +76,7 @@ TASK = Task(
 ]""",
     asked=whole_texts,
     problems=classification.PROBLEMS,
-    vectors=True,
+    cacheable_features=True,
     yields_to=("sentence-similarity",),  # two sentences and a score
     demo=(
         Demo(

@@ -41,7 +41,7 @@ def head_on_features(
     every_step = OnFeatures(
         notes=["The head of this model reads more than one vector, so its backbone runs each step."]
     )
-    if not task.vectors:
+    if not task.cacheable_features:
         return every_step
     inputs = {key: value.to(loaded.model.device) for key, value in model_inputs(task, batch).items()}
     whole = feature_model(loaded.model, loaded.heads, inputs)

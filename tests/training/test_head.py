@@ -213,7 +213,7 @@ def test_features_are_of_unchanged_images() -> None:
 
 
 def test_a_head_that_reads_more_than_a_vector_runs_with_its_backbone(tokenizer: Any) -> None:
-    no_vectors = dataclasses.replace(TEXT, vectors=False)
+    no_vectors = dataclasses.replace(TEXT, cacheable_features=False)
     config = load_config({"model": "m", "data": "d"})
     context = TaskContext(labels=("a", "b"), processor=tokenizer, preprocessing=config.data.preprocessing)
     batch = dict(tokenizer(TEXTS[:2], padding=True, return_tensors="pt"))
