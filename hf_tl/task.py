@@ -209,7 +209,7 @@ class Task:
     trained, what else has to travel with them, such as how texts are written."""
     validation_rows: int | None = None
     """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
-    marks: tuple[str, ...] = ()
+    marker_files: tuple[str, ...] = ()
     """Files by which a finished model is known, where its architecture does not tell the task."""
     losses: Callable[[str], Any] | None = field(default=None, repr=False)
     """Where `loss.name` may choose: raises ConfigError for a name that is none."""
