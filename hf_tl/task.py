@@ -126,7 +126,7 @@ class TaskContext:
     """Where the pretrained or finished model is."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """`generation` of the configuration: fields of `GenerationConfig`."""
-    stage: str = "training"
+    mode: str = "training"
     """What is going on: `training`, `measuring` a finished model, or `predicting` with one. Writing a text takes many
     steps of the model, so it is not done in each evaluation while training."""
     seed: int = 42

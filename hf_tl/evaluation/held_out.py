@@ -54,7 +54,7 @@ def finished(
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
         folder=found.adapter or found.path,
-        stage="measuring",
+        mode="measuring",
     )
     return model, task, context
 

@@ -156,7 +156,7 @@ def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
     plain = ((pixels - seen).abs() * hidden).sum((1, 2, 3))
     sums = torch.stack([total, count, plain], dim=1).double().cpu().numpy()
     found: list[dict[str, Any]] = [{"sums": np.asarray(each)} for each in sums]
-    if context.stage != "training":
+    if context.mode != "training":
         made = torch.where(hidden, out["reconstruction"].float(), pixels)
         for each, *shown in zip(found, pixels, torch.where(hidden, seen, pixels), made, strict=True):
             each["picture"], each["seen"], each["made"] = (_jpeg(picture, context.processor) for picture in shown)

@@ -117,7 +117,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
         if "messages" in row:
             turns = _chat.asked(_chat.clean(row["messages"]))
             whole: Any = [*turns, {"role": "assistant", "content": new["text"]}]
-        elif context.stage == "predicting" or "prompt" in row:
+        elif context.mode == "predicting" or "prompt" in row:
             whole = (row.get("prompt") or row["text"]) + new["text"]
         else:
             whole = context.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]

@@ -69,7 +69,7 @@ def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Pat
     assert labels_of(SimpleNamespace(id2label={2: "c", 0: "a", 10: "d", 1: 7})) == ("a", "7", "c", "d")
     loaded, task, context = finished(str(model))
     assert context.labels == LABELS and task.name == "text-classification" and not loaded.training
-    assert context.stage == "measuring" and context.folder == model
+    assert context.mode == "measuring" and context.folder == model
     assert context.preprocessing == Preprocessing(augment="none")
     given = Preprocessing(max_length=8)
     assert finished(str(model), preprocessing=given)[2].preprocessing is given
