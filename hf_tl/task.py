@@ -167,7 +167,7 @@ class Task:
     loss: Callable[..., Any] = field(repr=False)
     """`(outputs, batch, context, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
     accumulated batches and processes), or by the batch's own number when `items` is None."""
-    outputs: Callable[..., Any] = field(repr=False)
+    collect: Callable[..., Any] = field(repr=False)
     """`(model, outputs, batch, context) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
     an evaluation does not pile up logits."""
     postprocess: Callable[..., Any] = field(repr=False)

@@ -95,7 +95,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | i
     return total
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (labels,) of each sample; a number in the data's own unit."""
     logits = out["logits"].float()
     if context.problem == REGRESSION and context.scale is not None:

@@ -143,7 +143,7 @@ def items(batch: Any) -> int:
     return int(by_pixel(batch["bool_masked_pos"], pixels.shape[-1]).sum()) * int(pixels.shape[1])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
     average; and of a finished model the picture, what it saw of it and what it made of that, as small JPEGs."""
     import numpy as np
@@ -232,7 +232,7 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,

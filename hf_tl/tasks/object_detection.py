@@ -221,7 +221,7 @@ def _count(batch: Any) -> int:
     return max(1, sum(len(each["class_labels"]) for each in batch["labels"]))
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
     """Of each picture its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
     height, width = batch["filled"].unbind(1)
     out["logits"], out["pred_boxes"] = out["logits"].float(), out["pred_boxes"].float()
@@ -377,7 +377,7 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=_count,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,

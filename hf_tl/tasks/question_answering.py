@@ -109,8 +109,8 @@ def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Windows of question and context: `row`, `null_index` (the token that stands for no answer), `offsets` of the
-    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both `null_index`
-    where the window does not hold the answer."""
+    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both
+    `null_index` where the window does not hold the answer."""
     from hf_tl.errors import ConfigError
 
     limit, tokenizer = text_limit(context), context.processor
@@ -229,7 +229,7 @@ def items(batch: Any) -> int:
     return len(batch["start_positions"])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (2, tokens): start and end logits of each window, without its padding."""
     import torch
 
@@ -372,7 +372,7 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,

@@ -125,7 +125,7 @@ def items(batch: Any) -> int:
     return len(batch["labels"])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
     """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
     vectors = embed(out, batch, context)
     count = len(batch["labels"]) if "labels" in batch else len(vectors)
@@ -263,7 +263,7 @@ TASK = Task(
     loss=loss,
     losses=loss_of,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,

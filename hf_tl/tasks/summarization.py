@@ -58,7 +58,7 @@ TASK = Task(
     preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
     render_html=partial(seq2seq.render_html, source="document", target="summary"),

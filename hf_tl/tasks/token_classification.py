@@ -195,7 +195,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tuple[np.ndarray, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tuple[np.ndarray, np.ndarray]]:
     """(best label, its probability) of each token: int16 and float32 (tokens,)."""
     import numpy as np
 
@@ -393,7 +393,7 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,

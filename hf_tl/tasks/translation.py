@@ -174,7 +174,7 @@ TASK = Task(
     preprocess=preprocess,
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
     render_html=partial(seq2seq.render_html, source="source", target="target"),

@@ -50,7 +50,7 @@ def head_on_features(
     size = config.training.passed_through.get("per_device_eval_batch_size")
     names = ("features", "mean")
 
-    def keep(model: nn.Module, outputs: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
+    def collect(model: nn.Module, outputs: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
         arrays = {name: outputs[name].float().cpu().numpy() for name in names if name in outputs}
         return [dict(zip(arrays, each, strict=True)) for each in zip(*arrays.values(), strict=True)]
 
@@ -68,7 +68,9 @@ def head_on_features(
         }
 
         def compute(samples: Any = samples) -> dict[str, np.ndarray]:
-            found = outputs_of(whole, task, context, samples, batch_size=size, bf16=precision == "bf16", keep=keep)
+            found = outputs_of(
+                whole, task, context, samples, batch_size=size, bf16=precision == "bf16", collect=collect
+            )
             return {name: np.stack([each[name] for each in found.items]) for name in found.items[0]}
 
         key = content_key(about, loaded.model, loaded.heads, data.splits[split])

@@ -86,7 +86,7 @@ def test_loss_is_that_of_transformers(kind: str) -> None:
     with torch.no_grad():
         parts = [task.loss(model(**each), each, context, whole).item() for each in half]
     assert sum(parts) == pytest.approx(out.loss.item(), rel=1e-4)  # however the batch is cut
-    found = task.outputs(model, out, batch, context)
+    found = task.collect(model, out, batch, context)
     measured = task.measure(found, None, range(3), context, resamples=50)
     assert measured.values["loss"] == pytest.approx(out.loss.item(), rel=1e-4)
 

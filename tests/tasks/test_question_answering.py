@@ -152,7 +152,7 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
             out = model(**given)
             alone.append(float(TASK.loss(out, batch, context, None)))
             assert alone[-1] == pytest.approx(float(model(**batch).loss), rel=1e-5)
-            kept += TASK.outputs(model, out, batch, context)
+            kept += TASK.collect(model, out, batch, context)
         context.label_smoothing = 0.1
         assert float(TASK.loss(out, batch, context, 1)) == pytest.approx(
             sum(
@@ -168,7 +168,7 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
         if side == "right":  # BERT counts positions from the left, padding too
             out = model(**{name: batch[name] for name in batch if name not in TASK.label_fields})
             assert float(TASK.loss(out, batch, context, 2)) == pytest.approx(sum(alone) / 2, rel=1e-5)
-            together = TASK.outputs(model, out, batch, context)
+            together = TASK.collect(model, out, batch, context)
             for one, other in zip(kept, together, strict=True):
                 assert one.shape == other.shape and np.allclose(one, other, atol=1e-5)
         else:

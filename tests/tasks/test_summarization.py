@@ -100,7 +100,7 @@ def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
     assert float(TASK.loss(mine, batch, context, None)) == pytest.approx(float(smooth), rel=1e-6)
     flat = {"logits": torch.zeros(*batch["labels"].shape, 14)}
     assert float(TASK.loss(flat, batch, context, None)) == pytest.approx(math.log(14))
-    kept = TASK.outputs(model, own, batch, context)
+    kept = TASK.collect(model, own, batch, context)
     assert sum(each["nll"] for each in kept) / sum(each["count"] for each in kept) == pytest.approx(float(own.loss))
 
 
@@ -133,7 +133,7 @@ def test_what_is_cut_is_counted(tmp_path: Path) -> None:
     for forced, cut in ((None, [False, True, False]), (2, [False, True, True])):  # a forced end is no end
         model.generation_config.forced_eos_token_id = forced
         fake = SimpleNamespace(generation_config=model.generation_config, generate=lambda **_: said)
-        found = TASK.outputs(fake, {}, batch, context)
+        found = TASK.collect(fake, {}, batch, context)
         assert [each["cut"] for each in found] == cut
         assert [each["tokens"] for each in found] == [2, 4, 4]
         assert found[0]["text"] == "the"

@@ -293,12 +293,12 @@ def test_perplexity_by_hand(path: Path) -> None:
     batch = TASK.collator(context, False)([samples[index] for index in range(4)])
     size = len(context.processor)
     flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
-    kept = TASK.outputs(None, flat, batch, context)
+    kept = TASK.collect(None, flat, batch, context)
     assert all(set(each) == {"sums", "written"} and each["sums"].shape == (3,) for each in kept)  # no logits
     found = TASK.measure(kept, samples, rows, context, resamples=20)
     assert found.values["perplexity"] == pytest.approx(size) and found.values["loss"] == pytest.approx(math.log(size))
     true = batch["input_ids"].roll(-1, 1)
-    sure = TASK.outputs(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, context)
+    sure = TASK.collect(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, context)
     assert TASK.measure(sure, samples, rows, context, resamples=20).values["token_accuracy"] == 1.0
     wrong = [kept[0], *sure[1:]]
     values = TASK.measure(wrong, samples, rows, context, resamples=200).metrics["perplexity"]
