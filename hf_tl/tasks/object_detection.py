@@ -359,7 +359,7 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
 
 TASK = Task(
     name="object-detection",
-    summary="boxes around things, and what each is",
+    summary="bounding boxes of objects, with a class for each",
     columns=(
         Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
         Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),

@@ -48,7 +48,7 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:
     cut = sum(encoded["cut"])
     if training and cut:
         setting.notes.append(
-            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are cut there "
+            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
