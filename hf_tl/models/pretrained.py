@@ -311,12 +311,14 @@ def load_model(
     if share > 0.5:
         raise ModelError(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
-            "transferred; the weights belong to another architecture."
+            "transferred; the weights are of another architecture."
         )
     said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
+        loaded.notes.append(
+            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
+        )
     return loaded
 
 
