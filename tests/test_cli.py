@@ -37,7 +37,7 @@ def corridor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[...
             seen.append(config)
             return function(config)
 
-        monkeypatch.setitem(sys.modules, "hf_tl.finetune", types.SimpleNamespace(finetune=finetune))
+        monkeypatch.setitem(sys.modules, "hf_tl.commands.train", types.SimpleNamespace(finetune=finetune))
         return seen
 
     yield install
@@ -197,7 +197,7 @@ def predictor(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         count = len(inputs) if isinstance(inputs, list) else 2
         return [{"label": "good", "score": 0.75, "scores": {"good": 0.75, "b\x1b[31mad": 0.25}} for _ in range(count)]
 
-    monkeypatch.setitem(sys.modules, "hf_tl.inference.predict", types.SimpleNamespace(predict=predict))
+    monkeypatch.setitem(sys.modules, "hf_tl.commands.predict", types.SimpleNamespace(predict=predict))
     return asked
 
 
