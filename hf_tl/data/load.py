@@ -81,7 +81,8 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     held_out = "test" if "test" in splits else "validation"
     if held_out == "validation":
         notes.append(
-            "There is no test split: the final figures are of the validation split, which picked the checkpoint."
+            "There is no test split: the final metrics are measured on the validation split, which also selected the "
+            "checkpoint."
         )
     _say_leaks(splits, chosen, held_out, notes)
     order: tuple[str, ...] = ("train", "validation", "test")
@@ -151,7 +152,7 @@ def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> N
         same = sum(each in trained for each in content_hashes(splits[split], roles))
         if same:
             notes.append(
-                f"{same} of {len(splits[split])} {split} rows stand in train as well, which flatters the figures."
+                f"{same} of {len(splits[split])} {split} rows also occur in train, so the scores are optimistic."
             )
 
 

@@ -256,7 +256,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
 def load_model(
     pretrained: Pretrained, task: Task, targets: Targets, model: ModelConfig, *, scratch: bool = False
 ) -> Loaded:
-    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype (DESIGN.md, 3).
+    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in
+    a checkpoint's float16 diverges without an error.
 
     With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
     `hf_tl.models.custom`'s.
@@ -311,12 +312,14 @@ def load_model(
     if share > 0.5:
         raise ModelError(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
-            "transferred; the weights belong to another architecture."
+            "transferred; the weights are of another architecture."
         )
     said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
+        loaded.notes.append(
+            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
+        )
     return loaded
 
 

@@ -82,7 +82,7 @@ class Card:
     samples: int
     baseline: list[tuple[str, float]]
     """(title, value) of metrics."""
-    blind: str
+    baseline_name: str
     """What a model does that reaches `baseline`."""
     before: tuple[str, float, float] | None
     """Title of a metric, its value on validation before training, and with the weights that were kept."""
@@ -223,7 +223,7 @@ def describe(record: Record) -> Card:
         balance=sections.balance(record),
         warnings=sections.warnings(record),
         mistakes=_mistakes(record),
-        blind=sections.BLIND[bool(record.labels[1:])],
+        baseline_name=sections.BASELINES[bool(record.labels[1:])],
         kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
         rows=record.rows,
         columns=record.data.get("columns", {}),
@@ -308,6 +308,6 @@ def _notes(record: Record) -> list[str]:
 
 
 def _training(record: Record) -> list[tuple[str, str]]:
-    named = ("Method", "Trained parameters", "Steps", "Training time", "Most memory", "Hardware")
+    named = ("Method", "Trained parameters", "Steps", "Training time", "Peak memory", "Hardware")
     found = dict(sections.facts(record))
     return [(name, found[name]) for name in named if name in found]

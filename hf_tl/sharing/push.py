@@ -238,6 +238,6 @@ def _check_adapter(run: Run, adapter: Path) -> None:
         )
     if base is None or Path(base).exists() or base.startswith(ELSEWHERE):
         raise ConfigError(
-            "hub.merge: false needs a base model that strangers can find; this adapter's base is the folder "
+            "hub.merge: false needs a base model that others can find; this adapter's base is the folder "
             f"{shared_name(str(base))}. Push the merged model (hub.merge: true)."
         )

@@ -15,7 +15,7 @@ from hf_tl.tasks._texts import text_limit
 
 LONGEST = 1024
 """Tokens of a sample by default, as TRL's."""
-DONE = {"drop": "left out", "truncate": "cut there", "split": "split into pieces"}
+DONE = {"drop": "dropped", "truncate": "truncated", "split": "split into pieces"}
 
 
 def _where(row: Any, index: int) -> str:
@@ -165,7 +165,7 @@ def _say(found: Any, used: list[int], rows: int, limit: int, policy: str, plain:
     dropped = long if policy == "drop" else 0
     if len(found) - len(used) > dropped:
         context.notes.append(
-            f"{len(found) - len(used) - dropped} training samples are left out: no token of theirs is trained on."
+            f"{len(found) - len(used) - dropped} training samples are skipped: no token of theirs is trained on."
         )
     if used and not plain:
         chosen = found.select(used)

@@ -66,7 +66,7 @@ def ready(model: Any, context: TaskContext) -> None:
     if not given.get("do_sample"):
         if generation.do_sample:
             context.notes.append(
-                "The pretrained model draws its words; this one writes the likeliest (generation.do_sample=true)."
+                "The pretrained model samples; this one decodes greedily (generation.do_sample=true samples again)."
             )
         generation.do_sample = False
         for name in SAMPLING:

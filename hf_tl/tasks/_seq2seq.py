@@ -75,7 +75,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool, *, name: str, so
             cut = sum(encoded[column])
             if cut:
                 context.notes.append(
-                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is cut there "
+                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is truncated "
                     f"(data.preprocessing.{option})."
                 )
     return encoded.remove_columns(["cut", "target_cut"])
@@ -201,8 +201,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: 
     def short(text: str) -> str:
         return str(escape(text if len(text) <= AROUND else f"{text[:AROUND]} …"))
 
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
     true = f"<p><b>true</b> {short(row[target])}</p>" if row.get(target) else ""
-    return (
-        f"<p>{short(row[source])}</p>{true}<p><b>written</b> {short(prediction['label']) or '<i>nothing</i>'}{cut}</p>"
-    )
+    text = short(prediction["label"]) or "<i>nothing</i>"
+    return f"<p>{short(row[source])}</p>{true}<p><b>generated</b> {text}{cut}</p>"

@@ -195,7 +195,9 @@ def _settle(generation: Any, context: TaskContext, longest: int) -> None:
     brought = {key: value for key, value in generation.to_diff_dict().items() if key in SHAPING and key not in given}
     if brought:
         said = ", ".join(f"{key} {value}" for key, value in sorted(brought.items()))
-        context.notes.append(f"It writes as the pretrained model was set to: {said} (change it by generation.NAME).")
+        context.notes.append(
+            f"Generation settings kept from the pretrained model: {said} (change them with generation.NAME=VALUE)."
+        )
     try:
         generation.validate(strict=True)
     except ValueError as error:

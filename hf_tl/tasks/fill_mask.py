@@ -188,7 +188,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name="fill-mask",
-    summary="an encoder read on in one's own texts, to adapt it before another task",
+    summary="continued pretraining of an encoder on your own texts, before adapting it to another task",
     columns=(Column("text", "text", TEXT_NAMES),),
     modality="text",
     auto_class="AutoModelForMaskedLM",

@@ -131,7 +131,7 @@ def _vote(found: np.ndarray) -> np.ndarray:
 
 TASK = Task(
     name="image-feature-extraction",
-    summary="a vector for each image, near to those of its class: search, duplicates, nearest neighbours",
+    summary="an embedding for each image, close to those of its class: search, duplicates, nearest neighbours",
     columns=(
         IMAGE,
         Column("label", "label", LABEL_NAMES, target=True),

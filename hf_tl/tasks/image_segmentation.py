@@ -299,7 +299,7 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 
 
 def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
-    """The picture twice, with the mask that is right and the one that was predicted laid over it, and what the colours
+    """The picture twice, with the true mask and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
     from markupsafe import escape
@@ -310,7 +310,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     true, found = masks.decode(row["mask"]), masks.from_uri(prediction["mask"]).astype(np.int64)
     pictures = [
         f'<img src="{masks.overlay(image, ids, count, SHOWN)}" alt="{name}" title="{name}">'
-        for name, ids in (("mask that is right", true), ("predicted mask", found))
+        for name, ids in (("true mask", true), ("predicted mask", found))
     ]
     there = sorted({*np.unique(true[true >= 0]).tolist(), *np.unique(found).tolist()})
     key = [

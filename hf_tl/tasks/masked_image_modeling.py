@@ -219,7 +219,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="masked-image-modeling",
-    summary="an encoder read on in one's own unlabelled pictures, to adapt it before another task",
+    summary="continued pretraining of an image encoder on unlabeled images, before adapting it to another task",
     columns=(IMAGE,),
     modality="image",
     auto_class="AutoModelForMaskedImageModeling",

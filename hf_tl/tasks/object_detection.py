@@ -360,7 +360,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="object-detection",
-    summary="boxes around things, and what each is",
+    summary="bounding boxes of objects, with a class for each",
     columns=(
         IMAGE,
         Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),

@@ -66,7 +66,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         rows = splits[split].with_format(None)
         given = rows["answers"]
         if split != "train" and len(splits) > 1 and all(each is None for each in given):
-            notes.append(f"The {split} split has no answers and is set aside.")
+            notes.append(f"The {split} split has no answers and is not used.")
             del splits[split]
             continue
         found, bad = [], {}
@@ -165,7 +165,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     if training:
         cut = len({row for row, long in zip(encoded["row"], encoded["cut"], strict=True) if long})
         if cut:
-            context.notes.append(f"{cut} questions are longer than {room} tokens and are cut there.")
+            context.notes.append(f"{cut} questions are longer than {room} tokens and are truncated.")
         if len(encoded) > len(rows):
             context.notes.append(
                 f"Contexts that do not fit into {limit} tokens beside their question are read in windows, "
@@ -354,7 +354,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="question-answering",
-    summary="the words of a text that answer a question",
+    summary="the span of a text that answers a question",
     columns=(
         Column("question", "text", ("question", "query")),
         Column("context", "text", ("context", "passage", "document")),

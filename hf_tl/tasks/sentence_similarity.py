@@ -59,7 +59,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     cut = sum(encoded["cut"])
     if training and cut:
         context.notes.append(
-            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is cut there "
+            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
@@ -223,7 +223,7 @@ def _made(folder: Path) -> str:
 
 TASK = Task(
     name="sentence-similarity",
-    summary="vectors of sentences that are near where their meanings are: search, clustering, duplicates",
+    summary="sentence embeddings that are close where the meanings are: search, clustering, duplicates",
     columns=(
         Column(
             "sentence1",

@@ -1,4 +1,4 @@
-"""Summarization: a short text that says what a long one says."""
+"""Summarization: a short summary of a long text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name=NAME,
-    summary="a short text that says what a long one says",
+    summary="a short summary of a long text",
     columns=(
         Column(
             "document",

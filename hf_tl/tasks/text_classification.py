@@ -31,7 +31,7 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     cut = sum(encoded["cut"])
     if training and cut:
         context.notes.append(
-            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are cut there "
+            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")

@@ -177,13 +177,13 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
         at = len(prompt) if row["text"].startswith(prompt) else 0
         said, true = f"<p><b>prompt</b> {short(prompt)}</p>", row["text"][at:]
     expected = f"<p><b>expected</b> {short(true)}</p>" if true else ""
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
-    return f"{said}{expected}<p><b>written</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
+    return f"{said}{expected}<p><b>generated</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
 
 
 TASK = Task(
     name="text-generation",
-    summary="a decoder that goes on with texts, answers prompts, or talks",
+    summary="a decoder that continues texts, answers prompts or chats",
     columns=(
         Column("messages", "messages", ("messages", "conversation", "conversations"), required=False),
         Column("prompt", "text", ("prompt",), required=False),

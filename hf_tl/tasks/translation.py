@@ -1,4 +1,4 @@
-"""Translation: the same text in another language."""
+"""Translation: a translation of a text into another language."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name=NAME,
-    summary="the same text in another language",
+    summary="a translation of a text into another language",
     columns=(
         Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
         Column("translation", "texts", ("translation", "translations"), required=False),

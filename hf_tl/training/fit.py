@@ -350,7 +350,7 @@ def _train(run: Run, trainer: TransferTrainer) -> int:
         raise Stopped(f"Stopped at once; the same command resumes {run.folder} from its last checkpoint.") from None
     except torch.OutOfMemoryError as error:
         raise HfTlError(
-            "The device's memory does not suffice; try training.per_device_train_batch_size="
+            "Out of device memory; try training.per_device_train_batch_size="
             f"{max(1, trainer.args.per_device_train_batch_size // 2)} training.gradient_accumulation_steps="
             f"{2 * trainer.args.gradient_accumulation_steps}, or training.gradient_checkpointing=true."
         ) from error

@@ -82,7 +82,9 @@ def head_on_features(
     notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.classes else []
     changes = set(config.data.preprocessing.augmentations) - {"default"}
     if changes:
-        notes.append(f"Features are computed once, of unchanged pictures, so {listing(sorted(changes))} has no part.")
+        notes.append(
+            f"Features are computed once, from unaugmented images, so {listing(sorted(changes))} has no effect."
+        )
     context.notes += notes
     rows = {split: FeatureRows(arrays[split]["features"], labels[split]) for split in arrays}
     spread = max(1e-6, float(rows["train"].features.std(0).mean()))

@@ -138,7 +138,7 @@ def test_bad_rows_are_left_out_and_counted(path: Path, tmp_path: Path) -> None:
     file.write_text("\n".join([good, json.dumps({"messages": []}), *[good] * 9]))
     data = load_data(load_config({"model": "-", "data": {"path": str(file), "on_error": "skip"}}).data)
     assert data.task.name == "text-generation" and sum(len(rows) for rows in data.splits.values()) == 10
-    assert any("1 rows of train are left out (the conversation is empty)" in note for note in data.notes)
+    assert any("1 rows of train are skipped (the conversation is empty)" in note for note in data.notes)
 
 
 def test_no_chat_template(path: Path, tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_the_end_is_trained_on_though_it_pads_too(path: Path, pad: str | None) -
 
 
 @pytest.mark.parametrize(("policy", "pieces", "note"), [
-    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are left out"),
-    ("truncate", [8, 16], "are cut there"),
+    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are dropped"),
+    ("truncate", [8, 16], "are truncated"),
     ("split", [8, 16, 16, 8], "are split into pieces"),
     (None, [8, 16, 16, 8], "are split into pieces"),
 ])  # fmt: skip

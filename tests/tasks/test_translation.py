@@ -110,7 +110,7 @@ def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, c
     assert again["metrics"]["chrf"]["value"] > 70
     assert len(hf_tl.predict(str(run.model), {"path": turned})) == 20
     report = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "<b>written</b>" in report and "BLEU" in report and "cinéma" in report
+    assert "<b>generated</b>" in report and "BLEU" in report and "cinéma" in report
 
 
 def test_an_adapter_writes_as_it_was_set(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_missing_text_is_named(tmp_path: Path) -> None:
         read(tmp_path, rows)
     found = read(tmp_path, rows, on_error="skip")
     assert sum(len(split) for split in found.splits.values()) == 28
-    assert any("2 rows of train are left out" in note for note in found.notes)
+    assert any("2 rows of train are skipped" in note for note in found.notes)
 
 
 def nllb() -> Any:
