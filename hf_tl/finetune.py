@@ -100,8 +100,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
         context.notes += loaded.notes
         context.model_config = loaded.model.config
-        if task.ready is not None:
-            task.ready(loaded.model, context)
+        if task.configure is not None:
+            task.configure(loaded.model, context)
         to = config.hub
         saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
         fitted = fit(run, config, data, task, context, method, loaded, saves)

@@ -53,7 +53,7 @@ def preview(
     ready = task.preprocess(rows, context, True)
     items = [ready[index] for index in range(min(len(ready), len(rows)))]
     batch = task.collator(context, True)(items)
-    classes = data.targets.classes
+    classes = data.targets.class_column
     names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)
     names = _shares(batch.get("labels"), data.labels) or names
     out: dict[str, Any] = {

@@ -54,7 +54,7 @@ def finished(
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
         folder=found.adapter or found.path,
-        stage="measuring",
+        mode="measuring",
     )
     return model, task, context
 
@@ -65,7 +65,7 @@ def targets_of(task: Task, context: TaskContext) -> Targets:
         task.new_head and task.column("label") is not None and context.problem in (None, "single_label_classification")
     )
     config = context.model_config.to_dict() if context.model_config is not None else {}
-    return Targets(context.labels, context.problem, config, classes="label" if one else None)
+    return Targets(context.labels, context.problem, config, class_column="label" if one else None)
 
 
 def results(
@@ -123,7 +123,7 @@ def write_predictions(
         "input": inputs,
         "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),
     }
-    classes = targets_of(task, context).classes
+    classes = targets_of(task, context).class_column
     if classes:
         scores = np.array([[each["scores"][name] for name in context.labels] for each in predictions])
         references = np.asarray(rows[classes])
@@ -140,10 +140,10 @@ def write_predictions(
             "label": [_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
             "prediction": [json.dumps(each, ensure_ascii=False, default=str) for each in predictions],
         }
-        if task.show is not None:
+        if task.render_html is not None:
             chosen = set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
             columns["shown"] = [
-                task.show(rows[index], predictions[index], context) if index in chosen else None
+                task.render_html(rows[index], predictions[index], context) if index in chosen else None
                 for index in range(len(rows))
             ]
     temporary = path.with_name(f".{path.name}.tmp")

@@ -62,7 +62,7 @@ def predict(
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
     loaded, task, context = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    context.stage = "predicting"
+    context.mode = "predicting"
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
         found = load_rows(_data(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()

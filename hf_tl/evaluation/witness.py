@@ -43,7 +43,7 @@ FREE = ("hub", "output", "proof")
 
 def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
     """Asks `model`, on the CPU as everybody has one, and writes `folder`/proof. To be called on every process."""
-    context = dataclasses.replace(context, stage="predicting", notes=[])
+    context = dataclasses.replace(context, mode="predicting", notes=[])
     chosen = questions(task, context, rows)
     answers: list[dict[str, Any]] = []
     if chosen is not None and len(chosen):

@@ -133,7 +133,7 @@ def _evaluate(module: nn.Module, _: object) -> None:
     module.training = False
 
 
-def hold_batch_norm(model: nn.Module, heads: Iterable[str] = ()) -> int:
+def freeze_batch_norm_stats(model: nn.Module, heads: Iterable[str] = ()) -> int:
     """Makes pretrained batch normalisations use their running statistics even while training; those of new `heads`
     have none yet and gather them.
 

@@ -223,12 +223,12 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     def certainty(task: Task) -> int:
         """A file that marks it, then what the configuration says, then the card."""
         heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
-        return -1 if task.marks else heard.index(True) if True in heard else len(said)
+        return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
         kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
         timm = of_timm(config)  # has no processor file of its own
-        marked = all((folder / name).exists() for name in task.marks) and (
+        marked = all((folder / name).exists() for name in task.marker_files) and (
             any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
         )
         ours = own_classes().get(task.auto_class)

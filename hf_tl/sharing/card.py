@@ -101,7 +101,7 @@ class Card:
     data_revision: str | None
     settings: list[tuple[str, str, str]]
     training: list[tuple[str, str]]
-    counted: str
+    support_unit: str
     """What the support of a class counts."""
     weakest: list[dict[str, Any]]
     unseen: int
@@ -232,7 +232,7 @@ def describe(record: Record) -> Card:
         data_revision=record.data.get("revision"),
         settings=sections.settings(record),
         training=_training(record),
-        counted=record.task.counted,
+        support_unit=record.task.support_unit,
         weakest=weakest[:WEAKEST],
         unseen=sum(row["support"] == 0 for row in per_class),
         figures=[(f"figures/{name}", what) for name, what in files if (record.folder / "figures" / name).exists()],

@@ -293,7 +293,7 @@ def examples(record: Record) -> list[dict[str, Any]]:
             "row": predictions["row"][index],
             "text": None if "<" in html else str(predictions["input"][index])[:LONG_TEXT],
             "image": None if "<" in html else _data_uri(predictions["image"][index]),
-            "html": Markup(html),  # escaped by `Task.show`
+            "html": Markup(html),  # escaped by `Task.render_html`
         }
         for index, html in enumerate(shown)
         if html is not None

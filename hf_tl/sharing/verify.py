@@ -103,7 +103,7 @@ def measured_again(
 
 def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
     """The held-out rows, their classes numbered as the model does."""
-    rows, role = given.splits[given.held_out], given.targets.classes
+    rows, role = given.splits[given.held_out], given.targets.class_column
     if not role or tuple(labels) == given.labels:
         return rows
     if set(labels) != set(given.labels):

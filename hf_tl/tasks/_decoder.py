@@ -32,14 +32,14 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """
     _generation.check_end(context)
     _chat.set_template(context)
-    if context.stage == "predicting":
+    if context.mode == "predicting":
         return _prompts(rows, context)
     limit = text_limit(context, LONGEST)
     plain = "text" in rows.column_names
     wanted = context.preprocessing.long_samples if context.preprocessing else None
     policy = wanted or ("split" if plain else "truncate")
     read = _reader(rows, context)
-    shown = _shown(rows) if context.stage == "measuring" else set()
+    shown = _shown(rows) if context.mode == "measuring" else set()
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {

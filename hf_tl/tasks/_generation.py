@@ -47,7 +47,7 @@ def ends_of(context: TaskContext) -> set[int]:
     return {context.processor.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
 
 
-def ready(model: Any, context: TaskContext) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Settles the generation settings, which are saved with the model: the tokenizer's special tokens, and greedy
     unless asked otherwise, so that everybody gets the same texts.
 

@@ -1,8 +1,8 @@
 """What summarization and translation share: a text in, a text out, by a model with an encoder and a decoder.
 
 Training is next-token cross-entropy of the target; evaluation writes texts with `model.generate` and keeps the strings.
-What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `ready` and saved with
-model and tokenizer, so that plain Transformers writes the same.
+What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `configure` and saved
+with model and tokenizer, so that plain Transformers writes the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["pref
 def write(text):
     inputs = processor(prefix + text, truncation=True, return_tensors="pt")
     return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
-"""Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+"""Where Transformers 5 has no pipeline any more; `configure` makes these lines true."""
 STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
 EXAMPLE = "print(write({text!r}))"
 
@@ -148,7 +148,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: the `text` that the model writes, its `tokens` (with the end), whether it was `cut` at the
     longest length, and the `nll` and `count` of the true target's tokens, where that is known."""
     from torch.nn.functional import cross_entropy
@@ -194,7 +194,7 @@ def lengths(outputs: Any) -> dict[str, Any]:
     }
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
     """The source, the true text and the written one."""
     from markupsafe import escape
 

@@ -118,7 +118,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `asked`,
     for each mask that nobody knows the answer of, its best tokens with their probabilities."""
     import numpy as np
@@ -200,7 +200,7 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     stranger=STRANGER,

@@ -172,7 +172,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """The class of each pixel of each image, by the stock post-processing: uint8 or uint16 (height, width)."""
     import numpy as np
 
@@ -298,7 +298,7 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 """Key of a value with its interval -> how the columns of `per_class` end."""
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture twice, with the true mask and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
@@ -346,10 +346,10 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 
@@ -360,7 +360,7 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
-    counted="pixels",
+    support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),

@@ -125,7 +125,7 @@ def items(batch: Any) -> int:
     return len(batch["labels"])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
     """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
     vectors = embed(out, batch, context)
     count = len(batch["labels"]) if "labels" in batch else len(vectors)
@@ -185,7 +185,7 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
     return ranks
 
 
-def show(row: Any, prediction: Any, context: TaskContext) -> str:
+def render_html(row: Any, prediction: Any, context: TaskContext) -> str:
     from html import escape
 
     said = [f"cosine {prediction['score']:.3f}"]
@@ -263,15 +263,15 @@ TASK = Task(
     loss=loss,
     losses=loss_of,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""vectors = model.encode([row["sentence1"] for row in rows])
 found = [{"embedding": vector.tolist()} for vector in vectors]""",
     asked=lambda rows, context: rows.select_columns(["sentence1"]),
     save=save,
-    marks=("modules.json",),
+    marker_files=("modules.json",),
     pools=True,
     library="sentence-transformers",
     usage="""from sentence_transformers import SentenceTransformer

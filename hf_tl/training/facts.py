@@ -40,11 +40,11 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
     """
     if loss.class_weights is None:
         return None
-    if not data.targets.classes:
+    if not data.targets.class_column:
         raise ConfigError("loss.class_weights: weighs classes, and these data do not have one class a row.")
-    counts = np.bincount(np.asarray(data.splits["train"][data.targets.classes]), minlength=len(data.labels)).astype(
-        np.float64
-    )
+    counts = np.bincount(
+        np.asarray(data.splits["train"][data.targets.class_column]), minlength=len(data.labels)
+    ).astype(np.float64)
     if loss.class_weights == "auto":
         weights = 1 / np.maximum(counts, 1)
     else:

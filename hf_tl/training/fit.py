@@ -198,7 +198,7 @@ def _build_trainer(
     prepared: Prepared,
     callbacks: list[TrainerCallback],
 ) -> TransferTrainer:
-    classes = data.targets.classes if config.data.sampling == "balanced" else None
+    classes = data.targets.class_column if config.data.sampling == "balanced" else None
 
     def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
         found: dict[str, float] = task.measure(outputs, samples, prepared.rows, context, resamples=0).values

@@ -41,7 +41,7 @@ def head_on_features(
     every_step = OnFeatures(
         notes=["The head of this model reads more than one vector, so its backbone runs each step."]
     )
-    if not task.vectors:
+    if not task.cacheable_features:
         return every_step
     inputs = {key: value.to(loaded.model.device) for key, value in model_inputs(task, batch).items()}
     whole = feature_model(loaded.model, loaded.heads, inputs)
@@ -50,7 +50,7 @@ def head_on_features(
     size = config.training.passed_through.get("per_device_eval_batch_size")
     names = ("features", "mean")
 
-    def keep(model: nn.Module, outputs: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
+    def collect(model: nn.Module, outputs: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
         arrays = {name: outputs[name].float().cpu().numpy() for name in names if name in outputs}
         return [dict(zip(arrays, each, strict=True)) for each in zip(*arrays.values(), strict=True)]
 
@@ -68,7 +68,9 @@ def head_on_features(
         }
 
         def compute(samples: Any = samples) -> dict[str, np.ndarray]:
-            found = outputs_of(whole, task, context, samples, batch_size=size, bf16=precision == "bf16", keep=keep)
+            found = outputs_of(
+                whole, task, context, samples, batch_size=size, bf16=precision == "bf16", collect=collect
+            )
             return {name: np.stack([each[name] for each in found.items]) for name in found.items[0]}
 
         key = content_key(about, loaded.model, loaded.heads, data.splits[split])
@@ -79,7 +81,7 @@ def head_on_features(
             return every_step
     whole.close()
     labels = {split: _targets(data, split) for split in arrays}
-    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.classes else []
+    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.class_column else []
     changes = set(config.data.preprocessing.augmentations) - {"default"}
     if changes:
         notes.append(

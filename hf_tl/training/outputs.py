@@ -23,7 +23,7 @@ BATCH = 64
 @dataclass(frozen=True)
 class Outputs:
     items: list[Any]
-    """One a sample, in the order of the samples, on every process: what `Task.outputs` keeps."""
+    """One a sample, in the order of the samples, on every process: what `Task.collect` keeps."""
     loss: float
     """Mean of the task's loss over all items; not a number where the samples have no labels."""
 
@@ -40,7 +40,7 @@ def count_items(task: Task, batch: dict[str, Any]) -> int:
 
 def model_inputs(task: Task, batch: dict[str, Any]) -> dict[str, Any]:
     """What of a batch the model's `forward` gets: not the labels, unless it computes its own loss."""
-    kept = () if task.own_loss else task.label_fields
+    kept = () if task.model_computes_loss else task.label_fields
     return {name: value for name, value in batch.items() if name not in kept and name not in task.unread}
 
 
@@ -53,7 +53,7 @@ def outputs_of(
     batch_size: int | None = None,
     bf16: bool = False,
     collate: Callable[[list[Any]], dict[str, Any]] | None = None,
-    keep: Callable[[nn.Module, Any, dict[str, Any], TaskContext], list[Any]] | None = None,
+    collect: Callable[[nn.Module, Any, dict[str, Any], TaskContext], list[Any]] | None = None,
     device: torch.device | None = None,
 ) -> Outputs:
     """Runs `model` in evaluation mode over `samples`; the processes share them.
@@ -62,14 +62,14 @@ def outputs_of(
 
     Args:
         collate: the task's collator unless given.
-        keep: the task's `outputs` unless given.
+        collect: the task's own unless given.
         device: where the model is moved to; default: the process's own.
     """
     state = process_state()
     device = device or state.device
     model = model.to(device)
     collate = collate or task.collator(context, False)
-    keep = keep or task.outputs
+    collect = collect or task.collect
     if "length" in getattr(samples, "column_names", ()):
         order = np.argsort(-np.asarray(samples["length"]), kind="stable")
     else:
@@ -94,7 +94,7 @@ def outputs_of(
             moved = send_to_device(batch, device)
             labelled = all(field in moved for field in task.label_fields)
             outputs = model(**model_inputs(task, moved))
-            kept = keep(model, outputs, moved, context)
+            kept = collect(model, outputs, moved, context)
             if not real:
                 continue
             found += zip(mine[number * size : number * size + len(kept)].tolist(), kept, strict=True)

@@ -151,7 +151,7 @@ def test_the_metrics_are_those_of_the_problem(tmp_path: Path) -> None:
 # rows for a finished model
 
 
-KNOWN = Targets(("usual", "rare"), "single_label_classification", classes="label")
+KNOWN = Targets(("usual", "rare"), "single_label_classification", class_column="label")
 
 
 def measured(folder: Path, need_labels: bool = True, known: Targets = KNOWN, **options: Any) -> Any:

@@ -69,19 +69,19 @@ def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Pat
     assert labels_of(SimpleNamespace(id2label={2: "c", 0: "a", 10: "d", 1: 7})) == ("a", "7", "c", "d")
     loaded, task, context = finished(str(model))
     assert context.labels == LABELS and task.name == "text-classification" and not loaded.training
-    assert context.stage == "measuring" and context.folder == model
+    assert context.mode == "measuring" and context.folder == model
     assert context.preprocessing == Preprocessing(augment="none")
     given = Preprocessing(max_length=8)
     assert finished(str(model), preprocessing=given)[2].preprocessing is given
     targets = targets_of(task, context)
-    assert (targets.labels, targets.problem, targets.classes) == (LABELS, context.problem, "label")
+    assert (targets.labels, targets.problem, targets.class_column) == (LABELS, context.problem, "label")
     assert targets.config["hidden_size"] == 8
     context.problem = "multi_label_classification"
-    assert targets_of(task, context).classes is None
+    assert targets_of(task, context).class_column is None
     context.problem = "single_label_classification"
-    assert targets_of(task, context).classes == "label"
+    assert targets_of(task, context).class_column == "label"
     assert (
-        targets_of(get_task("fill-mask"), TaskContext()).classes is None
+        targets_of(get_task("fill-mask"), TaskContext()).class_column is None
         and targets_of(task, TaskContext()).config == {}
     )
 

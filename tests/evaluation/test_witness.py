@@ -90,14 +90,14 @@ def test_the_rows_and_what_was_answered_are_written(tmp_path: Path) -> None:
     shared = tmp_path / "model"
     shared.mkdir()
     (shared / "config.json").write_text('{"a": 1}')
-    context = TaskContext(labels=("no", "yes"), stage="measuring", notes=["x"])
+    context = TaskContext(labels=("no", "yes"), mode="measuring", notes=["x"])
     write_witness(tmp_path, shared, Answers(), answering(), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["task"] == "text-classification" and found["rows"] == [{"text": f"text {at}"} for at in range(3)]
     wanted = [1 / (1 + np.exp(-at)) for at in range(3)]
     assert [each["scores"]["yes"] for each in found["answers"]] == pytest.approx(wanted, abs=1e-6)
     assert found["configuration"] == {"a": 1} and set(found["files"]) == {"config.json"}
-    assert context.stage == "measuring" and context.notes == ["x"]
+    assert context.mode == "measuring" and context.notes == ["x"]
     write_witness(tmp_path, shared, Answers(), answering(stranger=None), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["rows"] == found["answers"] == [] and found["configuration"] == {"a": 1}

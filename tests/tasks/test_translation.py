@@ -17,7 +17,7 @@ from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import translation
-from hf_tl.tasks._writing import ready
+from hf_tl.tasks._writing import configure
 from tests.stranger import stranger_says
 from tests.tiny import tiny_writer
 
@@ -203,11 +203,11 @@ def test_languages_are_chosen_and_saved(kind: str, tmp_path: Path) -> None:
         return TaskContext(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
 
     with pytest.raises(ConfigError, match="choose with source_lang and target_lang"):
-        ready(model, context(), name="translation")
+        configure(model, context(), name="translation")
     with pytest.raises(ConfigError, match=f"'fr' is no language.*{codes[1][:3] if kind == 'mbart' else 'ace_Latn'}"):
-        ready(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
+        configure(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
     chosen = context(source_lang=codes[0], target_lang=codes[1])
-    ready(model, chosen, name="translation")
+    configure(model, chosen, name="translation")
     if kind == "nllb":
         assert model.generation_config.forced_bos_token_id == code
     else:

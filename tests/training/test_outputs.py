@@ -62,7 +62,7 @@ def test_the_loss_is_over_items_not_over_batches() -> None:
     task = dataclasses.replace(
         TASK,
         loss=lambda outputs, batch, context, items: batch["labels"].float().mean(),
-        outputs=lambda model, outputs, batch, context: [0] * len(batch["labels"]),
+        collect=lambda model, outputs, batch, context: [0] * len(batch["labels"]),
     )
     rows = rows.remove_columns("labels").add_column("labels", [0, 0, 0, 2])
     assert outputs_of(bert_classifier(), task, CONTEXT, rows, batch_size=3, collate=collate).loss == 0.5
@@ -165,7 +165,7 @@ def test_the_tasks_collator_for_evaluation_is_used() -> None:
 def test_bfloat16_is_used_where_it_is_asked_for() -> None:
     dtypes = []
     task = dataclasses.replace(
-        TASK, outputs=lambda model, outputs, batch, context: dtypes.append(outputs["logits"].dtype) or [0, 0]
+        TASK, collect=lambda model, outputs, batch, context: dtypes.append(outputs["logits"].dtype) or [0, 0]
     )
     for bf16 in (False, True):
         outputs_of(bert_classifier(), task, CONTEXT, samples(2), bf16=bf16, collate=collate)
@@ -182,4 +182,8 @@ def test_a_model_gets_labels_only_where_it_computes_its_own_loss() -> None:
     task = dataclasses.replace(TASK, label_fields=("labels", "masks"), unread=("draw",))
     batch = {"input_ids": 1, "labels": 2, "masks": 3, "draw": 4}
     assert model_inputs(task, batch) == {"input_ids": 1}
-    assert model_inputs(dataclasses.replace(task, own_loss=True), batch) == {"input_ids": 1, "labels": 2, "masks": 3}
+    assert model_inputs(dataclasses.replace(task, model_computes_loss=True), batch) == {
+        "input_ids": 1,
+        "labels": 2,
+        "masks": 3,
+    }
