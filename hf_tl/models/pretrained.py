@@ -240,7 +240,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
 def load_model(
     pretrained: Pretrained, task: Task, targets: Targets, model: ModelConfig, *, scratch: bool = False
 ) -> Loaded:
-    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype (DESIGN.md, 3).
+    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in a
+    checkpoint's float16 may diverge without an error.
 
     With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
     `hf_tl.models.custom`'s.
