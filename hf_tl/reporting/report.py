@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.io.console import visible
-from hf_tl.reporting import plots, sections
+from hf_tl.reporting import plots, run_details, sections
 from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
 from hf_tl.reporting.run_summary import Record, read_record
 
@@ -61,12 +61,12 @@ def render(record: Record) -> str:
         mistakes=sections.mistakes(record),
         examples=sections.examples(record),
         data=sections.data(record),
-        settings=sections.settings(record),
+        settings=run_details.settings(record),
         notes=[record.without_paths(str(note)) for note in record.environment.get("notes", [])],
         configuration=_configuration(record),
-        environment=sections.environment(record),
-        files=sections.files(record),
-        command=sections.command(record),
+        environment=run_details.environment(record),
+        files=run_details.files(record),
+        command=run_details.command(record),
     )
 
 
