@@ -49,7 +49,6 @@ def render(record: Record) -> str:
         summary=record.task.summary,
         split=record.metrics["split"],
         samples=record.metrics["samples"],
-        modality=record.task.modality,
         counted=record.task.counted,
         result=sections.result(record),
         facts=sections.facts(record),
