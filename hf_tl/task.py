@@ -100,7 +100,7 @@ class Demo:
 
 
 @dataclass
-class Setting:
+class TaskContext:
     """What a task's functions may look at: everything that the data, model and configuration have settled."""
 
     labels: tuple[str, ...] = ()
@@ -157,21 +157,21 @@ class Task:
     """The metric that picks the best checkpoint."""
     greater_is_better: bool
     preprocess: Callable[..., Any] = field(repr=False)
-    """`(rows, setting, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
+    """`(rows, context, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
     `labels`, and a `length` column lets batches be grouped."""
     collator: Callable[..., Any] = field(repr=False)
-    """`(setting, training: bool) -> callable` that turns a list of samples into a batch."""
+    """`(context, training: bool) -> callable` that turns a list of samples into a batch."""
     loss: Callable[..., Any] = field(repr=False)
-    """`(outputs, batch, setting, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
+    """`(outputs, batch, context, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
     accumulated batches and processes), or by the batch's own number when `items` is None."""
     outputs: Callable[..., Any] = field(repr=False)
-    """`(model, outputs, batch, setting) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
+    """`(model, outputs, batch, context) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
     an evaluation does not pile up logits."""
     postprocess: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
+    """`(outputs, samples, rows, context) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
     it."""
     measure: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `with_intervals`'s
+    """`(outputs, samples, rows, context, **options) -> Measurement`; options are `with_intervals`'s
     `resamples` (0: no intervals) and `seed`."""
     targets: Callable[..., Targets] | None = field(default=None, repr=False)
     """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and
@@ -179,7 +179,7 @@ class Task:
     items: Callable[..., Any] | None = field(default=None, repr=False)
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
     show: Callable[..., str] | None = field(default=None, repr=False)
-    """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
+    """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
     counted: str = "rows"
     """What the `support` of a class counts."""
     usage: str | None = None
@@ -193,16 +193,16 @@ class Task:
     library: str = "transformers"
     """What loads the result, by the Hub's name."""
     save: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
+    """`(model, context, folder)`: writes what a stranger's library reads beside the weights."""
     stranger: str | None = field(default=None, repr=False)
     """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
     pictures as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
     its prediction that have to come out the same. None: the model only has to load."""
     asked: Callable[..., Any] | None = field(default=None, repr=False)
-    """`(rows, setting) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
+    """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
     ready: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, setting)`: settles on the loaded model and its processor, in place and before anything is prepared or
+    """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
     trained, what else has to travel with them, such as how texts are written."""
     validation_rows: int | None = None
     """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""

@@ -94,11 +94,11 @@ def measured_again(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(metrics.json without its `train` part, facts about the data), the way the corridor measures."""
     given = load_data(config.data, config.task, seed=config.seed)
-    loaded, _, setting = finished(model, preprocessing=config.data.preprocessing, trust=trust)
-    rows = _with_labels(given, setting.labels, where)
+    loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
+    rows = _with_labels(given, context.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
-    outputs, samples = outputs_on(loaded, given.task, setting, rows, size)
-    return results(given.task, setting, outputs, samples, rows, given.held_out, config.seed), given.source
+    outputs, samples = outputs_on(loaded, given.task, context, rows, size)
+    return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
 
 
 def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Task
+from hf_tl.task import Column, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -17,7 +17,7 @@ NAME = "summarization"
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """ROUGE-1, -2 and -L (Lin 2004, https://aclanthology.org/W04-1013/): means of the texts' F-measures, by
     rouge-score with stemming, as papers give them. It knows Latin letters only, so texts in other scripts are compared
     word by word, and those without spaces character by character."""

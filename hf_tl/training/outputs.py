@@ -14,7 +14,7 @@ from accelerate.utils import gather_object, send_to_device
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from hf_tl.task import Setting, Task
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.environment import process_state
 
 BATCH = 64
@@ -47,13 +47,13 @@ def model_inputs(task: Task, batch: dict[str, Any]) -> dict[str, Any]:
 def outputs_of(
     model: nn.Module,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     samples: Any,
     *,
     batch_size: int | None = None,
     bf16: bool = False,
     collate: Callable[[list[Any]], dict[str, Any]] | None = None,
-    keep: Callable[[nn.Module, Any, dict[str, Any], Setting], list[Any]] | None = None,
+    keep: Callable[[nn.Module, Any, dict[str, Any], TaskContext], list[Any]] | None = None,
     device: torch.device | None = None,
 ) -> Outputs:
     """Runs `model` in evaluation mode over `samples`; the processes share them.
@@ -68,7 +68,7 @@ def outputs_of(
     state = process_state()
     device = device or state.device
     model = model.to(device)
-    collate = collate or task.collator(setting, False)
+    collate = collate or task.collator(context, False)
     keep = keep or task.outputs
     if "length" in getattr(samples, "column_names", ()):
         order = np.argsort(-np.asarray(samples["length"]), kind="stable")
@@ -94,13 +94,13 @@ def outputs_of(
             moved = send_to_device(batch, device)
             labelled = all(field in moved for field in task.label_fields)
             outputs = model(**model_inputs(task, moved))
-            kept = keep(model, outputs, moved, setting)
+            kept = keep(model, outputs, moved, context)
             if not real:
                 continue
             found += zip(mine[number * size : number * size + len(kept)].tolist(), kept, strict=True)
             if labelled:
                 items = count_items(task, moved)
-                total += float(task.loss(outputs, moved, setting, None)) * items
+                total += float(task.loss(outputs, moved, context, None)) * items
                 count += items
     model.train(was_training)
     if state.num_processes > 1:

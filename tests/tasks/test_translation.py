@@ -15,7 +15,7 @@ import hf_tl
 from hf_tl.config import Preprocessing, load_config
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import translation
 from hf_tl.tasks._writing import ready
 from tests.stranger import stranger_says
@@ -53,7 +53,7 @@ def test_bleu_and_chrf_are_sacrebleus_on_every_resample() -> None:
     said = [" ".join(w if drawn.random() < 0.7 else drawn.choice(FRENCH) for w in text.split()) for text in true]
     said[3], said[7], said[9] = "", "chat", said[9] + " et encore , oui ."
     rows = Dataset.from_dict({"source": true, "target": true})
-    found = TASK.measure(written(said), None, rows, Setting(), resamples=50)
+    found = TASK.measure(written(said), None, rows, TaskContext(), resamples=50)
     assert found.values["bleu"] == pytest.approx(sacrebleu.corpus_bleu(said, [true]).score, abs=1e-9)
     assert found.values["chrf"] == pytest.approx(sacrebleu.corpus_chrf(said, [true]).score, abs=1e-9)
     assert "tok:13a" in found.extra["signatures"]["bleu"] and found.metrics["bleu"]["low"] < found.values["bleu"]
@@ -72,7 +72,9 @@ def test_bleu_and_chrf_are_sacrebleus_on_every_resample() -> None:
     [("le film", "13a"), ("хороший фильм", "13a"), ("这部电影很好", "zh"), ("いい映画でした", "char")],
 )
 def test_texts_without_spaces_are_cut_otherwise(text: str, way: str) -> None:
-    found = TASK.measure(written([text] * 2), None, Dataset.from_dict({"target": [text] * 2}), Setting(), resamples=0)
+    found = TASK.measure(
+        written([text] * 2), None, Dataset.from_dict({"target": [text] * 2}), TaskContext(), resamples=0
+    )
     assert f"tok:{way}" in found.extra["signatures"]["bleu"] and found.values["chrf"] == pytest.approx(100)
 
 
@@ -197,14 +199,14 @@ def test_languages_are_chosen_and_saved(kind: str, tmp_path: Path) -> None:
     model = transformers.AutoModelForSeq2SeqLM.from_config(config)
     code = tokenizer.convert_tokens_to_ids(codes[1])
 
-    def setting(**options: Any) -> Setting:
-        return Setting(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
+    def context(**options: Any) -> TaskContext:
+        return TaskContext(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
 
     with pytest.raises(ConfigError, match="choose with source_lang and target_lang"):
-        ready(model, setting(), name="translation")
+        ready(model, context(), name="translation")
     with pytest.raises(ConfigError, match=f"'fr' is no language.*{codes[1][:3] if kind == 'mbart' else 'ace_Latn'}"):
-        ready(model, setting(source_lang=codes[0], target_lang="fr"), name="translation")
-    chosen = setting(source_lang=codes[0], target_lang=codes[1])
+        ready(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
+    chosen = context(source_lang=codes[0], target_lang=codes[1])
     ready(model, chosen, name="translation")
     if kind == "nllb":
         assert model.generation_config.forced_bos_token_id == code
