@@ -68,7 +68,7 @@ class Targets:
     """Transformers' `problem_type`, where the task has several."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further fields for the model's configuration, which travel with it."""
-    classes: str | None = None
+    class_column: str | None = None
     """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
 
@@ -127,7 +127,7 @@ class TaskContext:
     """Where the pretrained or finished model is."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """`generation` of the configuration: fields of `GenerationConfig`."""
-    stage: str = "training"
+    mode: str = "training"
     """What is going on: `training`, `measuring` a finished model, or `predicting` with one. Writing a text takes many
     steps of the model, so it is not done in each evaluation while training."""
     seed: int = 42
@@ -164,7 +164,7 @@ class Task:
     loss: Callable[..., Any] = field(repr=False)
     """`(outputs, batch, context, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
     accumulated batches and processes), or by the batch's own number when `items` is None."""
-    outputs: Callable[..., Any] = field(repr=False)
+    collect: Callable[..., Any] = field(repr=False)
     """`(model, outputs, batch, context) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
     an evaluation does not pile up logits."""
     postprocess: Callable[..., Any] = field(repr=False)
@@ -178,9 +178,9 @@ class Task:
     replaces them in `splits`, each error naming file and row. None: the inputs are all there is."""
     items: Callable[..., Any] | None = field(default=None, repr=False)
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
-    show: Callable[..., str] | None = field(default=None, repr=False)
+    render_html: Callable[..., str] | None = field(default=None, repr=False)
     """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
-    counted: str = "rows"
+    support_unit: str = "rows"
     """What the `support` of a class counts."""
     usage: str | None = None
     """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
@@ -201,12 +201,12 @@ class Task:
     asked: Callable[..., Any] | None = field(default=None, repr=False)
     """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
-    ready: Callable[..., None] | None = field(default=None, repr=False)
+    configure: Callable[..., None] | None = field(default=None, repr=False)
     """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
     trained, what else has to travel with them, such as how texts are written."""
     validation_rows: int | None = None
     """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
-    marks: tuple[str, ...] = ()
+    marker_files: tuple[str, ...] = ()
     """Files by which a finished model is known, where its architecture does not tell the task."""
     losses: Callable[[str], Any] | None = field(default=None, repr=False)
     """Where `loss.name` may choose: raises ConfigError for a name that is none."""
@@ -222,11 +222,11 @@ class Task:
     """Batch keys that hold what is to be predicted."""
     unread: tuple[str, ...] = ()
     """Further batch keys that the task's functions need and the model does not read."""
-    own_loss: bool = False
+    model_computes_loss: bool = False
     """Whether the model computes the loss, and so gets the label fields too."""
     new_head: bool = True
     """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
-    vectors: bool = False
+    cacheable_features: bool = False
     """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
     methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
     batch_sizes: tuple[int, int] | None = None

@@ -8,8 +8,9 @@ import transformers
 
 from hf_tl.data.kinds import processor_of
 from hf_tl.errors import ModelError, listing
+from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import processor_folder
-from hf_tl.models.pretrained import Pretrained, first_line, quiet
+from hf_tl.models.pretrained import Pretrained, first_line
 from hf_tl.task import Task
 
 

@@ -53,7 +53,7 @@ def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
         return Targets(tuple(labels or ("value",)), problem)
     if problem == MULTI:
         return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)
-    return Targets(encode_labels(splits, "label", config, labels, notes), problem, classes="label")
+    return Targets(encode_labels(splits, "label", config, labels, notes), problem, class_column="label")
 
 
 def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | int | None) -> torch.Tensor:
@@ -95,7 +95,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | i
     return total
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (labels,) of each sample; a number in the data's own unit."""
     logits = out["logits"].float()
     if context.problem == REGRESSION and context.scale is not None:
@@ -161,7 +161,7 @@ def measure(outputs: list[np.ndarray], samples: Any, rows: Any, context: TaskCon
     return measure_classes(names, scores.argmax(-1), references, context.labels, sample_losses=losses, **options)
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """What is right and what was predicted, with its score."""
     from markupsafe import escape
 

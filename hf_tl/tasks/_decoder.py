@@ -15,7 +15,7 @@ from hf_tl.tasks._texts import text_limit
 
 LONGEST = 1024
 """Tokens of a sample by default, as TRL's."""
-DONE = {"drop": "left out", "truncate": "cut there", "split": "split into pieces"}
+DONE = {"drop": "dropped", "truncate": "truncated", "split": "split into pieces"}
 
 
 def _where(row: Any, index: int) -> str:
@@ -32,14 +32,16 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """
     _generation.check_end(context)
     _chat.set_template(context)
-    if context.stage == "predicting":
+    if context.mode == "predicting":
         return _prompts(rows, context)
     limit = text_limit(context, LONGEST)
     plain = "text" in rows.column_names
     wanted = context.preprocessing.long_samples if context.preprocessing else None
     policy = wanted or ("split" if plain else "truncate")
     read = _reader(rows, context)
-    shown = _shown(rows) if context.stage == "measuring" else set()
+    from hf_tl.data.splits import example_rows
+
+    shown = example_rows(len(rows)) if context.mode == "measuring" else set()
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {
@@ -128,15 +130,6 @@ def _asked(row: Any, context: TaskContext, ids: list[int]) -> list[int]:
     return list(found[-room:])
 
 
-def _shown(rows: Any) -> set[int]:
-    """The rows that the report shows."""
-    import numpy as np
-
-    from hf_tl.evaluation.held_out import EXAMPLES
-
-    return set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
-
-
 def _prompts(rows: Any, context: TaskContext) -> Any:
     """What is to be gone on with, and nothing to learn."""
     from datasets import Dataset
@@ -165,7 +158,7 @@ def _say(found: Any, used: list[int], rows: int, limit: int, policy: str, plain:
     dropped = long if policy == "drop" else 0
     if len(found) - len(used) > dropped:
         context.notes.append(
-            f"{len(found) - len(used) - dropped} training samples are left out: no token of theirs is trained on."
+            f"{len(found) - len(used) - dropped} training samples are skipped: no token of theirs is trained on."
         )
     if used and not plain:
         chosen = found.select(used)

@@ -47,7 +47,7 @@ def ends_of(context: TaskContext) -> set[int]:
     return {context.processor.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
 
 
-def ready(model: Any, context: TaskContext) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Settles the generation settings, which are saved with the model: the tokenizer's special tokens, and greedy
     unless asked otherwise, so that everybody gets the same texts.
 
@@ -57,7 +57,7 @@ def ready(model: Any, context: TaskContext) -> None:
     """
     from transformers.trainer_utils import align_special_tokens
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     check_end(context)
     with quiet():
@@ -66,7 +66,7 @@ def ready(model: Any, context: TaskContext) -> None:
     if not given.get("do_sample"):
         if generation.do_sample:
             context.notes.append(
-                "The pretrained model draws its words; this one writes the likeliest (generation.do_sample=true)."
+                "The pretrained model samples; this one decodes greedily (generation.do_sample=true samples again)."
             )
         generation.do_sample = False
         for name in SAMPLING:
@@ -97,7 +97,7 @@ def write(model: Any, prompts: torch.Tensor, context: TaskContext) -> list[dict[
     """
     import torch
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     tokenizer, generation = context.processor, model.generation_config
     real = prompts >= 0

@@ -1,8 +1,8 @@
 """What summarization and translation share: a text in, a text out, by a model with an encoder and a decoder.
 
 Training is next-token cross-entropy of the target; evaluation writes texts with `model.generate` and keeps the strings.
-What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `ready` and saved with
-model and tokenizer, so that plain Transformers writes the same.
+What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `configure` and saved
+with model and tokenizer, so that plain Transformers writes the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["pref
 def write(text):
     inputs = processor(prefix + text, truncation=True, return_tensors="pt")
     return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
-"""Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+"""Where Transformers 5 has no pipeline any more; `configure` makes these lines true."""
 STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
 EXAMPLE = "print(write({text!r}))"
 
@@ -75,7 +75,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool, *, name: str, so
             cut = sum(encoded[column])
             if cut:
                 context.notes.append(
-                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is cut there "
+                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is truncated "
                     f"(data.preprocessing.{option})."
                 )
     return encoded.remove_columns(["cut", "target_cut"])
@@ -89,7 +89,7 @@ def shifter(context: TaskContext) -> Callable[[torch.Tensor], torch.Tensor]:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     config, start = copy.deepcopy(context.model_config), start_of(context)
     config.decoder_start_token_id = start
@@ -148,7 +148,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: the `text` that the model writes, its `tokens` (with the end), whether it was `cut` at the
     longest length, and the `nll` and `count` of the true target's tokens, where that is known."""
     from torch.nn.functional import cross_entropy
@@ -194,15 +194,14 @@ def lengths(outputs: Any) -> dict[str, Any]:
     }
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
     """The source, the true text and the written one."""
     from markupsafe import escape
 
     def short(text: str) -> str:
         return str(escape(text if len(text) <= AROUND else f"{text[:AROUND]} …"))
 
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
     true = f"<p><b>true</b> {short(row[target])}</p>" if row.get(target) else ""
-    return (
-        f"<p>{short(row[source])}</p>{true}<p><b>written</b> {short(prediction['label']) or '<i>nothing</i>'}{cut}</p>"
-    )
+    text = short(prediction["label"]) or "<i>nothing</i>"
+    return f"<p>{short(row[source])}</p>{true}<p><b>generated</b> {text}{cut}</p>"

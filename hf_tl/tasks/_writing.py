@@ -1,5 +1,5 @@
 """How a model with an encoder and a decoder is told to write: prefix of the inputs, lengths, languages, first and last
-token, and whatever else `GenerationConfig` knows. `ready` settles it once, on model and tokenizer."""
+token, and whatever else `GenerationConfig` knows. `configure` settles it once, on model and tokenizer."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def language_codes(tokenizer: Any) -> dict[str, int]:
     return {str(code): int(id) for code, id in found.items()}
 
 
-def ready(model: Any, context: TaskContext, *, name: str) -> None:
+def configure(model: Any, context: TaskContext, *, name: str) -> None:
     """Settles on model and tokenizer, in place, what writing a text needs; all of it is saved with them.
 
     Raises:
@@ -195,7 +195,9 @@ def _settle(generation: Any, context: TaskContext, longest: int) -> None:
     brought = {key: value for key, value in generation.to_diff_dict().items() if key in SHAPING and key not in given}
     if brought:
         said = ", ".join(f"{key} {value}" for key, value in sorted(brought.items()))
-        context.notes.append(f"It writes as the pretrained model was set to: {said} (change it by generation.NAME).")
+        context.notes.append(
+            f"Generation settings kept from the pretrained model: {said} (change them with generation.NAME=VALUE)."
+        )
     try:
         generation.validate(strict=True)
     except ValueError as error:

@@ -118,7 +118,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `asked`,
     for each mask that nobody knows the answer of, its best tokens with their probabilities."""
     import numpy as np
@@ -188,7 +188,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name="fill-mask",
-    summary="an encoder read on in one's own texts, to adapt it before another task",
+    summary="continued pretraining of an encoder on your own texts, before adapting it to another task",
     columns=(Column("text", "text", TEXT_NAMES),),
     auto_class="AutoModelForMaskedLM",
     peft_task_type=None,
@@ -198,7 +198,7 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     stranger=STRANGER,

@@ -22,15 +22,15 @@ TASK = Task(
     collator=collator,
     targets=classification.targets,
     loss=classification.loss,
-    outputs=classification.outputs,
+    collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row["image"], top_k=None)}} for row in rows
 ]""",
     problems=classification.PROBLEMS,
-    vectors=True,
+    cacheable_features=True,
     demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
     reads=("data.preprocessing.image_size", "data.preprocessing.augment", *classification.READS),
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),

@@ -26,7 +26,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
     names = {name for rows in splits.values() for name in named_labels(rows, "label") if name is not None}
     labels = encode_labels(splits, "label", config, sorted(names), notes)
-    return Targets(labels, classes="label")
+    return Targets(labels, class_column="label")
 
 
 def embed(out: Any) -> torch.Tensor:
@@ -51,7 +51,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean if items is None else mean * len(labels) / items
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (hidden,) of each image."""
     return list(embed(out).cpu().numpy())
 
@@ -131,7 +131,7 @@ def _vote(found: np.ndarray) -> np.ndarray:
 
 TASK = Task(
     name="image-feature-extraction",
-    summary="a vector for each image, near to those of its class: search, duplicates, nearest neighbours",
+    summary="an embedding for each image, close to those of its class: search, duplicates, nearest neighbours",
     columns=(
         IMAGE,
         Column("label", "label", LABEL_NAMES, target=True),
@@ -146,7 +146,7 @@ TASK = Task(
     targets=targets,
     loss=loss,
     losses=loss_of,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     asks="pool=True",

@@ -172,7 +172,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """The class of each pixel of each image, by the stock post-processing: uint8 or uint16 (height, width)."""
     import numpy as np
 
@@ -298,8 +298,8 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 """Key of a value with its interval -> how the columns of `per_class` end."""
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
-    """The picture twice, with the mask that is right and the one that was predicted laid over it, and what the colours
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+    """The picture twice, with the true mask and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
     from markupsafe import escape
@@ -310,7 +310,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     true, found = masks.decode(row["mask"]), masks.from_uri(prediction["mask"]).astype(np.int64)
     pictures = [
         f'<img src="{masks.overlay(image, ids, count, SHOWN)}" alt="{name}" title="{name}">'
-        for name, ids in (("mask that is right", true), ("predicted mask", found))
+        for name, ids in (("true mask", true), ("predicted mask", found))
     ]
     there = sorted({*np.unique(true[true >= 0]).tolist(), *np.unique(found).tolist()})
     key = [
@@ -344,10 +344,10 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 
@@ -358,7 +358,7 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
-    counted="pixels",
+    support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),

@@ -61,7 +61,7 @@ def hide(patches: int, square: int, ratio: float) -> torch.Tensor:
     return mask.reshape(count, count).repeat_interleave(square, 0).repeat_interleave(square, 1).flatten()
 
 
-def ready(model: Any, context: TaskContext) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Raises ModelError where the decoder would not give back the pixels of a patch."""
     from hf_tl.errors import ModelError
 
@@ -143,7 +143,7 @@ def items(batch: Any) -> int:
     return int(by_pixel(batch["bool_masked_pos"], pixels.shape[-1]).sum()) * int(pixels.shape[1])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
     average; and of a finished model the picture, what it saw of it and what it made of that, as small JPEGs."""
     import numpy as np
@@ -156,7 +156,7 @@ def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
     plain = ((pixels - seen).abs() * hidden).sum((1, 2, 3))
     sums = torch.stack([total, count, plain], dim=1).double().cpu().numpy()
     found: list[dict[str, Any]] = [{"sums": np.asarray(each)} for each in sums]
-    if context.stage != "training":
+    if context.mode != "training":
         made = torch.where(hidden, out["reconstruction"].float(), pixels)
         for each, *shown in zip(found, pixels, torch.where(hidden, seen, pixels), made, strict=True):
             each["picture"], each["seen"], each["made"] = (_jpeg(picture, context.processor) for picture in shown)
@@ -209,7 +209,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(whole[2] / whole[1])})
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture, what the model saw of it, and what it made of that."""
     pictures = [
         f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction
@@ -219,7 +219,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="masked-image-modeling",
-    summary="an encoder read on in one's own unlabelled pictures, to adapt it before another task",
+    summary="continued pretraining of an image encoder on unlabeled images, before adapting it to another task",
     columns=(IMAGE,),
     auto_class="AutoModelForMaskedImageModeling",
     peft_task_type=None,
@@ -230,11 +230,11 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
-    ready=ready,
+    render_html=render_html,
+    configure=configure,
     label_fields=(),
     new_head=False,
     inferred=False,

@@ -221,7 +221,7 @@ def _count(batch: Any) -> int:
     return max(1, sum(len(each["class_labels"]) for each in batch["labels"]))
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
     """Of each picture its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
     height, width = batch["filled"].unbind(1)
     out["logits"], out["pred_boxes"] = out["logits"].float(), out["pred_boxes"].float()
@@ -332,7 +332,7 @@ def overlap(box: Any, others: Any) -> np.ndarray:
     return out
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture twice: with the boxes that are right, and with those that were found."""
     from markupsafe import escape
 
@@ -360,7 +360,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="object-detection",
-    summary="boxes around things, and what each is",
+    summary="bounding boxes of objects, with a class for each",
     columns=(
         IMAGE,
         Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),
@@ -375,13 +375,13 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=_count,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
-    counted="boxes",
-    own_loss=True,
+    support_unit="boxes",
+    model_computes_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
     batch_sizes=(8, 1),

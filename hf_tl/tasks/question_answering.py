@@ -66,7 +66,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         rows = splits[split].with_format(None)
         given = rows["answers"]
         if split != "train" and len(splits) > 1 and all(each is None for each in given):
-            notes.append(f"The {split} split has no answers and is set aside.")
+            notes.append(f"The {split} split has no answers and is not used.")
             del splits[split]
             continue
         found, bad = [], {}
@@ -108,9 +108,9 @@ def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Windows of question and context: `row`, `nowhere` (the token that stands for no answer), `offsets` of the
-    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both `nowhere`
-    where the window does not hold the answer."""
+    """Windows of question and context: `row`, `null_index` (the token that stands for no answer), `offsets` of the
+    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both
+    `null_index` where the window does not hold the answer."""
     from hf_tl.errors import ConfigError
 
     limit, tokenizer = text_limit(context), context.processor
@@ -146,15 +146,15 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
         out["length"] = [len(ids) for ids in found["input_ids"]]
         out["cut"] = [long[each] for each in of_row]
         sign = tokenizer.cls_token_id
-        out["nowhere"] = [ids.index(sign) if sign in ids else 0 for ids in found["input_ids"]]
+        out["null_index"] = [ids.index(sign) if sign in ids else 0 for ids in found["input_ids"]]
         out["offsets"] = [
             [list(pair) if which == 1 else [-1, -1] for pair, which in zip(window, found.sequence_ids(at), strict=True)]
             for at, window in enumerate(offsets)
         ]
         if "answers" in batch:
             spans = [
-                tokens_of(batch["answers"][row], window) or (nowhere, nowhere)
-                for row, window, nowhere in zip(of_row, out["offsets"], out["nowhere"], strict=True)
+                tokens_of(batch["answers"][row], window) or (null_index, null_index)
+                for row, window, null_index in zip(of_row, out["offsets"], out["null_index"], strict=True)
             ]
             out["start_positions"], out["end_positions"] = map(list, zip(*spans, strict=True))
         return out
@@ -165,7 +165,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     if training:
         cut = len({row for row, long in zip(encoded["row"], encoded["cut"], strict=True) if long})
         if cut:
-            context.notes.append(f"{cut} questions are longer than {room} tokens and are cut there.")
+            context.notes.append(f"{cut} questions are longer than {room} tokens and are truncated.")
         if len(encoded) > len(rows):
             context.notes.append(
                 f"Contexts that do not fit into {limit} tokens beside their question are read in windows, "
@@ -229,7 +229,7 @@ def items(batch: Any) -> int:
     return len(batch["start_positions"])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (2, tokens): start and end logits of each window, without its padding."""
     import torch
 
@@ -249,7 +249,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     nothing = [1.0] * len(rows)
     for logits, sample in zip(outputs, samples, strict=True):
         row, offsets = sample["row"], sample["offsets"]
-        score, first, last, none = best_span(logits, [start >= 0 for start, _ in offsets], sample["nowhere"])
+        score, first, last, none = best_span(logits, [start >= 0 for start, _ in offsets], sample["null_index"])
         nothing[row] = min(nothing[row], none)
         if score > best[row][0]:
             best[row] = score, offsets[first][0], offsets[last][1]
@@ -264,22 +264,22 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     return out
 
 
-def best_span(logits: np.ndarray, context: list[bool], nowhere: int) -> tuple[float, int, int, float]:
+def best_span(logits: np.ndarray, context: list[bool], null_index: int) -> tuple[float, int, int, float]:
     """(score, first token, last token, score of no answer) of a window.
 
     Args:
         logits: float32 (2, tokens), of start and end.
         context: (tokens,), whether a token may be in an answer.
-        nowhere: the token that stands for no answer.
+        null_index: the token that stands for no answer.
     """
     import numpy as np
     from scipy.special import softmax
 
     among = np.array(context)
-    among[nowhere] = True
+    among[null_index] = True
     chances = softmax(np.where(among, logits.astype(np.float64), -np.inf), axis=-1)
-    none = float(chances[0, nowhere] * chances[1, nowhere])
-    chances[:, nowhere] = 0
+    none = float(chances[0, null_index] * chances[1, null_index])
+    chances[:, null_index] = 0
     starts, ends = chances[0], np.concatenate([chances[1], np.zeros(LONGEST - 1, chances.dtype)])
     spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(ends, LONGEST)  # (tokens, LONGEST): by length
     first, more = divmod(int(spans.argmax()), LONGEST)
@@ -329,7 +329,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options))
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The question, and the context twice: with the true answers, and with the one that was found."""
     from markupsafe import escape
 
@@ -354,7 +354,7 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
 
 TASK = Task(
     name="question-answering",
-    summary="the words of a text that answer a question",
+    summary="the span of a text that answers a question",
     columns=(
         Column("question", "text", ("question", "query")),
         Column("context", "text", ("context", "passage", "document")),
@@ -370,10 +370,10 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
     asked=whole_texts,
     usage=USAGE,

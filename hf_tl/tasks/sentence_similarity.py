@@ -59,7 +59,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     cut = sum(encoded["cut"])
     if training and cut:
         context.notes.append(
-            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is cut there "
+            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
@@ -125,7 +125,7 @@ def items(batch: Any) -> int:
     return len(batch["labels"])
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
     """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
     vectors = embed(out, batch, context)
     count = len(batch["labels"]) if "labels" in batch else len(vectors)
@@ -185,7 +185,7 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
     return ranks
 
 
-def show(row: Any, prediction: Any, context: TaskContext) -> str:
+def render_html(row: Any, prediction: Any, context: TaskContext) -> str:
     from html import escape
 
     said = [f"cosine {prediction['score']:.3f}"]
@@ -223,7 +223,7 @@ def _made(folder: Path) -> str:
 
 TASK = Task(
     name="sentence-similarity",
-    summary="vectors of sentences that are near where their meanings are: search, clustering, duplicates",
+    summary="sentence embeddings that are close where the meanings are: search, clustering, duplicates",
     columns=(
         Column(
             "sentence1",
@@ -261,15 +261,15 @@ TASK = Task(
     loss=loss,
     losses=loss_of,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""vectors = model.encode([row["sentence1"] for row in rows])
 found = [{"embedding": vector.tolist()} for vector in vectors]""",
     asked=lambda rows, context: rows.select_columns(["sentence1"]),
     save=save,
-    marks=("modules.json",),
+    marker_files=("modules.json",),
     pools=True,
     library="sentence-transformers",
     usage="""from sentence_transformers import SentenceTransformer

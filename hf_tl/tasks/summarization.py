@@ -1,4 +1,4 @@
-"""Summarization: a short text that says what a long one says."""
+"""Summarization: a short summary of a long text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name=NAME,
-    summary="a short text that says what a long one says",
+    summary="a short summary of a long text",
     columns=(
         Column(
             "document",
@@ -56,12 +56,12 @@ TASK = Task(
     preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="document", target="summary"),
+    render_html=partial(seq2seq.render_html, source="document", target="summary"),
     stranger=seq2seq.STRANGER.format(role="document"),
-    ready=partial(writing.ready, name=NAME),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(

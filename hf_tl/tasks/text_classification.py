@@ -31,7 +31,7 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     cut = sum(encoded["cut"])
     if training and cut:
         context.notes.append(
-            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are cut there "
+            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
@@ -65,16 +65,16 @@ TASK = Task(
     collator=collator,
     targets=classification.targets,
     loss=classification.loss,
-    outputs=classification.outputs,
+    collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
 ]""",
     asked=whole_texts,
     problems=classification.PROBLEMS,
-    vectors=True,
+    cacheable_features=True,
     yields_to=("sentence-similarity",),  # two sentences and a score
     demo=(
         Demo(

@@ -48,7 +48,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: `sums`, float64 (3,): negative log-likelihood, tokens, those guessed right; and `written`, what
     the model writes after its prompt, where it is asked."""
     import numpy as np
@@ -117,7 +117,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
         if "messages" in row:
             turns = _chat.asked(_chat.clean(row["messages"]))
             whole: Any = [*turns, {"role": "assistant", "content": new["text"]}]
-        elif context.stage == "predicting" or "prompt" in row:
+        elif context.mode == "predicting" or "prompt" in row:
             whole = (row.get("prompt") or row["text"]) + new["text"]
         else:
             whole = context.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     )
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The prompt, what was expected, and what the model writes."""
     from markupsafe import escape
 
@@ -177,13 +177,13 @@ def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
         at = len(prompt) if row["text"].startswith(prompt) else 0
         said, true = f"<p><b>prompt</b> {short(prompt)}</p>", row["text"][at:]
     expected = f"<p><b>expected</b> {short(true)}</p>" if true else ""
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
-    return f"{said}{expected}<p><b>written</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
+    return f"{said}{expected}<p><b>generated</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
 
 
 TASK = Task(
     name="text-generation",
-    summary="a decoder that goes on with texts, answers prompts, or talks",
+    summary="a decoder that continues texts, answers prompts or chats",
     columns=(
         Column("messages", "messages", ("messages", "conversation", "conversations"), required=False),
         Column("prompt", "text", ("prompt",), required=False),
@@ -202,13 +202,13 @@ TASK = Task(
     collator=_decoder.collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=STRANGER,
     asked=prompts,
-    ready=_generation.ready,
+    configure=_generation.configure,
     save=_generation.save,
     label_fields=("labels", "asked"),
     new_head=False,

@@ -195,7 +195,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tuple[np.ndarray, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tuple[np.ndarray, np.ndarray]]:
     """(best label, its probability) of each token: int16 and float32 (tokens,)."""
     import numpy as np
 
@@ -354,7 +354,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
 
 
-def show(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The text twice: with the entities that are right, and with those that were found."""
     from markupsafe import escape
 
@@ -391,10 +391,10 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""keys = ("entity_group", "score", "start", "end")
 found = [
     {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}
@@ -403,7 +403,7 @@ found = [
     asked=bare_texts,
     demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
     asks='aggregation_strategy="first"',
-    counted="entities",
+    support_unit="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),

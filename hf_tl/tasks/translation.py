@@ -1,4 +1,4 @@
-"""Translation: the same text in another language."""
+"""Translation: a translation of a text into another language."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 TASK = Task(
     name=NAME,
-    summary="the same text in another language",
+    summary="a translation of a text into another language",
     columns=(
         Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
         Column("translation", "texts", ("translation", "translations"), required=False),
@@ -172,13 +172,13 @@ TASK = Task(
     preprocess=preprocess,
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="source", target="target"),
+    render_html=partial(seq2seq.render_html, source="source", target="target"),
     stranger=seq2seq.STRANGER.format(role="source"),
     asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
-    ready=partial(writing.ready, name=NAME),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),

@@ -17,7 +17,8 @@ from transformers import AutoConfig, BertForMaskedLM, BertForSequenceClassificat
 from hf_tl.config import ModelConfig
 from hf_tl.data.texts import check_tokenizer
 from hf_tl.errors import ConfigError, ModelError
-from hf_tl.hubclient import sha256
+from hf_tl.files import sha256
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.pretrained import (
     Loaded,
     architectures,
@@ -25,8 +26,6 @@ from hf_tl.models.pretrained import (
     check_task,
     find_pretrained,
     load_model,
-    no_warnings,
-    quiet,
     task_of,
 )
 from hf_tl.models.processors import load_processor
@@ -116,7 +115,7 @@ def test_a_head_of_the_same_size_is_kept_and_that_is_said(tmp_path: Path) -> Non
     found = loaded(tmp_path)
     assert torch.equal(found.model.classifier.weight, load_file(tmp_path / "model.safetensors")["classifier.weight"])
     assert found.kept_head and found.heads == ["classifier"]
-    assert found.notes == [f"The head of {tmp_path} has 2 outputs as well and is kept as a start."]
+    assert found.notes == [f"The head of {tmp_path} has 2 outputs as well and is kept as the initialization."]
     assert found.model.config.id2label == {0: "a", 1: "b"}
 
 

@@ -56,10 +56,10 @@ def test_perplexity_by_hand(context: TaskContext) -> None:
     size = len(context.processor)
     flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
     assert float(TASK.loss(flat, batch, context, None)) == pytest.approx(math.log(size))
-    found = TASK.measure(TASK.outputs(None, flat, batch, context), samples, rows, context, resamples=20)
+    found = TASK.measure(TASK.collect(None, flat, batch, context), samples, rows, context, resamples=20)
     assert found.values["perplexity"] == pytest.approx(size)
     right = torch.nn.functional.one_hot(batch["labels"].clamp(min=0), size).float() * 50
-    sure = TASK.measure(TASK.outputs(None, {"logits": right}, batch, context), samples, rows, context, resamples=20)
+    sure = TASK.measure(TASK.collect(None, {"logits": right}, batch, context), samples, rows, context, resamples=20)
     assert sure.values["accuracy"] == 1.0 and sure.values["perplexity"] == pytest.approx(1.0)
 
 

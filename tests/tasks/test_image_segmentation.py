@@ -425,5 +425,5 @@ def test_predictions_and_what_the_report_shows() -> None:
     assert task.postprocess([0 * ids], None, None, context)[0]["label"] == "background"
     streets = TaskContext(labels=("road", "<b>roof</b>", "tree"))
     assert task.postprocess([ids], None, None, streets)[0]["label"] == "road"
-    html = task.show({"image": Image.new("L", (3, 2)), "mask": Image.fromarray(ids)}, found, context)
+    html = task.render_html({"image": Image.new("L", (3, 2)), "mask": Image.fromarray(ids)}, found, context)
     assert html.count("<img ") == 2 and "<b>" not in html and "&lt;b&gt;roof" in html

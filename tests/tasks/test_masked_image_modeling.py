@@ -72,7 +72,7 @@ def test_loss_is_that_of_transformers(kind: str) -> None:
     ).eval()
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
     context = TaskContext(processor=processor, model_config=model.config, preprocessing=Preprocessing())
-    task.ready(model, context)
+    task.configure(model, context)
     patches, square = task.grid(context)
     batch = {
         "pixel_values": torch.randn(3, 3, 32, 32),
@@ -86,7 +86,7 @@ def test_loss_is_that_of_transformers(kind: str) -> None:
     with torch.no_grad():
         parts = [task.loss(model(**each), each, context, whole).item() for each in half]
     assert sum(parts) == pytest.approx(out.loss.item(), rel=1e-4)  # however the batch is cut
-    found = task.outputs(model, out, batch, context)
+    found = task.collect(model, out, batch, context)
     measured = task.measure(found, None, range(3), context, resamples=50)
     assert measured.values["loss"] == pytest.approx(out.loss.item(), rel=1e-4)
 
@@ -100,7 +100,7 @@ def test_a_decoder_for_other_patches_is_named() -> None:
     )  # fmt: skip
     model.config.encoder_stride = 16
     with pytest.raises(ModelError, match=r"model\.config\.encoder_stride=8"):
-        task.ready(model, TaskContext())
+        task.configure(model, TaskContext())
     context = TaskContext(
         processor=ViTImageProcessor(size={"height": 32, "width": 32}), model_config=model.config,
         preprocessing=Preprocessing(mask_patch_size=12),

@@ -161,7 +161,7 @@ def test_bad_boxes_are_named_or_left_out(objects: dict[str, Any], sentence: str,
         load_data(DataConfig(path=path))
     data = load_data(DataConfig(path=path, on_error="skip"))
     assert sum(len(rows) for rows in data.splits.values()) == 8
-    assert any("1 rows of train are left out" in note for note in data.notes)
+    assert any("1 rows of train are skipped" in note for note in data.notes)
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 def assert_left_out(folder: Path, name: str, rows: int) -> None:
     data = load_data(DataConfig(path=str(folder), on_error="skip"))
     assert sum(len(part) for part in data.splits.values()) == rows
-    assert any("1 rows of train are left out" in note and name in note for note in data.notes)
+    assert any("1 rows of train are skipped" in note and name in note for note in data.notes)
 
 
 def test_one_bad_box_does_not_change_what_the_others_mean(tmp_path: Path) -> None:

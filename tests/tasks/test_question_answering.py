@@ -152,7 +152,7 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
             out = model(**given)
             alone.append(float(TASK.loss(out, batch, context, None)))
             assert alone[-1] == pytest.approx(float(model(**batch).loss), rel=1e-5)
-            kept += TASK.outputs(model, out, batch, context)
+            kept += TASK.collect(model, out, batch, context)
         context.label_smoothing = 0.1
         assert float(TASK.loss(out, batch, context, 1)) == pytest.approx(
             sum(
@@ -168,7 +168,7 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
         if side == "right":  # BERT counts positions from the left, padding too
             out = model(**{name: batch[name] for name in batch if name not in TASK.label_fields})
             assert float(TASK.loss(out, batch, context, 2)) == pytest.approx(sum(alone) / 2, rel=1e-5)
-            together = TASK.outputs(model, out, batch, context)
+            together = TASK.collect(model, out, batch, context)
             for one, other in zip(kept, together, strict=True):
                 assert one.shape == other.shape and np.allclose(one, other, atol=1e-5)
         else:
@@ -209,11 +209,11 @@ def test_report_marks_both_answers_and_escapes() -> None:
     answers = {"text": ["good", "was good"], "answer_start": [context.index("good"), context.index("was good")]}
     row = {"question": "<i>?", "context": context, "answers": answers}
     at = context.index("bad")
-    assert TASK.show is not None
-    html = TASK.show(row, {"answer": "bad", "start": at, "end": at + 3}, TaskContext())
+    assert TASK.render_html is not None
+    html = TASK.render_html(row, {"answer": "bad", "start": at, "end": at + 3}, TaskContext())
     assert "<mark>was good</mark>" in html and "<mark>bad</mark>" in html
     assert "&lt;b&gt;film&lt;/b&gt;" in html and "&lt;i&gt;?" in html and "<b>film" not in html
-    none = TASK.show(
+    none = TASK.render_html(
         {**row, "answers": {"text": [], "answer_start": []}}, {"answer": "", "start": 0, "end": 0}, TaskContext()
     )
     assert none.count("no answer") == 2

@@ -20,7 +20,7 @@ from hf_tl.data import load_data
 from hf_tl.errors import ConfigError
 from hf_tl.models.pretrained import task_of
 from hf_tl.task import TaskContext, get_task
-from hf_tl.tasks._writing import ready
+from hf_tl.tasks._writing import configure
 from tests.stranger import stranger_says
 from tests.tiny import tiny_tokenizer, tiny_writer
 
@@ -76,7 +76,7 @@ def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
     """Equal to what the model computes from `labels`, which shifts them itself; and to Transformers' own smoothing."""
     context = context_of(tiny_writer(tmp_path, WORDS, kind))
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
-    ready(model, context, name="summarization")
+    configure(model, context, name="summarization")
     samples = TASK.preprocess(ROWS, context, True)
     batch = TASK.collator(context, True)(list(samples))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -100,7 +100,7 @@ def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
     assert float(TASK.loss(mine, batch, context, None)) == pytest.approx(float(smooth), rel=1e-6)
     flat = {"logits": torch.zeros(*batch["labels"].shape, 14)}
     assert float(TASK.loss(flat, batch, context, None)) == pytest.approx(math.log(14))
-    kept = TASK.outputs(model, own, batch, context)
+    kept = TASK.collect(model, own, batch, context)
     assert sum(each["nll"] for each in kept) / sum(each["count"] for each in kept) == pytest.approx(float(own.loss))
 
 
@@ -133,7 +133,7 @@ def test_what_is_cut_is_counted(tmp_path: Path) -> None:
     for forced, cut in ((None, [False, True, False]), (2, [False, True, True])):  # a forced end is no end
         model.generation_config.forced_eos_token_id = forced
         fake = SimpleNamespace(generation_config=model.generation_config, generate=lambda **_: said)
-        found = TASK.outputs(fake, {}, batch, context)
+        found = TASK.collect(fake, {}, batch, context)
         assert [each["cut"] for each in found] == cut
         assert [each["tokens"] for each in found] == [2, 4, 4]
         assert found[0]["text"] == "the"
@@ -184,7 +184,7 @@ def test_a_tokenizer_with_token_types(tmp_path: Path) -> None:
     context = context_of(folder)
     assert "token_type_ids" in context.processor("the film")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
-    ready(model, context, name="summarization")
+    configure(model, context, name="summarization")
     context.processor.save_pretrained(folder)
     again = transformers.AutoTokenizer.from_pretrained(folder)
     model.generate(**again("the film", return_tensors="pt"), max_new_tokens=2)
@@ -198,7 +198,7 @@ def test_generation_settings(tmp_path: Path) -> None:
         model.generation_config.update(**brought)
         context = context_of(folder, **options)
         context.generation = given
-        ready(model, context, name="summarization")
+        configure(model, context, name="summarization")
         model.save_pretrained(tmp_path / "saved")
         return transformers.GenerationConfig.from_pretrained(tmp_path / "saved"), context
 
@@ -280,7 +280,7 @@ def test_the_prefix_of_t5(tmp_path: Path) -> None:
         context = context_of(folder, **options)
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
         model.config.task_specific_params = context.model_config.task_specific_params = params
-        ready(model, context, name=name)
+        configure(model, context, name=name)
         return str(next(iter(model.config.task_specific_params.values()))["prefix"])
 
     assert prefix("summarization") == "summarize: "

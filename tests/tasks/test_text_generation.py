@@ -138,7 +138,7 @@ def test_bad_rows_are_left_out_and_counted(path: Path, tmp_path: Path) -> None:
     file.write_text("\n".join([good, json.dumps({"messages": []}), *[good] * 9]))
     data = load_data(load_config({"model": "-", "data": {"path": str(file), "on_error": "skip"}}).data)
     assert data.task.name == "text-generation" and sum(len(rows) for rows in data.splits.values()) == 10
-    assert any("1 rows of train are left out (the conversation is empty)" in note for note in data.notes)
+    assert any("1 rows of train are skipped (the conversation is empty)" in note for note in data.notes)
 
 
 def test_no_chat_template(path: Path, tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_the_end_is_trained_on_though_it_pads_too(path: Path, pad: str | None) -
 
 
 @pytest.mark.parametrize(("policy", "pieces", "note"), [
-    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are left out"),
-    ("truncate", [8, 16], "are cut there"),
+    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are dropped"),
+    ("truncate", [8, 16], "are truncated"),
     ("split", [8, 16, 16, 8], "are split into pieces"),
     (None, [8, 16, 16, 8], "are split into pieces"),
 ])  # fmt: skip
@@ -293,12 +293,12 @@ def test_perplexity_by_hand(path: Path) -> None:
     batch = TASK.collator(context, False)([samples[index] for index in range(4)])
     size = len(context.processor)
     flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
-    kept = TASK.outputs(None, flat, batch, context)
+    kept = TASK.collect(None, flat, batch, context)
     assert all(set(each) == {"sums", "written"} and each["sums"].shape == (3,) for each in kept)  # no logits
     found = TASK.measure(kept, samples, rows, context, resamples=20)
     assert found.values["perplexity"] == pytest.approx(size) and found.values["loss"] == pytest.approx(math.log(size))
     true = batch["input_ids"].roll(-1, 1)
-    sure = TASK.outputs(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, context)
+    sure = TASK.collect(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, context)
     assert TASK.measure(sure, samples, rows, context, resamples=20).values["token_accuracy"] == 1.0
     wrong = [kept[0], *sure[1:]]
     values = TASK.measure(wrong, samples, rows, context, resamples=200).metrics["perplexity"]
@@ -364,7 +364,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.6
     model.generation_config.eos_token_id = 4  # a base model's, where the tokenizer ends turns by 3
     context = context_of(path)
-    TASK.ready(model, context)
+    TASK.configure(model, context)
     generation = model.generation_config
     assert generation.do_sample is False and generation.temperature is None and generation.max_new_tokens == 32
     assert (
@@ -375,7 +375,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     assert any("draws its words" in note for note in context.notes)
     context.generation = {"do_sample": False, "temperature": 0.3}
     with pytest.raises(ConfigError, match="generation: "):
-        TASK.ready(model, context)
+        TASK.configure(model, context)
     data = sentiment_csv(tmp_path / "a.csv")
     options = {"model": str(path), "data": str(data), "output": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"generation\.max_new_token: not a field .*'max_new_tokens'"):
@@ -429,9 +429,9 @@ def test_show_escapes(path: Path) -> None:
     context = context_of(path)
     chat = [{"role": "user", "content": bad}, {"role": "assistant", "content": bad}]
     for row in ({"messages": chat}, {"prompt": bad, "completion": bad}, {"text": "the film" + bad}):
-        html = TASK.show(row, prediction, context) if TASK.show else ""
+        html = TASK.render_html(row, prediction, context) if TASK.render_html else ""
         assert "<script" not in html and html.count("&lt;script&gt;") >= 2
-    assert TASK.show is not None and TASK.show({"text": "a"}, {"label": "", "score": 0.0}, context) == ""
+    assert TASK.render_html is not None and TASK.render_html({"text": "a"}, {"label": "", "score": 0.0}, context) == ""
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -17,7 +17,7 @@ from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import translation
-from hf_tl.tasks._writing import ready
+from hf_tl.tasks._writing import configure
 from tests.stranger import stranger_says
 from tests.tiny import tiny_writer
 
@@ -110,7 +110,7 @@ def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, c
     assert again["metrics"]["chrf"]["value"] > 70
     assert len(hf_tl.predict(str(run.model), {"path": turned})) == 20
     report = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "<b>written</b>" in report and "BLEU" in report and "cinéma" in report
+    assert "<b>generated</b>" in report and "BLEU" in report and "cinéma" in report
 
 
 def test_an_adapter_writes_as_it_was_set(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_missing_text_is_named(tmp_path: Path) -> None:
         read(tmp_path, rows)
     found = read(tmp_path, rows, on_error="skip")
     assert sum(len(split) for split in found.splits.values()) == 28
-    assert any("2 rows of train are left out" in note for note in found.notes)
+    assert any("2 rows of train are skipped" in note for note in found.notes)
 
 
 def nllb() -> Any:
@@ -203,11 +203,11 @@ def test_languages_are_chosen_and_saved(kind: str, tmp_path: Path) -> None:
         return TaskContext(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
 
     with pytest.raises(ConfigError, match="choose with source_lang and target_lang"):
-        ready(model, context(), name="translation")
+        configure(model, context(), name="translation")
     with pytest.raises(ConfigError, match=f"'fr' is no language.*{codes[1][:3] if kind == 'mbart' else 'ace_Latn'}"):
-        ready(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
+        configure(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
     chosen = context(source_lang=codes[0], target_lang=codes[1])
-    ready(model, chosen, name="translation")
+    configure(model, chosen, name="translation")
     if kind == "nllb":
         assert model.generation_config.forced_bos_token_id == code
     else:

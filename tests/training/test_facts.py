@@ -25,7 +25,7 @@ def data(rows: list[int] = ROWS, classes: str | None = "label") -> Any:
     return SimpleNamespace(
         splits={"train": Dataset.from_dict({"label": rows}), "validation": Dataset.from_dict({"label": [1, 1]})},
         labels=LABELS,
-        targets=Targets(LABELS, "single_label_classification", classes=classes),
+        targets=Targets(LABELS, "single_label_classification", class_column=classes),
     )
 
 

@@ -48,7 +48,7 @@ def texts(train: list[str] = TEXTS, labels: Any = (0, 1, 0, 0, 1, 0), classes: s
             "validation": Dataset.from_dict({"text": TEXTS[:3], "label": [1, 0, 1]}),
         },
         source={"path": "d"},
-        targets=Targets(("a", "b", "c"), classes=classes),
+        targets=Targets(("a", "b", "c"), class_column=classes),
     )
 
 
@@ -193,7 +193,7 @@ def test_features_are_of_unchanged_images() -> None:
     data = SimpleNamespace(
         splits={"train": rows, "validation": squares(1, 2)},
         source={},
-        targets=Targets(("a", "b", "c"), classes="label"),
+        targets=Targets(("a", "b", "c"), class_column="label"),
     )
     model = resnet_classifier()
     pixels = processor([row["image"] for row in rows], return_tensors="pt")["pixel_values"]
@@ -213,7 +213,7 @@ def test_features_are_of_unchanged_images() -> None:
 
 
 def test_a_head_that_reads_more_than_a_vector_runs_with_its_backbone(tokenizer: Any) -> None:
-    no_vectors = dataclasses.replace(TEXT, vectors=False)
+    no_vectors = dataclasses.replace(TEXT, cacheable_features=False)
     config = load_config({"model": "m", "data": "d"})
     context = TaskContext(labels=("a", "b"), processor=tokenizer, preprocessing=config.data.preprocessing)
     batch = dict(tokenizer(TEXTS[:2], padding=True, return_tensors="pt"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_tl.config import LossConfig, ModelConfig, Preprocessing
-from hf_tl.models.layers import hold_batch_norm
+from hf_tl.models.layers import freeze_batch_norm_stats
 from hf_tl.models.pretrained import find_pretrained, load_model
 from hf_tl.models.processors import load_processor
 from hf_tl.task import Targets, TaskContext, get_task
@@ -107,7 +107,7 @@ def test_image_step_with_batch_norm_is_the_same_however_it_is_cut(tmp_path: Path
         torch.manual_seed(0)
         loaded = load_model(pretrained, task, Targets(context.labels), ModelConfig(id=str(path)))
         loaded.model.dropout.p = 0.0
-        assert hold_batch_norm(loaded.model) > 10
+        assert freeze_batch_norm_stats(loaded.model) > 10
         results.append(one_step(loaded.model, task, context, samples, batch, accumulation, tmp_path / "out"))
     for value, norm, weight in results[1:]:
         assert value == pytest.approx(results[0][0], rel=1e-4)
