@@ -145,7 +145,7 @@ def command(name: str, root: Path, runs: Path) -> list[str]:
 def row(name: str, runs: Path) -> str | None:
     """A line of the table; None where the case was not run."""
     from hf_tl import Run
-    from hf_tl.sharing.record import read_record
+    from hf_tl.reporting.run_summary import read_record
 
     folder = runs / name
     if not (folder / "config.yaml").exists() or not Run(folder).reached("measured"):

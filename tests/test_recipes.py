@@ -16,7 +16,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PillowImage
 
-from hf_tl.cookbook import describe, measured, recipe_config, recipe_files, run_recipe
+from hf_tl.commands.recipes import describe, measured, recipe_config, recipe_files, run_recipe
 from hf_tl.task import get_task
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub

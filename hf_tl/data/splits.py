@@ -83,3 +83,12 @@ def content_hashes(rows: Dataset, roles: tuple[str, ...]) -> list[str]:
             digest.update(b"\0")
         out.append(digest.hexdigest())
     return out
+
+
+EXAMPLES = 12
+"""Rows that the report shows with what was predicted."""
+
+
+def example_rows(count: int) -> set[int]:
+    """Rows of a held-out split of `count` rows that the report shows, evenly drawn."""
+    return set(np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int).tolist())

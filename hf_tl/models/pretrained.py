@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,9 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
-from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.files import sha256
+from hf_tl.hub.client import fetch_model
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
@@ -89,21 +88,6 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     kept_head: bool = False
     """Whether the pretrained head does the same already, and goes on from there."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers' loading report and bars are said by hf_tl in a sentence of its own."""
-    logger = transformers.utils.logging
-    level, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
-    logger.set_verbosity_error()
-    logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.set_verbosity(level)
-        if bars:
-            logger.enable_progress_bar()
 
 
 def find_pretrained(model: ModelConfig) -> Pretrained:
@@ -345,18 +329,6 @@ def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, op
             **options,
         )
     return laid_upon(base, pretrained.adapter)
-
-
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """`num_labels` against the old `id2label` is no news: both are set together."""
-    logger = logging.getLogger("transformers.configuration_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _custom(

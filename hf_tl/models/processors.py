@@ -8,8 +8,9 @@ from typing import Any
 import transformers
 
 from hf_tl.errors import ModelError, listing
+from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import processor_folder
-from hf_tl.models.pretrained import IMAGE_PROCESSORS, VOCABULARIES, Pretrained, first_line, quiet
+from hf_tl.models.pretrained import IMAGE_PROCESSORS, VOCABULARIES, Pretrained, first_line
 from hf_tl.models.timm_models import of_timm, resized
 from hf_tl.task import Task
 

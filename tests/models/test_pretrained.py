@@ -16,7 +16,8 @@ from transformers import AutoConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError, ModelError
-from hf_tl.hubclient import sha256
+from hf_tl.files import sha256
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.pretrained import (
     Loaded,
     Pretrained,
@@ -25,8 +26,6 @@ from hf_tl.models.pretrained import (
     check_task,
     find_pretrained,
     load_model,
-    no_warnings,
-    quiet,
     task_of,
 )
 from hf_tl.models.processors import _check_tokenizer, load_processor

@@ -18,7 +18,7 @@ from PIL import Image
 
 import hf_tl
 from hf_tl.sharing.demo import page_of
-from hf_tl.sharing.page import SHOWN, WIDGETS, app_source
+from hf_tl.sharing.demo_app import SHOWN, WIDGETS, app_source
 from hf_tl.task import all_tasks
 from tests.hub.server import RunningHub
 from tests.sharing.pages import opened, served, tiny_run
