@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hf_tl.cli import app
+from hf_tl.cli.app import app
 from hf_tl.config import load_config, parse_overrides
 from hf_tl.task import OPTIONS, all_tasks, get_task
 
