@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.models.custom import MODEL_TYPE
@@ -29,7 +30,6 @@ WEAKEST = 5
 MISTAKES = 5
 MISTAKE_TEXT = 200
 """Characters of a row that is quoted."""
-IMAGE_FILE = "image.jpg"
 LOW_F1 = 0.7
 """A class below this is named among the limits."""
 
@@ -45,6 +45,8 @@ class Card:
     task: str
     auto_class: str
     processor_class: str
+    processor_argument: str
+    """By which `pipeline` takes it."""
     model_id: str
     """What a reader loads: the Hub id, or the folder while the run is not shared."""
     revision: str | None
@@ -191,7 +193,8 @@ def describe(record: Record) -> Card:
         summary=record.task.summary.partition(":")[0],
         task=record.task.name,
         auto_class=record.task.auto_class,
-        processor_class=record.task.processor_class,
+        processor_class=processor_of(record.task).auto_class,
+        processor_argument=processor_of(record.task).argument,
         model_id=where,
         revision=hub.revision if hub and hub.revision != "main" else None,
         private=bool(hub and hub.private),
@@ -280,9 +283,9 @@ def render(card: Card) -> str:
 
 
 def _example(record: Record) -> str:
-    """A Python expression of an input of the task: its own example, or the name of a file."""
+    """A Python expression of an input of the task: its own example, or that of its kind."""
     first = next((value for example in own_examples(record) for value in example.values()), None)
-    return _literal(first if first is not None else IMAGE_FILE)
+    return _literal(first) if first is not None else Raw(main_kind(record.task).example)
 
 
 def _given(record: Record) -> str:
@@ -290,7 +293,7 @@ def _given(record: Record) -> str:
     example = next(iter(own_examples(record)), None)
     roles = [role for role in record.data.get("columns") or () if role in record.task.input_roles]
     if not example:
-        return _literal(IMAGE_FILE)
+        return Raw(main_kind(record.task).example)
     if set(example) == {"text"}:
         return _literal(example["text"])
     if not set(example) <= set(record.task.input_roles):  # named otherwise by the Hub: in their order
@@ -304,7 +307,7 @@ def _literal(value: Any) -> str:
 
 
 def _mistakes(record: Record) -> list[dict[str, Any]]:
-    if not quotes(record) or record.task.modality != "text":
+    if not quotes(record) or not main_kind(record.task).quoted:
         return []
     found = (sections.mistakes(record) or {}).get("rows", [])[:MISTAKES]
     return [{**row, "text": row["text"][:MISTAKE_TEXT] + " …" * (len(row["text"]) > MISTAKE_TEXT)} for row in found]

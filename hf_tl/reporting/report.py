@@ -50,7 +50,6 @@ def render(record: Record) -> str:
         summary=record.task.summary,
         split=record.metrics["split"],
         samples=record.metrics["samples"],
-        modality=record.task.modality,
         support_unit=record.task.support_unit,
         result=sections.result(record),
         facts=sections.facts(record),
