@@ -28,7 +28,16 @@ from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.arguments import Choice, Facts, build_arguments
-from hf_tl.training.callbacks import BestBeside, Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import (
+    BestBeside,
+    Clock,
+    ProgressPrinter,
+    LogFile,
+    SetEpoch,
+    StopOnSignal,
+    Unfreeze,
+    duration,
+)
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
@@ -304,7 +313,7 @@ def _precision(
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
-        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), Lines(task.best_metric),
+        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), ProgressPrinter(task.best_metric),
     ]  # fmt: skip
     if config.training.early_stopping_patience:
         callbacks.append(
