@@ -67,13 +67,13 @@ def verify(
         notes.append("The card does not say what exactly was measured, so metrics are compared with intervals.")
         judged = [judge(claim, found, exact=False) for claim in claims]
     judged = contradicted(judged)
-    unchecked = sum(claim.fine and not claim.confirmed for claim in judged)
+    unchecked = sum(claim.holds and not claim.confirmed for claim in judged)
     if unchecked:
         notes.append(f"{unchecked} of the card's metrics were not checked.")
     return {
         "model": model,
         "commit": commit,
-        "holds": not failures and all(claim.fine for claim in judged) and any(claim.confirmed for claim in judged),
+        "holds": not failures and all(claim.holds for claim in judged) and any(claim.confirmed for claim in judged),
         "split": found["split"],
         "samples": found["samples"],
         "claims": [asdict(claim) for claim in judged],
