@@ -217,9 +217,9 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     total = torch.zeros((), device=real.device)
     for ends in ("start", "end"):
         logits = outputs[f"{ends}_logits"].float()
-        chances = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
-        right = chances.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
-        spread = chances.masked_fill(~real, 0).sum(1) / real.sum(1)
+        log_probabilities = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
+        right = log_probabilities.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
+        spread = log_probabilities.masked_fill(~real, 0).sum(1) / real.sum(1)
         total = total - ((1 - context.label_smoothing) * right + context.label_smoothing * spread).sum()
     mean: torch.Tensor = total / 2 / (len(real) if items is None else items)
     return mean
@@ -275,12 +275,12 @@ def best_span(logits: np.ndarray, context: list[bool], null_index: int) -> tuple
     import numpy as np
     from scipy.special import softmax
 
-    among = np.array(context)
-    among[null_index] = True
-    chances = softmax(np.where(among, logits.astype(np.float64), -np.inf), axis=-1)
-    none = float(chances[0, null_index] * chances[1, null_index])
-    chances[:, null_index] = 0
-    starts, ends = chances[0], np.concatenate([chances[1], np.zeros(LONGEST - 1, chances.dtype)])
+    candidates = np.array(context)
+    candidates[null_index] = True
+    probabilities = softmax(np.where(candidates, logits.astype(np.float64), -np.inf), axis=-1)
+    none = float(probabilities[0, null_index] * probabilities[1, null_index])
+    probabilities[:, null_index] = 0
+    starts, ends = probabilities[0], np.concatenate([probabilities[1], np.zeros(LONGEST - 1, probabilities.dtype)])
     spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(ends, LONGEST)  # (tokens, LONGEST): by length
     first, more = divmod(int(spans.argmax()), LONGEST)
     return float(spans[first, more]), first, first + more, none
