@@ -13,7 +13,7 @@ from hf_tl.data.sources import FILE, no_class
 from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 
 
 def _is_text(rows: Dataset, name: str) -> bool:
@@ -38,7 +38,7 @@ def _is_label(rows: Dataset, name: str) -> bool:
     distinct = values.nunique()
     if feature.dtype.startswith("float") and not (values == values.round()).all():
         return False
-    return bool(0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2)))
+    return bool(0 < distinct <= min(MAX_CLASSES, max(20, len(values) // 2)))
 
 
 def _is_target(rows: Dataset, name: str) -> bool:
@@ -226,7 +226,7 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
     wanted = {
         "text": "texts",
         "image": "pictures",
-        "label": f"classes (at most {MOST_CLASSES}, each with several rows), numbers or lists of labels",
+        "label": f"classes (at most {MAX_CLASSES}, each with several rows), numbers or lists of labels",
         "words": "lists of words",
         "tags": "lists of tags, one a word",
         "spans": "records of start, end and label",

@@ -17,7 +17,7 @@ from hf_tl.sharing.proof import changes
 READ = ("config.yaml", "state.json", "README.md", *FACTS)
 """Files of the run folder that a push reads."""
 FIGURES = ("curves.png", "confusion_matrix.png")
-MOST = 8
+MAX_NAMED = 8
 """Names in a sentence."""
 
 
@@ -94,5 +94,5 @@ def _changed(run: RunFolder, name: str, sha256: str, there: Mapping[str, Path]) 
 
 
 def _few(names: list[str]) -> str:
-    shown = ", ".join(visible(name) for name in names[:MOST])
-    return shown + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+    shown = ", ".join(visible(name) for name in names[:MAX_NAMED])
+    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")

@@ -46,7 +46,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     coding = masks.coding(decisive, named[0] if named else None, known.labels if known else None)
     if len(coding.labels) < 2:
         raise DataError(f"data.path: the masks of train hold {listing(coding.labels)} only; there is nothing to learn.")
-    if len(coding.labels) > masks.MOST:
+    if len(coding.labels) > masks.MAX_CLASSES:
         raise DataError(f"data.path: the masks of train hold {len(coding.labels)} values, too many to be classes.")
     if known is None:
         _notes(coding, decisive, named, notes)
