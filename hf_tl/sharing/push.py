@@ -17,7 +17,7 @@ import yaml
 from hf_tl.config import ELSEWHERE, HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.files import replacing_folder, write_text
-from hf_tl.hub.client import explain, retried, status_of, whole
+from hf_tl.hub.client import explain, retried, status_of, complete
 from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_folder, stoppable
 from hf_tl.io.command_line import command_line
 from hf_tl.io.quiet import quiet
@@ -210,7 +210,7 @@ def merged_card(card: str, hub: HubConfig, scratch: Path) -> Path:
     for revision in dict.fromkeys((hub.revision, None)):  # a branch that is not there yet begins as a copy of main
         found = partial(hf_hub_download, id, "README.md", revision=revision, cache_dir=scratch / "cache")
         try:
-            theirs = read_text(retried(partial(whole, found)))
+            theirs = read_text(retried(partial(complete, found)))
             break
         except HfTlError:
             raise

@@ -10,7 +10,7 @@ import torch
 
 from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError
-from hf_tl.models.quantized import check_quantization, is_quantized, whole
+from hf_tl.models.quantized import check_quantization, is_quantized, full_precision
 
 
 def check(given: Any, method: str = "lora") -> None:
