@@ -111,7 +111,7 @@ class Card:
     command: str
     shared: str | None
     """Its Hub id."""
-    origin: str
+    provenance: str
     """YAML of what it was made of."""
     versions: list[tuple[str, str]]
 
@@ -238,7 +238,7 @@ def describe(summary: RunSummary) -> Card:
         figures=[(f"figures/{name}", what) for name, what in files if (summary.folder / "figures" / name).exists()],
         command=sections.command(summary),
         shared=hub.id if hub else None,
-        origin=as_block(summary),
+        provenance=as_block(summary),
         versions=[
             ("hf_tl", str(environment.get("hf_tl", ""))),
             ("Python", str(environment.get("python", ""))),

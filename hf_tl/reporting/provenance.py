@@ -25,7 +25,7 @@ FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
 
 
-def origin(summary: RunSummary) -> dict[str, Any]:
+def provenance(summary: RunSummary) -> dict[str, Any]:
     """`config` (complete: chosen defaults and revisions are settled) and `found` (what came of it, and on what).
 
     Folders of somebody's machine are written `path/to/<last part>`; no token is part of a configuration.
@@ -78,7 +78,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 def as_block(summary: RunSummary) -> str:
     """The text of the card's block, YAML."""
-    text = yaml.safe_dump(origin(summary), sort_keys=False, allow_unicode=False, width=100)
+    text = yaml.safe_dump(provenance(summary), sort_keys=False, allow_unicode=False, width=100)
     return f"{FIRST_LINE}\n{text.rstrip()}"
 
 
