@@ -25,7 +25,7 @@ from hf_tl.reporting.card import write_card
 from hf_tl.reporting.report import write_report
 from hf_tl.run import Run
 from hf_tl.sharing import proof
-from hf_tl.sharing.checkpoint_pushes import PushSaves
+from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.task import TaskContext
 from hf_tl.training.arguments import check_training
@@ -103,8 +103,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         if task.configure is not None:
             task.configure(loaded.model, context)
         to = config.hub
-        saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
-        fitted = fit(run, config, data, task, context, method, loaded, saves)
+        pushes = [PushCheckpoints(run, to, processor, pretrained)] if to is not None and to.every_save else []
+        fitted = fit(run, config, data, task, context, method, loaded, pushes)
         if main.is_main_process:
             written = save_model(run, method.finish, fitted.model, processor, task, context, pretrained)
             describe_run(run, pretrained, data, context, fitted)
