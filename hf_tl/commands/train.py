@@ -109,7 +109,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
             written = save_model(run, method.finish, fitted.model, processor, task, context, pretrained)
             describe_run(run, pretrained, data, context, fitted)
             # last: a stage is reached when all of it is on disk
-            run.reach("saved", train=fitted.facts, written=written)
+            run.reach("saved", train=fitted.statistics, written=written)
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.

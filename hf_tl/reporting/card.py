@@ -311,5 +311,5 @@ def _notes(summary: RunSummary) -> list[str]:
 
 def _training(summary: RunSummary) -> list[tuple[str, str]]:
     named = ("Method", "Trained parameters", "Steps", "Training time", "Peak memory", "Hardware")
-    found = dict(sections.facts(summary))
+    found = dict(sections.overview(summary))
     return [(name, found[name]) for name in named if name in found]

@@ -53,7 +53,7 @@ def render(summary: RunSummary) -> str:
         modality=summary.task.modality,
         support_unit=summary.task.support_unit,
         result=sections.result(summary),
-        facts=sections.facts(summary),
+        overview=sections.overview(summary),
         training=sections.training(summary),
         confusion=sections.confusion(summary),
         classes=sections.classes(summary),

@@ -105,7 +105,7 @@ def _right(summary: RunSummary) -> int | None:
     return sum(row[index] for index, row in enumerate(matrix)) if matrix else None
 
 
-def facts(summary: RunSummary) -> list[tuple[str, str]]:
+def overview(summary: RunSummary) -> list[tuple[str, str]]:
     """What kind of run it was, in a few words each."""
     train, hardware = summary.train, summary.environment.get("hardware", {})
     trainable, total = train.get("trainable_parameters"), train.get("total_parameters")

@@ -151,6 +151,6 @@ class PushCheckpoints(TrainerCallback):
                 self._log(self.step, {"push": "broken off"})
                 return
 
-    def _log(self, step: int, facts: dict[str, Any]) -> None:
+    def _log(self, step: int, values: dict[str, Any]) -> None:
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **facts}, ensure_ascii=False) + "\n")
+            stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")

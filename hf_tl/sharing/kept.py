@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hf_tl.errors import ConfigError
 from hf_tl.hub.sealed import sha256_plain
-from hf_tl.inference.reference import FACTS, FILE, FOLDER, configuration, hashes
+from hf_tl.inference.reference import MEASURED_FILES, FILE, FOLDER, configuration, hashes
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import say, visible
 from hf_tl.run_folder import RunFolder, read_part
 from hf_tl.sharing.proof import changes
 
-READ = ("config.yaml", "state.json", "README.md", *FACTS)
+READ = ("config.yaml", "state.json", "README.md", *MEASURED_FILES)
 """Files of the run folder that a push reads."""
 FIGURES = ("curves.png", "confusion_matrix.png")
 MAX_NAMED = 8
@@ -40,7 +40,7 @@ def check_kept(run: RunFolder) -> dict[str, str]:
         if (run.folder / name).is_symlink():
             raise ConfigError(_link(run.folder / name))
     # names of a list that somebody else may have written: of these places alone
-    there = {**found, **{name: run.folder / name for name in FACTS if os.path.lexists(run.folder / name)}}
+    there = {**found, **{name: run.folder / name for name in MEASURED_FILES if os.path.lexists(run.folder / name)}}
     told = [_changed(run, name, sha256, there) for name, sha256 in known["files"].items()]
     wrong = [each for each in told if each is not None]
     wrong += ["config.yaml has changed"] if known.get("config") != configuration(run.folder) else []

@@ -155,7 +155,7 @@ def _figures(summary: RunSummary, scratch: Path) -> dict[str, Path]:
     return {f"figures/{file.name}": file for file in drawn if (summary.folder / "figures" / file.name).exists()}
 
 
-def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, facts: dict[str, Any]) -> None:
+def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, values: dict[str, Any]) -> None:
     """What is on the Hub now, in the run's folder."""
     values = read_yaml(run.folder / "config.yaml")
     values["hub"] = hub.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -169,7 +169,7 @@ def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, facts: 
         "revision": pushed.commit if hub.create_pr else None if hub.revision == "main" else hub.revision,
     }
     stage = "pushed" if run.reached("reported") else run.stage
-    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **facts)
+    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **values)
 
 
 def push_command(folder: Path, hub: HubConfig, proof: bool | None = None, trust: bool = False) -> str:

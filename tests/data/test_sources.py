@@ -90,7 +90,7 @@ def test_several_files(tmp_path: Path) -> None:
     ]
     source = read(files)
     assert texts(source) == {"train": ["one", "three"], "test": ["two"]}
-    assert source.facts["path"] == [str(file) for file in files]
+    assert source.metadata["path"] == [str(file) for file in files]
     assert texts(read(files, splits={"train": "b.csv", "validation": "train_a"})) == {
         "validation": ["one"], "train": ["two", "three"],
     }  # fmt: skip
@@ -180,8 +180,8 @@ def test_the_splits_of_the_hub(hub_of: Any) -> None:
     assert texts(source) == {"train": ["one", "two"], "validation": ["three"]}  # the first that is one
     assert list(source.splits["train"][FILE]) == ["imdb train, row 0", "imdb train, row 1"]
     assert source.notes == ["A note.", "Split 'valid' of imdb is not used.", "Split 'extra' of imdb is not used."]
-    assert (source.facts["path"], source.facts["revision"]) == ("imdb", "abc")
-    assert set(source.facts["fingerprint"]) == {"train", "dev", "valid", "extra"}
+    assert (source.metadata["path"], source.metadata["revision"]) == ("imdb", "abc")
+    assert set(source.metadata["fingerprint"]) == {"train", "dev", "valid", "extra"}
     found = read("imdb", splits={"train": "extra", "test": "valid"})
     assert texts(found) == {"train": ["five"], "test": ["four"]}
     assert found.notes[1:] == ["Split 'train' of imdb is not used.", "Split 'dev' of imdb is not used."]
