@@ -29,7 +29,7 @@ from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.task import TaskContext
 from hf_tl.training.arguments import check_training
-from hf_tl.training.facts import check_adapter_alone, describe_run, label_weights
+from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 

@@ -20,17 +20,17 @@ from hf_tl.config import MethodConfig
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.models.layers import (
     adapter_targets,
-    fully_trained_modules,
     count_parameters,
     depths,
     freeze_batch_norm_stats,
+    fully_trained_modules,
     in_modules,
     set_trainable,
     tie_copies,
     tied,
 )
 from hf_tl.models.pretrained import Loaded
-from hf_tl.models.quantized import is_quantized, full_precision
+from hf_tl.models.quantized import full_precision, is_quantized
 from hf_tl.task import Task
 
 Groups = list[dict[str, Any]]

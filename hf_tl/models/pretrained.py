@@ -21,7 +21,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
-from hf_tl.models.layers import loaded_note, head_modules
+from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.timm_models import of_timm, processor_fields
 from hf_tl.models.trusted import (
     check_adapter,

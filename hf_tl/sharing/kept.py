@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_tl.errors import ConfigError
 from hf_tl.hub.sealed import sha256_plain
-from hf_tl.inference.reference import MEASURED_FILES, FILE, FOLDER, configuration, hashes
+from hf_tl.inference.reference import FILE, FOLDER, MEASURED_FILES, configuration, hashes
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import say, visible
 from hf_tl.run_folder import RunFolder, read_part

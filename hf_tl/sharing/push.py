@@ -17,7 +17,7 @@ import yaml
 from hf_tl.config import ELSEWHERE, HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.files import replacing_folder, write_text
-from hf_tl.hub.client import explain, retried, status_of, complete
+from hf_tl.hub.client import complete, explain, retried, status_of
 from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_folder, stoppable
 from hf_tl.io.command_line import command_line
 from hf_tl.io.quiet import quiet

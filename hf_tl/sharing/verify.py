@@ -93,7 +93,7 @@ def read_card(folder: Path, model: str) -> str:
 def measured_again(
     model: str, config: RunConfig, batch_size: int | None, trust: bool, where: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(metrics.json without its `train` part, facts about the data), the way the corridor measures."""
+    """(metrics.json without its `train` part, the description of the data), as `hf-tl train` measures."""
     given = load_data(config.data, config.task, seed=config.seed)
     loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
     rows = _with_labels(given, context.labels, where)

@@ -31,8 +31,8 @@ from hf_tl.training.arguments import Choice, Workload, build_arguments
 from hf_tl.training.callbacks import (
     BestBeside,
     Clock,
-    ProgressPrinter,
     LogFile,
+    ProgressPrinter,
     SetEpoch,
     StopOnSignal,
     Unfreeze,
@@ -188,7 +188,7 @@ def _on_features(
     workload: Workload,
     batch: Any,
 ) -> tuple[nn.Module, Prepared, Workload]:
-    """(the head alone, its features to train on, workload about them); all as they are where features cannot be kept."""
+    """(the head alone, its features to train on, the workload); all as they are where features cannot be kept."""
     with _attention(config, loaded, workload.precision[0]):
         cached = head_on_features(config, data, task, context, loaded, batch, workload.precision[0])
     for note in cached.notes:

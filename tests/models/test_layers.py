@@ -13,13 +13,13 @@ from hf_tl.config import MethodConfig, ModelConfig
 from hf_tl.errors import ConfigError
 from hf_tl.models.layers import (
     adapter_targets,
-    loaded_note,
-    fully_trained_modules,
     count_parameters,
     depths,
     freeze_batch_norm_stats,
+    fully_trained_modules,
     head_modules,
     in_modules,
+    loaded_note,
     output_layer,
     rescale,
     set_trainable,

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError
 from hf_tl.reporting.card import write_card
-from hf_tl.reporting.managed_sections import OWN_KEYS, LICENSE, merge_cards, remember
+from hf_tl.reporting.managed_sections import LICENSE, OWN_KEYS, merge_cards, remember
 from tests.hub.server import RunningHub
 from tests.reporting.run_folder import digits_run
 

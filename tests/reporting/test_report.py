@@ -270,8 +270,8 @@ def test_a_damaged_file_is_named(image_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_drawing_takes_the_colours_of_the_page(image_folder: Path) -> None:
-    record = read_summary(image_folder)
-    drawn = plots.svg(plots.loss_curve(record.log, record.train["best_step"]))
+    summary = read_summary(image_folder)
+    drawn = plots.svg(plots.loss_curve(summary.log, summary.train["best_step"]))
     assert drawn.startswith("<svg viewBox=") and "var(--accent)" in drawn and "var(--warm)" in drawn
     assert "#0101" not in drawn and "<style" not in drawn and "width=" not in drawn.split(">")[0]
 

@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_tl.models.methods import Stage
 from hf_tl.training import callbacks
-from hf_tl.training.callbacks import Clock, ProgressPrinter, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.sampler import EpochSampler
 
 
@@ -94,7 +94,7 @@ def test_a_resumed_run_drops_what_it_will_say_again(tmp_path: Path, args: Traini
     assert path.read_text() == ""
 
 
-# Lines for a person
+# Progress
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_best_so_far_is_marked(
     """After an evaluation at step 5 with 0.5 and loss 1."""
     seen = state(10, epoch=1.0, best_metric=0.5, best_global_step=5, log_history=[{"step": 5, "eval_loss": 1.0}])
     logs = {"eval_accuracy": value} if loss is None else {"eval_accuracy": value, "eval_loss": loss}
-    Lines("accuracy").on_log(SimpleNamespace(greater_is_better=greater), seen, CONTROL, logs)  # type: ignore[arg-type]
+    ProgressPrinter("accuracy").on_log(SimpleNamespace(greater_is_better=greater), seen, CONTROL, logs)  # type: ignore[arg-type]
     assert ("best so far" in capsys.readouterr().err) == best
 
 
