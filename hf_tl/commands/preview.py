@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
-from hf_tl.data.augment import normalisation
+from hf_tl.data.kinds import processor_of
 from hf_tl.models.pretrained import check_task, find_pretrained
 from hf_tl.models.processors import load_processor
 from hf_tl.task import TaskContext
@@ -72,17 +71,10 @@ def preview(
             for key, value in batch.items()
         },
     }
-    if "input_ids" in batch:
-        out["samples"] = [
-            _tokens(batch, index, names[index], processor, items[index])
-            for index in range(min(len(items), len(batch["input_ids"])))
-        ]
-    elif "pixel_values" in batch:
-        path = Path(output or "preview.png")
-        _grid(batch["pixel_values"].numpy(), names, processor, path, batch.get("labels"))
-        out["picture"] = str(path)
-        out["samples"] = [{"label": name} for name in names]
-    return out
+    show = processor_of(task).preview
+    path = Path(output or "preview.png")
+    out["samples"] = [{"label": name} for name in names]
+    return out | (show(batch, names, processor, path) if show is not None else {})
 
 
 def _shares(labels: Any, names: Any) -> list[str]:
@@ -97,55 +89,6 @@ def _shares(labels: Any, names: Any) -> list[str]:
         )
         for row in labels
     ]
-
-
-def _tokens(batch: Any, index: int, label: str, processor: Any, item: Any) -> dict[str, Any]:
-    ids = batch["input_ids"][index].tolist()
-    mask = batch["attention_mask"][index].tolist() if "attention_mask" in batch else [1] * len(ids)
-    tokens = processor.convert_ids_to_tokens(ids)
-    labels = batch.get("labels")
-    by_token = getattr(labels, "shape", None) == batch["input_ids"].shape
-    trained = [label != -100 for label in labels[index].tolist()] if by_token else []
-    unknown = processor.unk_token
-    return {
-        "label": label,
-        "tokens": [token for token, real in zip(tokens, mask, strict=True) if real],
-        "padding": mask.count(0),
-        **({"trained": [token for token, counts in zip(tokens, trained, strict=True) if counts]} if by_token else {}),
-        "unknown": sum(token == unknown for token, real in zip(tokens, mask, strict=True) if real),
-        "read": processor.decode([i for i, real in zip(ids, mask, strict=True) if real], skip_special_tokens=True),
-    }
-
-
-def _grid(pixels: Any, names: list[str], processor: Any, path: Path, labels: Any = None) -> None:
-    """Writes the pictures (count, channels, height, width) with normalisation undone, four in a row, labels above;
-    masks (count, height, width) are laid over them, boxes (relative: middle, width and height) drawn."""
-    import numpy as np
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    mean, std = (np.asarray(each).reshape(-1, 1, 1) for each in normalisation(processor))
-    pixels = pixels * std + mean
-    columns = min(4, len(pixels))
-    lines = -(-len(pixels) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * lines), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, picture, name in zip(axes, pixels, names, strict=False):
-        axis.imshow(np.clip(picture, 0, 1).transpose(1, 2, 0))
-        axis.set_title(name.replace("$", r"\$")[:34], fontsize=8 if len(name) > 24 else 9)
-    height, width = pixels.shape[-2:]
-    for axis, label in zip(axes, labels if labels is not None else (), strict=False):
-        if getattr(label, "ndim", 0) == 2:
-            mask = np.ma.masked_less_equal(np.asarray(label), 0)  # class 0 and what does not count stay as they are
-            axis.imshow(mask, alpha=0.5, cmap="tab10", vmin=0, vmax=9, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-        elif isinstance(label, Mapping) and "boxes" in label:
-            for x, y, w, h in np.asarray(label["boxes"]) * [width, height, width, height]:
-                axis.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, edgecolor="tab:red"))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
 
 
 def as_text(found: dict[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from datasets import Dataset
 
 from hf_tl.config import Preprocessing
 from hf_tl.data import Data
-from hf_tl.data.images import to_rgb
+from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.data.splits import example_rows
+from hf_tl.data.texts import as_text
 from hf_tl.files import write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
@@ -24,9 +25,6 @@ from hf_tl.inference.processes import process_state
 from hf_tl.inference.reference import measured, write_witness
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Targets, Task, TaskContext
-
-THUMBNAIL = 160
-"""Longest side in pixels of the pictures kept beside predictions."""
 
 
 def outputs_on(
@@ -109,19 +107,14 @@ def measure_saved(run: RunFolder, data: Data, task: Task, context: TaskContext, 
 def write_predictions(
     path: Path, task: Task, context: TaskContext, predictions: list[dict[str, Any]], outputs: list[Any], rows: Dataset
 ) -> None:
-    """One line a row: the input (and a thumbnail of a picture), what is right, the prediction; for one label a row
-    also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
-    roles = [role for role in task.input_roles if role in rows.column_names]
-    first = roles[0]
-    pictures = task.modality == "image"
-    if not pictures:
-        inputs = ["\n".join(_text(row[role]) for role in roles) for row in rows]
-    else:
-        inputs = list(rows["file"]) if "file" in rows.column_names else [f"row {index}" for index in range(len(rows))]
+    """One line a row: the input (and its thumbnail, where there is one), what is right, the prediction; for one label a
+    row also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
+    kinds = kinds_of(task, [role for role in task.input_roles if role in rows.column_names])
+    files = rows["file"] if "file" in rows.column_names else [f"row {index}" for index in range(len(rows))]
     columns: dict[str, Any] = {
         "row": list(range(len(rows))),
-        "input": inputs,
-        "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),
+        "input": [_input(row, kinds, file) for row, file in zip(rows, files, strict=True)],
+        "image": pa.array([_thumbnail(row, kinds) for row in rows], pa.binary()),
     }
     classes = targets_of(task, context).class_column
     if classes:
@@ -135,9 +128,10 @@ def write_predictions(
             "loss": -np.log(np.maximum(scores[np.arange(len(rows)), references], np.finfo(np.float64).tiny)),
         }
     else:
-        targets = [role for role in task.target_roles if role in rows.column_names and task.modality == "text"]
+        there = kinds_of(task, [role for role in task.target_roles if role in rows.column_names])
+        targets = [role for role, kind in there.items() if kind.text is not None]
         columns |= {
-            "label": [_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
+            "label": [as_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
             "prediction": [json.dumps(each, ensure_ascii=False, default=str) for each in predictions],
         }
         if task.render_html is not None:
@@ -151,13 +145,12 @@ def write_predictions(
     os.replace(temporary, path)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _input(row: Mapping[str, Any], kinds: Mapping[str, Kind], file: str) -> str:
+    """What a person reads of a row: its texts, and where it is from if that is not all."""
+    lines = [kind.text(row[role]) for role, kind in kinds.items() if kind.text is not None]
+    return "\n".join(lines if len(lines) == len(kinds) else [str(file), *lines])
 
 
-def _thumbnail(image: Any) -> bytes:
-    small = to_rgb(image)
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
-    return stream.getvalue()
+def _thumbnail(row: Mapping[str, Any], kinds: Mapping[str, Kind]) -> bytes | None:
+    """The first of its values that has one."""
+    return next((kind.thumbnail(row[role]) for role, kind in kinds.items() if kind.thumbnail is not None), None)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Features
 
 from hf_tl.config import DataConfig
 from hf_tl.data import load_rows
-from hf_tl.errors import ConfigError, DataError, listing
+from hf_tl.data.kinds import Kind, kinds_of
+from hf_tl.errors import DataError, listing
 from hf_tl.inference.evaluate import data_config, preprocessing_of
 from hf_tl.inference.held_out import finished, outputs_on, targets_of
 from hf_tl.task import Task
@@ -27,9 +28,9 @@ def predict(
     """Predictions of a finished model.
 
     Args:
-        inputs: texts, or image files or PIL images, one or a list; mappings of the task's roles to values for tasks
-            that read several (`{"question": ..., "context": ...}`); or a `DataConfig` or `{"path": ...}`, for a data
-            set.
+        inputs: texts, or image files or PIL images (as `Kind.given` of the task's input reads them), one or a list;
+            mappings of the task's roles to values for tasks that read several (`{"question": ..., "context": ...}`);
+            or a `DataConfig` or `{"path": ...}`, for a data set.
 
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
@@ -49,55 +50,37 @@ def predict(
 
 
 def _records(items: list[dict[str, Any]], task: Task) -> Dataset:
-    """Texts by role."""
+    """Values by role."""
     needed = [column.role for column in task.columns if column.required and not column.target]
     known = list(task.input_roles)
+    kinds = kinds_of(task, known)
+    records: list[dict[str, Any]] = []
     for index, item in enumerate(items):
-        for role in {*needed, *item}:
+        record = {}
+        for role in dict.fromkeys([*needed, *item]):
             if role not in known:
                 raise DataError(f"input {index}: {task.name} reads {listing(known)}, not {role!r}.")
-            text = next(column.kind == "text" for column in task.columns if column.role == role)
-            if text and (not isinstance(item.get(role), str) or not item[role].strip()):
-                raise DataError(f"input {index}: {role} is {item.get(role)!r}, expected a text.")
-    roles = [role for role in known if any(role in item for item in items)]
-    kinds = {column.role: column.kind for column in task.columns}
-    if any(kinds[role] != "text" for role in roles):
-        return Dataset.from_dict({role: [item.get(role) for item in items] for role in roles})
-    features = Features({role: Value("string") for role in roles})
-    return Dataset.from_dict({role: [item.get(role) for item in items] for role in roles}, features=features)
+            given, value = kinds[role].given, item.get(role)
+            record[role] = value if given is None else given(value, f"input {index}: {role} is")
+        records.append(record)
+    roles = [role for role in known if any(role in record for record in records)]
+    return _dataset({role: [record.get(role) for record in records] for role in roles}, kinds)
 
 
 def _rows(inputs: Any, task: Task) -> Dataset:
-    """Bare inputs as rows of the task's first role."""
+    """What a person gives as rows: mappings by role, or bare inputs of the first role whose values come bare."""
     items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    role = next(column.role for column in task.columns if not column.target and column.kind in ("text", "image"))
     if items and all(isinstance(item, dict) for item in items):
         return _records(items, task)
     needed = [column.role for column in task.columns if column.required and not column.target]
     if items and len(needed) > 1:
         raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a data set.")
-    if task.modality == "text":
-        for index, item in enumerate(items):
-            if not isinstance(item, str) or not item.strip():
-                raise DataError(f"input {index}: found {item!r}, expected a text.")
-        return Dataset.from_dict({role: items}, features=Features({role: Value("string")}))
-    pictures = [_picture(item) for item in items]
-    return Dataset.from_dict({role: pictures}, features=Features({role: Image()}))
+    kinds = kinds_of(task, task.input_roles)
+    role, given = next((role, kind.given) for role, kind in kinds.items() if kind.given is not None)
+    return _dataset({role: [given(item, f"input {index}: found") for index, item in enumerate(items)]}, kinds)
 
 
-def _picture(item: Any) -> Any:
-    from PIL.Image import Image as PillowImage
-
-    from hf_tl.data.images import WrongImage, read_image, to_rgb
-    from hf_tl.data.named_files import is_there, shortened
-
-    if isinstance(item, PillowImage):
-        return to_rgb(item)
-    if not isinstance(item, (str, Path)):
-        raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
-    if not is_there(Path(item)):
-        raise DataError(f"{shortened(str(item))}: there is no such image file.")
-    try:
-        return to_rgb(read_image(Path(item)))
-    except WrongImage as error:
-        raise DataError(f"{item}: cannot be read as an image ({error}).") from None
+def _dataset(columns: dict[str, list[Any]], kinds: Mapping[str, Kind]) -> Dataset:
+    types = {role: feature() for role in columns if (feature := kinds[role].feature) is not None}
+    features = Features(types) if len(types) == len(columns) else None  # those of the others are inferred
+    return Dataset.from_dict(columns, features=features)

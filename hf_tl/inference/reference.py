@@ -1,7 +1,7 @@
 """What the finished model answered to a few held-out rows, kept beside it: what is shared is proved against this.
 
 `proof/answers.json` holds the rows, the answers, and the hashes of the files that gave them, so that a difference can
-be named; pictures lie beside it as PNG, pixel by pixel what the model saw.
+be named; what is no JSON, such as pictures, lies beside it as its kind stores it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_tl.data.images import to_rgb
+from hf_tl.data.kinds import kinds_of, stored
 from hf_tl.errors import ModelError
 from hf_tl.files import replacing_folder, sha256, write_json
 from hf_tl.inference.outputs import outputs_of
@@ -52,7 +52,7 @@ def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: T
     if not process_state().is_main_process:
         return
     with replacing_folder(folder / FOLDER) as inside:
-        asked = [_kept(row, index, inside) for index, row in enumerate(chosen or [])] if answers else []
+        asked = [_kept(task, row, index, inside) for index, row in enumerate(chosen or [])] if answers else []
         parts = {"task": task.name, "rows": asked, "answers": answers, **hashes(shared)}
         write_json(inside / FILE, parts)
 
@@ -73,16 +73,15 @@ def _even(count: int, most: int) -> list[int]:
     return found
 
 
-def _kept(row: dict[str, Any], index: int, folder: Path) -> dict[str, Any]:
-    """A row as JSON; a picture is written beside it and named."""
+def _kept(task: Task, row: dict[str, Any], index: int, folder: Path) -> dict[str, Any]:
+    """A row as JSON, each value as its kind stores it: files lie in `folder` and are named."""
+    kinds = kinds_of(task, row)
+    files = [role for role, kind in kinds.items() if kind.read_stored]
     out: dict[str, Any] = {}
     for role, value in row.items():
-        if hasattr(value, "convert"):
-            to_rgb(value).save(folder / f"{index}.png")
-            out[role] = {"picture": f"{index}.png"}
-        elif value is not None:
-            json.dumps(value)  # whatever else a row may hold is written as it is
-            out[role] = value
+        if value is not None:
+            stem = str(index) if files[:1] == [role] else f"{index}_{role}"
+            out[role] = stored(kinds.get(role), value, folder / stem)
     return out
 
 

@@ -13,6 +13,8 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
+from hf_tl.data.kinds import processor_of
+from hf_tl.data.timm_models import of_timm, processor_fields
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
@@ -22,7 +24,6 @@ from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import head_modules, loaded_note
-from hf_tl.models.timm_models import of_timm, processor_fields
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -39,11 +40,6 @@ PASSED = {
 }  # fmt: skip
 """`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
 SECRET = {"token", "use_auth_token"}
-VOCABULARIES = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model", "tokenizer_config.json",
-)  # fmt: skip
-IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -210,10 +206,9 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
         return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
-        kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
-        timm = of_timm(config)  # has no processor file of its own
+        reads = processor_of(task)
         marked = all((folder / name).exists() for name in task.marker_files) and (
-            any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
+            any((folder / name).exists() for name in reads.files) or reads.in_config(config)
         )
         ours = own_classes().get(task.auto_class)
         known = names & architectures(task) or (ours and ours.__name__ in names) or task.auto_class in auto_map
@@ -372,7 +367,7 @@ def _custom(
         pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
         pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None
         if pooling is None:
-            pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
+            pooling = "mean" if _convolutional(backbone) else "cls"
     if pooling != "pooler":  # the pooler is left out then
         new = {key for key in new if not key.startswith("pooler.")}
     left_out = {"auto_map", "id2label", "label2id", "architectures", "dtype", "torch_dtype"}

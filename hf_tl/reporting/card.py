@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.models.custom import MODEL_TYPE
@@ -27,7 +28,6 @@ WEAKEST = 5
 MISTAKES = 5
 MISTAKE_TEXT = 200
 """Characters of a row that is quoted."""
-IMAGE_FILE = "image.jpg"
 LOW_F1 = 0.7
 """A class below this is named among the limits."""
 
@@ -43,6 +43,8 @@ class Card:
     task: str
     auto_class: str
     processor_class: str
+    processor_argument: str
+    """By which `pipeline` takes it."""
     model_id: str
     """What a reader loads: the Hub id, or the folder while the run is not shared."""
     revision: str | None
@@ -192,7 +194,8 @@ def describe(summary: RunSummary) -> Card:
         summary=summary.task.summary.partition(":")[0],
         task=summary.task.name,
         auto_class=summary.task.auto_class,
-        processor_class=summary.task.processor_class,
+        processor_class=processor_of(summary.task).auto_class,
+        processor_argument=processor_of(summary.task).argument,
         model_id=where,
         revision=hub.revision if hub and hub.revision != "main" else None,
         private=bool(hub and hub.private),
@@ -271,9 +274,9 @@ def render(card: Card) -> str:
 
 
 def _example(summary: RunSummary) -> str:
-    """A Python expression of an input of the task: its own example, or the name of a file."""
+    """A Python expression of an input of the task: its own example, or that of its kind."""
     first = next((value for example in own_examples(summary) for value in example.values()), None)
-    return _literal(first if first is not None else IMAGE_FILE)
+    return _literal(first) if first is not None else Raw(main_kind(summary.task).example)
 
 
 def _given(summary: RunSummary) -> str:
@@ -281,7 +284,7 @@ def _given(summary: RunSummary) -> str:
     example = next(iter(own_examples(summary)), None)
     roles = [role for role in summary.data.get("columns") or () if role in summary.task.input_roles]
     if not example:
-        return _literal(IMAGE_FILE)
+        return Raw(main_kind(summary.task).example)
     if set(example) == {"text"}:
         return _literal(example["text"])
     if not set(example) <= set(summary.task.input_roles):  # named otherwise by the Hub: in their order
@@ -295,7 +298,7 @@ def _literal(value: Any) -> str:
 
 
 def _mistakes(summary: RunSummary) -> list[dict[str, Any]]:
-    if not quotes(summary) or summary.task.modality != "text":
+    if not quotes(summary) or not main_kind(summary.task).quoted:
         return []
     found = (sections.mistakes(summary) or {}).get("rows", [])[:MISTAKES]
     return [{**row, "text": row["text"][:MISTAKE_TEXT] + " …" * (len(row["text"]) > MISTAKE_TEXT)} for row in found]

@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from hf_tl.data.kinds import main_kind
 from hf_tl.errors import ConfigError
 from hf_tl.io.console import visible
 from hf_tl.io.json_text import read_object
@@ -89,8 +90,8 @@ def license_of(summary: RunSummary) -> License:
 
 
 def languages(summary: RunSummary) -> list[str]:
-    """Of a model for texts: the languages of its data; else the one of the pretrained model, if it is of one."""
-    if summary.task.modality != "text":
+    """Of a model for values in a language: those of its data; else the one of the pretrained model, if it is of one."""
+    if not main_kind(summary.task).spoken:
         return []
     declared = [str(each) for each in summary.data.get("language") or []]
     pretrained = [str(each) for each in summary.environment.get("model", {}).get("language") or []]

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from hf_tl.data.kinds import main_kind
 from hf_tl.files import write_text
 from hf_tl.io.console import table
 from hf_tl.reporting.formatting import number
@@ -22,8 +23,6 @@ from hf_tl.reporting.run_summary import read_log
 from hf_tl.task import all_tasks
 
 HEADER = ("method", "accuracy", "95 % interval", "over scratch", "95 % interval", "trained", "seconds")
-OWN_DATA = {"text": "reviews.csv", "image": "my_photos/"}
-"""Modality -> what one's own data may look like."""
 WORDS = {
     "scratch": "all weights, from random ones: the control",
     "frozen": "the head alone, on the pretrained network's features",
@@ -45,7 +44,7 @@ def next_commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what for, the command): what to type after this."""
     out = []
     for task in all_tasks():
-        own = OWN_DATA.get(task.modality)
+        own = main_kind(task).own_data
         if own and task.models and task.problems:
             what = task.summary.partition(":")[0]
             out.append((what, f"{program()} train --model {task.models[0]} --data {own}"))

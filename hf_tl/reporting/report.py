@@ -50,7 +50,6 @@ def render(summary: RunSummary) -> str:
         summary=summary.task.summary,
         split=summary.metrics["split"],
         samples=summary.metrics["samples"],
-        modality=summary.task.modality,
         support_unit=summary.task.support_unit,
         result=sections.result(summary),
         overview=sections.overview(summary),

@@ -1,6 +1,7 @@
 """What a stranger does: this file's text runs in a process of its own, which cannot import hf_tl.
 
-stdin: a JSON object with the task's `lines` and what loads it, the `rows`, and one or more models (folders or Hub ids);
+stdin: a JSON object with the task's `lines` and what loads it, the `rows` with what reads them (role -> Python lines
+that define `read(stored, folder)`), and one or more models (folders or Hub ids);
 stdout: a line `RESULT` and a JSON list, for each model `{"found": [...]}` or `{"error": "..."}`.
 """
 
@@ -79,25 +80,24 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(OSError):  # a model that writes nothing has none
             model.generation_config = transformers.GenerationConfig.from_pretrained(path)
         if piped:
-            what = "tokenizer" if request["processor_class"] == "AutoTokenizer" else "image_processor"
-            pipe = transformers.pipeline(
-                request["task"], model=model, device="cpu", trust_remote_code=False, **{what: processor}
-            )
+            by = {request["processor_argument"]: processor}
+            pipe = transformers.pipeline(request["task"], model=model, device="cpu", trust_remote_code=False, **by)
             return {"pipe": pipe}
     return {"model": model.eval(), "processor": processor}
 
 
-def read(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """The rows, their pictures opened."""
-    from PIL import Image
+def read(rows: list[dict[str, Any]], readers: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+    """The rows, the values of each role as `readers` read what is stored of them; those of other roles as they are."""
+    functions: dict[str, Any] = {}
+    for role, lines in readers.items():
+        names: dict[str, Any] = {}
+        exec(lines, names)
+        functions[role] = names["read"]
 
-    def value(given: Any) -> Any:
-        if isinstance(given, dict) and set(given) == {"picture"}:
-            with Image.open(folder / given["picture"]) as picture:
-                return picture.convert("RGB")
-        return given
+    def value(role: str, stored: Any) -> Any:
+        return functions[role](stored, folder) if role in functions else stored
 
-    return [{role: value(given) for role, given in row.items()} for row in rows]
+    return [{role: value(role, stored) for role, stored in row.items()} for row in rows]
 
 
 def no_pickles(*words: Any, **options: Any) -> Any:
@@ -125,7 +125,8 @@ def main() -> None:
     for job in request["jobs"]:
         try:
             with torch.no_grad():
-                found.append({"found": answers(request, job, read(request["rows"], Path(request["folder"])))})
+                rows = read(request["rows"], request["readers"], Path(request["folder"]))
+                found.append({"found": answers(request, job, rows)})
         except Exception as error:
             first = next(iter(str(error).strip().splitlines()), "")
             found.append({"error": f"{type(error).__name__}: {first}"})

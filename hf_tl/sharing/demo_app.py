@@ -5,28 +5,28 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import SpaceCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_tl.data.kinds import KINDS, Explanation, Widget, processor_of
+from hf_tl.data.timm_models import of_timm
 from hf_tl.errors import ModelError
 from hf_tl.hub.patience import endpoint
 from hf_tl.io.console import visible
 from hf_tl.io.json_text import read_object
-from hf_tl.models.timm_models import of_timm
 from hf_tl.reporting.markdown import Raw, escape, url
 from hf_tl.task import Demo, Task
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDGETS = {
-    "text": "gr.Textbox(label={label}, lines=4)",
-    "line": "gr.Textbox(label={label})",
-    "image": 'gr.Image(label={label}, type="pil", sources=["upload", "clipboard"], height=360)',
-    "score": "gr.Slider(0, 1, 0.5, label={label})",
+    "line": replace(KINDS["text"].widget or Widget(""), component="gr.Textbox(label={label})", explanation=None),
+    "score": Widget("gr.Slider(0, 1, 0.5, label={label})"),
 }
+"""What a page can ask for beside the kinds of values that a column holds."""
 SHOWN = {
     "labels": "gr.Label(label={label}, num_top_classes=5)",
     "highlights": "gr.HighlightedText(label={label})",
@@ -41,8 +41,13 @@ NEEDED = {
     "masks": {"import colorsys", "import numpy as np"},
     "chat": {"import html"},
 }
-EXPLAINED = {"image": "from captum.attr import Occlusion", "text": "from captum.attr import FeatureAblation"}
-"""What tells which parts of an input mattered for a label."""
+
+
+def widget_of(kind: str) -> Widget:
+    """What asks for an input of a page."""
+    found = WIDGETS.get(kind) or KINDS[kind].widget
+    assert found is not None, f"{kind}: no widget asks for it"
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,17 @@ class Page:
     """(id, revision) of the model under an adapter."""
 
     @property
-    def required(self) -> list[tuple[str, str]]:
-        return [(name, kind) for name, kind in self.demo.takes if kind != "score"]
+    def takes(self) -> list[tuple[str, Widget]]:
+        return [(name, widget_of(kind)) for name, kind in self.demo.takes]
+
+    @property
+    def checks(self) -> list[tuple[str, str]]:
+        """(Python expression that is true where an input is missing, what is said then)."""
+        return [
+            (widget.missing.format(name=name), widget.ask.format(label=self.labels[name]))
+            for name, widget in self.takes
+            if widget.missing
+        ]
 
     @property
     def names(self) -> list[str]:
@@ -75,7 +89,7 @@ class Page:
     @property
     def last(self) -> str:
         """The last text that goes in."""
-        return next(name for name, kind in reversed(self.demo.takes) if kind in ("text", "line"))
+        return next(name for name, widget in reversed(self.takes) if widget.is_text)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -83,7 +97,7 @@ class Page:
 
     @property
     def widgets(self) -> dict[str, str]:
-        return {name: WIDGETS[kind].format(label=python(self.labels[name])) for name, kind in self.demo.takes}
+        return {name: widget.component.format(label=python(self.labels[name])) for name, widget in self.takes}
 
     @property
     def shown(self) -> str:
@@ -91,7 +105,7 @@ class Page:
 
     @property
     def triggers(self) -> list[str]:
-        return ["submit.click", *(f"{name}.submit" for name, kind in self.demo.takes if kind in ("text", "line"))]
+        return ["submit.click", *(f"{name}.submit" for name, widget in self.takes if widget.is_text)]
 
     @property
     def chat(self) -> bool:
@@ -103,11 +117,10 @@ class Page:
         return getattr(self.config, "problem_type", None) == "regression"
 
     @property
-    def explains(self) -> str | None:
-        """The kind of input of which the page tells what mattered: one picture, or one text without a gap."""
-        kind = self.demo.takes[0][1]
+    def explains(self) -> Explanation | None:
+        """How the page tells what mattered: of one input without a gap, where there is a way."""
         one = self.demo.gives == "labels" and len(self.demo.takes) == 1 and self.task.new_head
-        return kind if one and kind in EXPLAINED else None
+        return self.takes[0][1].explanation if one else None
 
     @property
     def tag(self) -> str:
@@ -133,11 +146,11 @@ class Page:
 
     @property
     def processor_class(self) -> str:
-        return self.task.processor_class
+        return processor_of(self.task).auto_class
 
     @property
     def processor_argument(self) -> str:
-        return "image_processor" if self.task.modality == "image" else "tokenizer"
+        return processor_of(self.task).argument
 
     @property
     def tokenizer(self) -> str:
@@ -200,7 +213,7 @@ class Page:
     @property
     def example_names(self) -> list[str]:
         """The inputs that examples fill."""
-        return ["message"] if self.chat else [name for name, kind in self.required if kind != "image"]
+        return ["message"] if self.chat else [name for name, widget in self.takes if widget.is_text]
 
     @property
     def examples(self) -> list[list[str]]:
@@ -224,7 +237,7 @@ class Page:
         if self.adapter or not self.piped:
             names |= {self.auto_class, self.processor_class}
         if self.explains:
-            found |= {"import torch", EXPLAINED[self.explains]}
+            found |= set(self.explains.imports)
         found |= NEEDED.get(self.demo.gives, set())
         if not self.demo.load:
             found.add(f"from transformers import {', '.join(sorted(names, key=_case))}")

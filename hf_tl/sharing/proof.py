@@ -22,6 +22,7 @@ from typing import Any
 
 from hf_tl import compat
 from hf_tl.config import RunConfig
+from hf_tl.data.kinds import kinds_of, processor_of
 from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
 from hf_tl.hub.client import fetch, fetch_model
 from hf_tl.hub.upload import Pushed
@@ -202,13 +203,16 @@ def request_for(run: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
         known: what `proof/` holds.
     """
     task = _task(run)
+    processor, kinds = processor_of(task), kinds_of(task, (column.role for column in task.columns))
     return {
         "task": task.name,
         "auto_class": task.auto_class,
-        "processor_class": task.processor_class,
+        "processor_class": processor.auto_class,
+        "processor_argument": processor.argument,
         "loads": _loads_itself(task),
         "lines": card_lines(task),
         "rows": known["rows"],
+        "readers": {role: kind.read_stored for role, kind in kinds.items() if kind.read_stored},
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
         if str(known["configuration"].get("model_type", "")).startswith("timm")

@@ -115,7 +115,8 @@ def test_images_lie_beside_pixel_by_pixel(tmp_path: Path) -> None:
         {"image": [PillowImage.fromarray(each) for each in values]}, features=Features({"image": Image()})
     )
     for index, row in enumerate(rows):
-        assert module._kept({**row, "note": None, "size": [1, 2]}, index, tmp_path) == {
+        task = get_task("image-classification")
+        assert module._kept(task, {**row, "note": None, "size": [1, 2]}, index, tmp_path) == {
             "image": {"picture": f"{index}.png"}, "size": [1, 2],
         }  # fmt: skip
         with PillowImage.open(tmp_path / f"{index}.png") as image:

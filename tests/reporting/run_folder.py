@@ -215,7 +215,7 @@ def write_run(
         name: {label: int((split.labels == index).sum()) for index, label in enumerate(names)}
         for name, split in rows.items()
     }
-    architecture = task.auto_class.replace("AutoModel", "Bert" if task.modality == "text" else "MobileNetV2")
+    architecture = task.auto_class.replace("AutoModel", "Bert" if task.name.startswith("text") else "MobileNetV2")
     facts: dict[str, Any] = {
         "hf_tl": "0.1.0",
         "python": "3.11.7",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from hf_tl.models.timm_models import of_timm, processor_fields, resized
+from hf_tl.data.timm_models import of_timm, processor_fields, resized
 
 
 def test_timms_backbones_are_told_by_type_or_by_their_preprocessing() -> None:
