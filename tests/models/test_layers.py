@@ -314,7 +314,7 @@ def test_what_is_carried_over_from_another_head_is_said() -> None:
     new = ["classifier.weight", "classifier.bias"]
     said = loaded_note(model, new, "BertForMaskedLM")
     assert said == (
-        f"The weights of a BertForMaskedLM are carried over, {total - 27:,} of {total:,} parameters; new: 'classifier'."
+        f"{total - 27:,} of {total:,} parameters are loaded from a BertForMaskedLM; newly initialized: 'classifier'."
     )
     assert loaded_note(model, [], "BertForMaskedLM") is None
     assert loaded_note(model, new, "BertModel") is None
