@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Image, Value
 from hf_tl.config import DataConfig, RunConfig
 from hf_tl.data import load_rows
 from hf_tl.errors import ConfigError, DataError, listing
-from hf_tl.evaluation.held_out import finished, outputs_on, results, targets_of
+from hf_tl.evaluation.held_out import answering, finished, outputs_on, results, targets_of
 from hf_tl.run import Run
 from hf_tl.task import Setting, Task
 
@@ -37,8 +37,9 @@ def evaluate(
     loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
     rows = load_rows(_data(data), task, targets_of(task, setting), split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
-    outputs, samples = outputs_on(loaded, task, setting, chosen, batch_size)
-    found = results(task, setting, outputs, samples, chosen, str(name), seed)
+    with answering(model):
+        outputs, samples = outputs_on(loaded, task, setting, chosen, batch_size)
+        found = results(task, setting, outputs, samples, chosen, str(name), seed)
     return {"model": model, **found, "notes": list(rows.notes)}
 
 
@@ -70,8 +71,9 @@ def predict(
         rows = _rows(inputs, task)
     if len(rows) == 0:
         return []
-    outputs, samples = outputs_on(loaded, task, setting, rows, batch_size)
-    out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, setting)
+    with answering(model):
+        outputs, samples = outputs_on(loaded, task, setting, rows, batch_size)
+        out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, setting)
     return out
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import transformers
 
-from hf_tl.errors import ModelError, listing
+from hf_tl.errors import ModelError, listing, panicked
 from hf_tl.models.carried import processor_folder
 from hf_tl.models.pretrained import IMAGE_PROCESSORS, VOCABULARIES, Pretrained, first_line, quiet
 from hf_tl.models.timm_models import of_timm, resized
-from hf_tl.task import Task
+from hf_tl.task import Task, all_tasks
 
 
 def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None) -> Any:
@@ -39,10 +39,14 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
             processor = auto.from_pretrained(
                 processor_folder(path), trust_remote_code=pretrained.trusts(path), **backend
             )
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
         raise ModelError(
             f"model: the {kind} of {pretrained.id} cannot be loaded: {first_line(error, pretrained)}"
         ) from error
+    if not pretrained.trusts(path):
+        _check_class(processor, kind, pretrained)
     if text:
         _check_tokenizer(processor, pretrained)
     elif image_size and timm:
@@ -50,6 +54,28 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
     elif image_size:
         _resize(processor, image_size)
     return processor
+
+
+def _check_class(processor: Any, kind: str, pretrained: Pretrained) -> None:
+    """A file may name any class of Transformers: only those are used that are what is asked for, and of image
+    processors those of the tasks' own models, as others cut an image into any number of pieces."""
+    name = type(processor).__name__
+    if kind == "tokenizer":
+        fits = isinstance(processor, transformers.PreTrainedTokenizerBase) and hasattr(processor, "__len__")
+    else:
+        fits = name.removesuffix("Pil") in _image_processors(pretrained.config.model_type)
+    if not fits:
+        raise ModelError(f"model: {pretrained.id} names {name} as its {kind}, which is none for such models.")
+
+
+def _image_processors(model_type: str) -> set[str]:
+    """Names of the classes for the model types of the tasks on images, and for this one."""
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
+
+    autos = {task.auto_class for task in all_tasks() if task.modality == "image"} - {"AutoModel"}
+    types = {name for auto in autos for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    found = [known[name].values() for name in types | {model_type} if name in known]
+    return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 
 
 def _has_processor(path: Path) -> bool:

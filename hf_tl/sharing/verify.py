@@ -11,7 +11,7 @@ from hf_tl import card_text
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
 from hf_tl.errors import ConfigError, DataError, listing
-from hf_tl.evaluation.held_out import finished, outputs_on, results
+from hf_tl.evaluation.held_out import answering, finished, outputs_on, results
 from hf_tl.evaluation.verbs import evaluate
 from hf_tl.hubclient import fetch_model, sha256
 from hf_tl.models.trusted import read_adapter
@@ -97,8 +97,9 @@ def measured_again(
     loaded, _, setting = finished(model, preprocessing=config.data.preprocessing, trust=trust)
     rows = _with_labels(given, setting.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
-    outputs, samples = outputs_on(loaded, given.task, setting, rows, size)
-    return results(given.task, setting, outputs, samples, rows, given.held_out, config.seed), given.source
+    with answering(where):
+        outputs, samples = outputs_on(loaded, given.task, setting, rows, size)
+        return results(given.task, setting, outputs, samples, rows, given.held_out, config.seed), given.source
 
 
 def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
