@@ -38,7 +38,7 @@ def head_of(card: str, where: str) -> dict[Any, Any]:
     Raises:
         ConfigError: the head is no YAML mapping, or more than `hf_tl.yaml_text` allows.
     """
-    found = parse_yaml(split_card(card)[0], f"{where}: the head of the card")
+    found = parse_yaml(split_card(card)[0], f"{where}: the metadata of the card")
     if found is not None and not isinstance(found, dict):
-        raise ConfigError(f"{where}: the head of the card: expected keys and values, found {kind_of(found)}.")
+        raise ConfigError(f"{where}: the metadata of the card: expected keys and values, found {kind_of(found)}.")
     return found or {}

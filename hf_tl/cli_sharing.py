@@ -89,7 +89,7 @@ def verify(
 
         result = run_it(model, data, revision=revision, batch_size=batch_size, trust_remote_code=trust)
     rows = table(as_rows(result), ("metric", "place", "card", "now", "95 % interval", "verdict"))
-    verdict = "The card's figures hold." if result["holds"] else "The card's figures do NOT hold."
+    verdict = "The card's metrics hold." if result["holds"] else "The card's metrics do NOT hold."
     lines = [
         f"{result['split']}, {result['samples']} samples",
         rows,

@@ -26,7 +26,7 @@ from hf_tl.sharing.hub import check_target
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.sharing.report import write_report
 from hf_tl.sharing.saves import PushSaves
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 from hf_tl.training.arguments import check_training
 from hf_tl.training.environment import process_state
 from hf_tl.training.facts import check_adapter_alone, describe_run, label_weights
@@ -74,7 +74,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     check_adapter_alone(config, task, pretrained)
     preprocessing = config.data.preprocessing
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
-    setting = Setting(
+    context = TaskContext(
         labels=data.labels,
         problem=data.targets.problem,
         processor=processor,
@@ -98,16 +98,16 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
-        setting.notes += loaded.notes
-        setting.model_config = loaded.model.config
-        if task.ready is not None:
-            task.ready(loaded.model, setting)
+        context.notes += loaded.notes
+        context.model_config = loaded.model.config
+        if task.configure is not None:
+            task.configure(loaded.model, context)
         to = config.hub
         saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
-        fitted = fit(run, config, data, task, setting, method, loaded, saves)
+        fitted = fit(run, config, data, task, context, method, loaded, saves)
         if main.is_main_process:
-            written = save_model(run, method.finish, fitted.model, processor, task, setting, pretrained)
-            describe_run(run, pretrained, data, setting, fitted)
+            written = save_model(run, method.finish, fitted.model, processor, task, context, pretrained)
+            describe_run(run, pretrained, data, context, fitted)
             # last: a stage is reached when all of it is on disk
             run.reach("saved", train=fitted.facts, written=written)
         main.wait_for_everyone()
@@ -117,7 +117,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     if trusted:
         check_same_code(run.model, pretrained.code)
     if not run.reached("measured") or not (run.folder / "metrics.json").exists():
-        measure_saved(run, data, task, setting, trust=trusted)
+        measure_saved(run, data, task, context, trust=trusted)
         main.wait_for_everyone()
     if main.is_main_process:
         if proof.wanted(config):

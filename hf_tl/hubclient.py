@@ -312,7 +312,7 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
         )
     if status == 401:
         return HubError(
-            f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or mend HF_TOKEN."
+            f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or fix HF_TOKEN."
         )
     if status in (402, 413, 507):
         return HubError(f"{what}: the Hub has no room for it (status {status}); free some storage, or ask for more.")

@@ -12,7 +12,7 @@ from hf_tl.data import load_data
 from hf_tl.data.augment import normalisation
 from hf_tl.models.pretrained import check_task, find_pretrained
 from hf_tl.models.processors import load_processor
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 from hf_tl.training.options import check_options
 
 
@@ -37,7 +37,7 @@ def preview(
     check_task(pretrained, task)
     preprocessing = config.data.preprocessing
     processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
-    setting = Setting(
+    context = TaskContext(
         labels=data.labels,
         problem=data.targets.problem,
         processor=processor,
@@ -50,10 +50,10 @@ def preview(
     )
     train = data.splits["train"]
     rows = train.shuffle(seed=config.seed).select(range(min(samples, len(train))))
-    ready = task.preprocess(rows, setting, True)
+    ready = task.preprocess(rows, context, True)
     items = [ready[index] for index in range(min(len(ready), len(rows)))]
-    batch = task.collator(setting, True)(items)
-    classes = data.targets.classes
+    batch = task.collator(context, True)(items)
+    classes = data.targets.class_column
     names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)
     names = _shares(batch.get("labels"), data.labels) or names
     out: dict[str, Any] = {
@@ -62,7 +62,7 @@ def preview(
         "labels": dict(enumerate(data.labels)),
         "rows": {split: len(part) for split, part in data.splits.items()},
         "class_counts": data.source.get("class_counts", {}),
-        "notes": setting.notes,
+        "notes": context.notes,
         "batch": {
             key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
             if hasattr(value, "shape")

@@ -148,7 +148,7 @@ class Run:
                 if name == "state.json":
                     self.stage  # noqa: B018  # raises where it is no stage
             except ConfigError as error:
-                say(f"{str(error).removesuffix(AGAIN).rstrip('; ')}; it is left aside, and made again.")
+                say(f"{str(error).removesuffix(AGAIN).rstrip('; ')}; it is moved aside and written again.")
                 if is_main_process():
                     file.unlink()
                     if name == "state.json" or self.reached(stage):

@@ -5,7 +5,7 @@
 
 A folder with COCO, Pascal VOC or YOLO annotations, or a metadata.jsonl with `file_name` and `objects`.
 Hardware: one GPU of 8 GB.
-Measured: not with this model; an untrained RT-DETR of 1 M parameters on BCCD: mAP at overlap 0.5 0.512.
+Measured: not with this model; an untrained RT-DETR of 1 M parameters on BCCD: mAP at IoU 0.5 0.512.
 """
 
 from hf_tl.cli import recipe

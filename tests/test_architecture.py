@@ -99,6 +99,15 @@ def test_files_stay_short(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 420
 
 
+@pytest.mark.parametrize("file", sorted((PACKAGE / "tasks").glob("*.py")), ids=lambda file: file.stem)
+def test_no_task_imports_a_task(file: Path) -> None:
+    """What several tasks share is in a file whose name begins with an underscore."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hf_tl.tasks"):
+            parts = [*str(node.module).split(".")[2:], *(alias.name for alias in node.names)]
+            assert parts[0].startswith("_"), f"line {node.lineno}: {ast.unparse(node)}"
+
+
 def test_every_task_is_called_as_its_file() -> None:
     assert [task.name for task in hf_tl.tasks()] == task_names()
 

@@ -64,13 +64,13 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             if wrong:
                 if config.on_error == "stop":
                     raise DataError(
-                        f"{rows[index][FILE]}: {wrong}; repair or remove it, or leave such rows out with "
+                        f"{rows[index][FILE]}: {wrong}; fix or remove it, or leave such rows out with "
                         "data.on_error=skip."
                     )
                 bad[index] = wrong
         if bad:
             places = [str(rows[index][FILE]) for index in bad]
-            notes.append(f"{len(bad)} rows are left out ({next(iter(bad.values()))}): {listing(places, most=5)}.")
+            notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
     return rows
 
@@ -134,7 +134,7 @@ def encode_labels(
     for split in list(splits):
         missing = [index for index, name in enumerate(names[split]) if name is None]
         if missing and len(missing) == len(names[split]) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is set aside.")
+            notes.append(f"The {split} split has no labels and is not used.")
             del splits[split], names[split]
             continue
         if missing and config.on_error == "stop":
@@ -143,7 +143,7 @@ def encode_labels(
                 "data.on_error=skip."
             )
         if missing:
-            notes.append(f"{len(missing)} rows of {split} are left out: the label is missing.")
+            notes.append(f"{len(missing)} rows of {split} are skipped: the label is missing.")
             left = set(missing)
             keep = [index for index in range(len(names[split])) if index not in left]
             splits[split] = splits[split].select(keep)
@@ -192,10 +192,10 @@ def skip_rows(splits: Splits, split: str, bad: Mapping[int, str], config: DataCo
     first = min(bad)
     if config.on_error == "stop":
         raise DataError(
-            f"{rows[first][FILE]}: {bad[first]}; repair or remove it, or leave such rows out with data.on_error=skip."
+            f"{rows[first][FILE]}: {bad[first]}; fix or remove it, or skip such rows with data.on_error=skip."
         )
     places = [str(rows[index][FILE]) for index in sorted(bad)]
-    notes.append(f"{len(bad)} rows of {split} are left out ({bad[first]}): {listing(places, most=5)}.")
+    notes.append(f"{len(bad)} rows of {split} are skipped ({bad[first]}): {listing(places, most=5)}.")
     splits[split] = rows.select([index for index in range(len(rows)) if index not in bad])
     if len(splits[split]) == 0:
         raise DataError(f"data.path: no row of the {split} split is left.")
@@ -234,7 +234,7 @@ def encode_numbers(splits: Splits, role: str, config: DataConfig, notes: list[st
                 number = float("nan")
             found.append(number if np.isfinite(number) else None)
         if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is set aside.")
+            notes.append(f"The {split} split has no labels and is not used.")
             del splits[split]
             continue
         bad = {index: "the label is not a number" for index, value in enumerate(found) if value is None}
@@ -264,7 +264,7 @@ def encode_label_sets(
             values = [None if value is None else [inner.names[index] for index in value] for value in values]
         found = [None if value is None else [str(label_name(each)) for each in value] for value in values]
         if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is set aside.")
+            notes.append(f"The {split} split has no labels and is not used.")
             del splits[split]
             continue
         bad = {index: "the labels are missing" for index, value in enumerate(found) if value is None}

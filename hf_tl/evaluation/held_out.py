@@ -23,7 +23,7 @@ from hf_tl.errors import HfTlError, ModelError, panicked
 from hf_tl.evaluation.witness import measured, write_witness
 from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
-from hf_tl.task import Setting, Targets, Task
+from hf_tl.task import Targets, Task, TaskContext
 from hf_tl.training.environment import process_state
 from hf_tl.training.outputs import outputs_of
 
@@ -34,11 +34,11 @@ EXAMPLES = 12
 
 
 def outputs_on(
-    model: Any, task: Task, setting: Setting, rows: Dataset, batch_size: int | None = None
+    model: Any, task: Task, context: TaskContext, rows: Dataset, batch_size: int | None = None
 ) -> tuple[list[Any], Any]:
     """(outputs, samples) of `rows`, in float32, in the rows' order, on every process."""
-    samples = task.preprocess(rows, setting, False)
-    return outputs_of(model, task, setting, samples, batch_size=batch_size).items, samples
+    samples = task.preprocess(rows, context, False)
+    return outputs_of(model, task, context, samples, batch_size=batch_size).items, samples
 
 
 @contextlib.contextmanager
@@ -66,40 +66,40 @@ def labels_of(config: Any) -> tuple[str, ...]:
 
 def finished(
     id: str, revision: str | None = None, *, preprocessing: Preprocessing | None = None, trust: bool = False
-) -> tuple[Any, Task, Setting]:
-    """(model, task, setting) of a run folder, model folder, adapter or Hub id, for prediction."""
+) -> tuple[Any, Task, TaskContext]:
+    """(model, task, context) of a run folder, model folder, adapter or Hub id, for prediction."""
     model, processor, task, found = load_finished(id, revision, trust=trust)
-    setting = Setting(
+    context = TaskContext(
         labels=labels_of(model.config) if task.targets and task.new_head else (),
         problem=getattr(model.config, "problem_type", None) if task.problems else None,
         processor=processor,
         preprocessing=preprocessing or Preprocessing(augment="none"),
         model_config=model.config,
         folder=found.adapter or found.path,
-        stage="measuring",
+        mode="measuring",
     )
-    return model, task, setting
+    return model, task, context
 
 
-def targets_of(task: Task, setting: Setting) -> Targets:
+def targets_of(task: Task, context: TaskContext) -> Targets:
     """A finished model's own labels, for reading data with them."""
     one = (
-        task.new_head and task.column("label") is not None and setting.problem in (None, "single_label_classification")
+        task.new_head and task.column("label") is not None and context.problem in (None, "single_label_classification")
     )
-    config = setting.model_config.to_dict() if setting.model_config is not None else {}
-    return Targets(setting.labels, setting.problem, config, classes="label" if one else None)
+    config = context.model_config.to_dict() if context.model_config is not None else {}
+    return Targets(context.labels, context.problem, config, class_column="label" if one else None)
 
 
 def results(
-    task: Task, setting: Setting, outputs: list[Any], samples: Any, rows: Dataset, split: str, seed: int
+    task: Task, context: TaskContext, outputs: list[Any], samples: Any, rows: Dataset, split: str, seed: int
 ) -> dict[str, Any]:
     """metrics.json without its `train` part."""
-    found = task.measure(outputs, samples, rows, setting, seed=seed)
+    found = task.measure(outputs, samples, rows, context, seed=seed)
     return {
         "split": split,
         "samples": len(rows),
         "metrics": found.metrics,
-        "labels": list(setting.labels),
+        "labels": list(context.labels),
         "per_class": found.per_class,
         "confusion_matrix": found.confusion_matrix,
         "baseline": found.baseline,
@@ -107,14 +107,14 @@ def results(
     }
 
 
-def measure_saved(run: Run, data: Data, task: Task, setting: Setting, *, trust: bool = False) -> None:
+def measure_saved(run: Run, data: Data, task: Task, context: TaskContext, *, trust: bool = False) -> None:
     """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
     `predictions.parquet` and `proof/`.
 
     Args:
         trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
     """
-    model, task, fresh = finished(str(run.model), preprocessing=setting.preprocessing, trust=trust)
+    model, task, fresh = finished(str(run.model), preprocessing=context.preprocessing, trust=trust)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, fresh, rows, size)
@@ -129,7 +129,7 @@ def measure_saved(run: Run, data: Data, task: Task, setting: Setting, *, trust: 
 
 
 def write_predictions(
-    path: Path, task: Task, setting: Setting, predictions: list[dict[str, Any]], outputs: list[Any], rows: Dataset
+    path: Path, task: Task, context: TaskContext, predictions: list[dict[str, Any]], outputs: list[Any], rows: Dataset
 ) -> None:
     """One line a row: the input (and a thumbnail of a picture), what is right, the prediction; for one label a row
     also its score, all scores and the loss. `shown` is the report's HTML, for some of the rows."""
@@ -145,12 +145,12 @@ def write_predictions(
         "input": inputs,
         "image": pa.array([_thumbnail(row[first]) for row in rows] if pictures else [None] * len(rows), pa.binary()),
     }
-    classes = targets_of(task, setting).classes
+    classes = targets_of(task, context).class_column
     if classes:
-        scores = np.array([[each["scores"][name] for name in setting.labels] for each in predictions])
+        scores = np.array([[each["scores"][name] for name in context.labels] for each in predictions])
         references = np.asarray(rows[classes])
         columns |= {
-            "label": [setting.labels[index] for index in references],
+            "label": [context.labels[index] for index in references],
             "prediction": [each["label"] for each in predictions],
             "score": [each["score"] for each in predictions],
             "scores": list(scores),
@@ -162,10 +162,10 @@ def write_predictions(
             "label": [_text(row) for row in rows.select_columns(targets)] if targets else [""] * len(rows),
             "prediction": [json.dumps(each, ensure_ascii=False, default=str) for each in predictions],
         }
-        if task.show is not None:
+        if task.render_html is not None:
             chosen = set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
             columns["shown"] = [
-                task.show(rows[index], predictions[index], setting) if index in chosen else None
+                task.render_html(rows[index], predictions[index], context) if index in chosen else None
                 for index in range(len(rows))
             ]
     temporary = path.with_name(f".{path.name}.tmp")

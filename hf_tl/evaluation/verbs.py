@@ -13,7 +13,7 @@ from hf_tl.data import load_rows
 from hf_tl.errors import ConfigError, DataError, listing
 from hf_tl.evaluation.held_out import answering, finished, outputs_on, results, targets_of
 from hf_tl.run import Run
-from hf_tl.task import Setting, Task
+from hf_tl.task import Task, TaskContext
 
 
 def evaluate(
@@ -34,12 +34,12 @@ def evaluate(
     Raises:
         DataError, ModelError, HubError: in one sentence.
     """
-    loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    rows = load_rows(_data(data), task, targets_of(task, setting), split=split, need_labels=True, seed=seed)
+    loaded, task, context = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
+    rows = load_rows(_data(data), task, targets_of(task, context), split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
     with answering(model):
-        outputs, samples = outputs_on(loaded, task, setting, chosen, batch_size)
-        found = results(task, setting, outputs, samples, chosen, str(name), seed)
+        outputs, samples = outputs_on(loaded, task, context, chosen, batch_size)
+        found = results(task, context, outputs, samples, chosen, str(name), seed)
     return {"model": model, **found, "notes": list(rows.notes)}
 
 
@@ -62,18 +62,18 @@ def predict(
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
-    loaded, task, setting = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    setting.stage = "predicting"
+    loaded, task, context = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
+    context.mode = "predicting"
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
-        found = load_rows(_data(inputs), task, targets_of(task, setting), need_labels=False, seed=seed)
+        found = load_rows(_data(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()
     else:
         rows = _rows(inputs, task)
     if len(rows) == 0:
         return []
     with answering(model):
-        outputs, samples = outputs_on(loaded, task, setting, rows, batch_size)
-        out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, setting)
+        outputs, samples = outputs_on(loaded, task, context, rows, batch_size)
+        out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, context)
     return out
 
 
@@ -150,4 +150,4 @@ def _picture(item: Any) -> Any:
         raise DataError(f"{item}: cannot be read as an image ({error}).") from None
 
 
-__all__ = ["Setting", "evaluate", "predict"]
+__all__ = ["TaskContext", "evaluate", "predict"]

@@ -23,7 +23,7 @@ from hf_tl.hubclient import sha256
 from hf_tl.json_text import read_object
 from hf_tl.models.weights import read_header
 from hf_tl.run import replacing_folder, write_json
-from hf_tl.task import Setting, Task
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.environment import process_state
 from hf_tl.training.outputs import outputs_of
 from hf_tl.yaml_text import read_yaml
@@ -41,15 +41,15 @@ FREE = ("hub", "output", "proof")
 """Keys of the configuration that no figure depends on."""
 
 
-def write_witness(folder: Path, shared: Path, model: Any, task: Task, setting: Setting, rows: Dataset) -> None:
+def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
     """Asks `model`, on the CPU as everybody has one, and writes `folder`/proof. To be called on every process."""
-    setting = dataclasses.replace(setting, stage="predicting", notes=[])
-    chosen = questions(task, setting, rows)
+    context = dataclasses.replace(context, mode="predicting", notes=[])
+    chosen = questions(task, context, rows)
     answers: list[dict[str, Any]] = []
     if chosen is not None and len(chosen):
-        samples = task.preprocess(chosen, setting, False)
-        outputs = outputs_of(model, task, setting, samples, device=torch.device("cpu")).items
-        answers = task.postprocess(outputs, samples, chosen, setting)
+        samples = task.preprocess(chosen, context, False)
+        outputs = outputs_of(model, task, context, samples, device=torch.device("cpu")).items
+        answers = task.postprocess(outputs, samples, chosen, context)
     if not process_state().is_main_process:
         return
     with replacing_folder(folder / FOLDER) as inside:
@@ -58,14 +58,14 @@ def write_witness(folder: Path, shared: Path, model: Any, task: Task, setting: S
         write_json(inside / FILE, parts)
 
 
-def questions(task: Task, setting: Setting, rows: Dataset) -> Dataset | None:
+def questions(task: Task, context: TaskContext, rows: Dataset) -> Dataset | None:
     """A few rows, evenly drawn, with nothing but what a stranger asks; None where nothing can be asked."""
     if task.stranger is None:
         return None
     most = SLOW_ROWS if task.validation_rows else ROWS
     some = rows.select(_even(len(rows), most * CANDIDATES))
     some = some.select_columns([role for role in task.input_roles if role in rows.column_names])
-    some = task.asked(some, setting) if task.asked else some
+    some = task.asked(some, context) if task.asked else some
     return some.select(_even(len(some), most))
 
 

@@ -224,12 +224,12 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     def certainty(task: Task) -> int:
         """A file that marks it, then what the configuration says, then the card."""
         heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
-        return -1 if task.marks else heard.index(True) if True in heard else len(said)
+        return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
         kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
         timm = of_timm(config)  # has no processor file of its own
-        marked = all((folder / name).exists() for name in task.marks) and (
+        marked = all((folder / name).exists() for name in task.marker_files) and (
             any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
         )
         ours = own_classes().get(task.auto_class)
@@ -312,12 +312,14 @@ def load_model(
     if share > 0.5:
         raise ModelError(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
-            "transferred; the weights belong to another architecture."
+            "transferred; the weights are of another architecture."
         )
     said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
+        loaded.notes.append(
+            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
+        )
     return loaded
 
 

@@ -71,7 +71,7 @@ def check_adapter(id: str, folder: Path) -> None:
     if others:
         raise ModelError(
             f"model: adapter_config.json of {id} names further things to load ({listing(others)}); "
-            "hf_tl lays adapters upon one base model and reads nothing else for them."
+            "hf_tl loads adapters on one base model and nothing else."
         )
 
 

@@ -82,7 +82,7 @@ class Card:
     samples: int
     baseline: list[tuple[str, float]]
     """(title, value) of metrics."""
-    blind: str
+    baseline_name: str
     """What a model does that reaches `baseline`."""
     before: tuple[str, float, float] | None
     """Title of a metric, its value on validation before training, and with the weights that were kept."""
@@ -101,7 +101,7 @@ class Card:
     data_revision: str | None
     settings: list[tuple[str, str, str]]
     training: list[tuple[str, str]]
-    counted: str
+    support_unit: str
     """What the support of a class counts."""
     weakest: list[dict[str, Any]]
     unseen: int
@@ -223,7 +223,7 @@ def describe(record: Record) -> Card:
         balance=sections.balance(record),
         warnings=sections.warnings(record),
         mistakes=_mistakes(record),
-        blind=sections.BLIND[bool(record.labels[1:])],
+        baseline_name=sections.BASELINES[bool(record.labels[1:])],
         kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
         rows=record.rows,
         columns=record.data.get("columns", {}),
@@ -232,7 +232,7 @@ def describe(record: Record) -> Card:
         data_revision=record.data.get("revision"),
         settings=sections.settings(record),
         training=_training(record),
-        counted=record.task.counted,
+        support_unit=record.task.support_unit,
         weakest=weakest[:WEAKEST],
         unseen=sum(row["support"] == 0 for row in per_class),
         figures=[(f"figures/{name}", what) for name, what in files if (record.folder / "figures" / name).exists()],
@@ -308,6 +308,6 @@ def _notes(record: Record) -> list[str]:
 
 
 def _training(record: Record) -> list[tuple[str, str]]:
-    named = ("Method", "Trained parameters", "Steps", "Training time", "Most memory", "Hardware")
+    named = ("Method", "Trained parameters", "Steps", "Training time", "Peak memory", "Hardware")
     found = dict(sections.facts(record))
     return [(name, found[name]) for name in named if name in found]

@@ -63,7 +63,9 @@ def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[st
     def each(value: Any, kind: type[T], what: str) -> T:
         if not isinstance(value, kind):
             expected = kind_of(kind())
-            raise ConfigError(f"{model}: {what} in the head of its card: expected {expected}, found {kind_of(value)}.")
+            raise ConfigError(
+                f"{model}: {what} in the metadata of its card: expected {expected}, found {kind_of(value)}."
+            )
         return value
 
     for entry in each(card_text.head_of(card, model).get(place) or [], list, place):
@@ -94,7 +96,7 @@ def claims_of(card: str, model: str, data: Mapping[str, Any] | None = None) -> l
         out.append(Claim(name, "model-index", number_of(metric.get("value")), verdict=OTHER_DATA if other else ""))
     out += _of_the_table(card, {metric_title(claim.metric): claim.metric for claim in out})
     if not out:
-        raise ConfigError(f"{model}: its card claims no figures (there is no model-index in its head).")
+        raise ConfigError(f"{model}: its card claims no metrics (there is no model-index in its metadata).")
     return out
 
 

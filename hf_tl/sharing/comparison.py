@@ -95,12 +95,12 @@ def verdict(result: Mapping[str, Any]) -> str:
     others = [each for each in result["methods"] if each["method"] != "scratch"]
     sure = [each["method"] for each in others if each["gain_low"] > 0]
     if not sure:
-        return "No method is surely better than training from scratch here."
+        return "No method is significantly better than training from scratch here."
     best = max(others, key=lambda each: float(each["gain"]))
     names = sure[0] if len(sure) == 1 else f"{', '.join(sure[:-1])} and {sure[-1]}"
     return (
-        f"Starting from the pretrained network is surely better by {names} (the interval of the gain is above 0); "
-        f"most by {best['method']}, {best['gain']:+.3f}."
+        f"Starting from the pretrained network is significantly better with {names} (the interval of the gain is above "
+        f"0); most with {best['method']}, {best['gain']:+.3f}."
     )
 
 

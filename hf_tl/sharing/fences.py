@@ -136,9 +136,9 @@ def _read(card: str) -> _Card:
 
 def _yaml(head: str) -> Any:
     try:
-        return parse_yaml(head, "README.md: the head of the card")
+        return parse_yaml(head, "README.md: the metadata of the card")
     except ConfigError as error:
-        raise ConfigError(f"{visible(str(error)).rstrip('.')}; mend it there.") from None
+        raise ConfigError(f"{visible(str(error)).rstrip('.')}; fix it there.") from None
 
 
 def _parts(body: str) -> Iterator[_Part]:
@@ -334,7 +334,7 @@ def _chunks(head: str) -> Iterator[tuple[Any, str]]:
 
     A head on one line (`{license: mit}`) or one that merges keys (`<<`) has no lines of its own: one chunk.
     """
-    node = compose_yaml(head, "README.md: the head of the card")
+    node = compose_yaml(head, "README.md: the metadata of the card")
     if not isinstance(node, yaml.MappingNode) or node.flow_style or any(key.value == "<<" for key, _ in node.value):
         if head:
             yield None, head

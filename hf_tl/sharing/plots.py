@@ -212,7 +212,7 @@ def reliability(found: Calibration) -> Draw:
         axes.plot([0, 1], [0, 1], color=theme.soft, linewidth=1, linestyle=(0, (4, 3)))
         axes.plot(np.array(found.confidence)[full], np.array(found.accuracy)[full], linestyle="none", marker="o",
                   markersize=4, color=theme.warm)  # fmt: skip
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence of the prediction", ylabel="share that is right")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence of the prediction", ylabel="accuracy")
         _grid(axes, theme)
 
     return draw

@@ -96,12 +96,12 @@ def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
     compare(run, copies, known, now, trust=trust)
     changed = [each for each in changes(known, now) if not each.endswith(" has come")]
     if changed:
-        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its figures may be untrue.")
+        raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its metrics may not hold.")
     if remember:
         run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
     forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
-    say(f"Proved: in a clean process without hf_tl, {forms} answers as measured{rows}.")
+    say(f"Proved: in a clean process without hf_tl, {forms} predicts what was measured{rows}.")
     return key
 
 
@@ -163,12 +163,12 @@ def compare(
     """
     for copy, result in zip(copies, _asked(run, copies, known, trust, pinned), strict=True):
         if "error" in result:
-            said = f"a stranger cannot use it ({result['error']})"
+            said = f"it cannot be loaded in a clean process ({result['error']})"
         else:
             different = difference(known["answers"], result["found"], copy.tolerance)
             if different is None:
                 continue
-            said = f"a stranger gets something else than was measured: {different}"
+            said = f"its predictions differ from those that were measured: {different}"
         changed = changes(known, now) if now is not None else []
         since = f"; since it was measured, {_few(changed)}" if changed else ""
         raise ProofError(f"{copy.what}: {visible(' '.join(said.split()))}{since}. {OFF}")
@@ -224,7 +224,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pin
             try:
                 fetch_model(copy.base, copy.revision)
             except ModelError as error:
-                raise ProofError(f"{copy.what}: a stranger cannot use it ({error}) {OFF}") from error
+                raise ProofError(f"{copy.what}: it cannot be loaded in a clean process ({error}) {OFF}") from error
     with tempfile.TemporaryDirectory(prefix="hf_tl-proof-") as scratch:
         jobs = []
         for index, copy in enumerate(copies):

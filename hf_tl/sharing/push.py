@@ -29,7 +29,7 @@ from hf_tl.sharing.kept import check_kept
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
 from hf_tl.sharing.record import Record, read_record
 from hf_tl.sharing.report import write_figures
-from hf_tl.task import Setting, Task
+from hf_tl.task import Task, TaskContext
 from hf_tl.yaml_text import read_yaml
 
 
@@ -39,7 +39,7 @@ def save_model(
     trained: Any,
     processor: Any,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     pretrained: Pretrained,
 ) -> list[str]:
     """Writes `model/`: plain weights as safetensors, configuration with labels, processor; for adapters `adapter/` too.
@@ -57,7 +57,7 @@ def save_model(
             plain.save_pretrained(folder)
             processor.save_pretrained(folder)  # timm's says that it is in config.json already
         if task.save is not None:
-            task.save(plain, setting, folder)
+            task.save(plain, context, folder)
         for name in pretrained.code:  # Transformers copies a part of it, all into one folder
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(pretrained.path / name, folder / name)
@@ -67,7 +67,7 @@ def save_model(
             plain.config.save_pretrained(adapter)
             processor.save_pretrained(adapter)
             if task.save is not None:
-                task.save(plain, setting, adapter)
+                task.save(plain, context, adapter)
         without_paths(folder, pretrained.id if pretrained.revision and pretrained.adapter is None else None)
         return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
@@ -238,6 +238,6 @@ def _check_adapter(run: Run, adapter: Path) -> None:
         )
     if base is None or Path(base).exists() or base.startswith(ELSEWHERE):
         raise ConfigError(
-            "hub.merge: false needs a base model that strangers can find; this adapter's base is the folder "
+            "hub.merge: false needs a base model that others can find; this adapter's base is the folder "
             f"{shared_name(str(base))}. Push the merged model (hub.merge: true)."
         )

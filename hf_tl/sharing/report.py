@@ -50,7 +50,7 @@ def render(record: Record) -> str:
         split=record.metrics["split"],
         samples=record.metrics["samples"],
         modality=record.task.modality,
-        counted=record.task.counted,
+        support_unit=record.task.support_unit,
         result=sections.result(record),
         facts=sections.facts(record),
         training=sections.training(record),

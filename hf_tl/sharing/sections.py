@@ -32,20 +32,20 @@ MISTAKES = 12
 LONG_TEXT = 600
 UNBOUNDED = ("loss", "mse", "mae", "perplexity", "bleu", "chrf", "generated_tokens")
 """Metrics that are no share, so that a strip from 0 to 1 says nothing."""
-BLIND = {True: "always answering the commonest class", False: "always answering the mean"}
+BASELINES = {True: "majority-class baseline", False: "mean-value baseline"}
 """Characters of a text that a mistake shows."""
 FILES = {
     "model/": "weights, configuration with the label names, processor: what is shared",
-    "metrics.json": "the figures of this page",
+    "metrics.json": "the metrics of this report",
     "predictions.parquet": "every held-out row with label, prediction and scores",
-    "proof/": "a few held-out rows with their answers, against which what is shared is proved",
+    "proof/": "reference predictions on a few held-out rows, against which the shared model is proved",
     "config.yaml": "the configuration, resolved",
     "environment.json": "versions, hardware, hashes, and why each default was chosen",
     "log.jsonl": "losses and validation metrics by step",
-    "checkpoints/": "optimiser and weights, to resume from; never shared",
-    "figures/": "the pictures of the card",
+    "checkpoints/": "weights and optimizer states, to resume from; never shared",
+    "figures/": "the plots of the card",
     "README.md": "the model card",
-    "report.html": "this page",
+    "report.html": "this report",
 }
 
 
@@ -61,13 +61,13 @@ def result(record: Record) -> dict[str, Any]:
     if record.metrics["split"] == "validation":
         also.append(
             "Measured on the validation split, which also picked the checkpoint, because the data have no test split, "
-            "so these figures are a little too good."
+            "so these metrics are optimistic."
         )
     return {
         "title": metric_title(name),
         **_interval(name, value),
         "baseline": record.metrics.get("baseline", {}).get(name),
-        "blind": BLIND[bool(record.labels[1:])],
+        "baseline_name": BASELINES[bool(record.labels[1:])],
         "right": _right(record),
         "warnings": also + warnings(record),
         "metrics": [{"title": metric_title(each), **_interval(each, found)} for each, found in record.values.items()],
@@ -76,22 +76,22 @@ def result(record: Record) -> dict[str, Any]:
 
 def warnings(record: Record) -> list[str]:
     """What speaks against the model, a sentence each."""
-    name, better, blind = record.headline, record.task.greater_is_better, BLIND[bool(record.labels[1:])]
+    name, better, blind = record.headline, record.task.greater_is_better, BASELINES[bool(record.labels[1:])]
     value, baseline = record.values[name], record.metrics.get("baseline", {}).get(name)
     out = []
     if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
         out.append(
             f"The interval of {mid_sentence(metric_title(name))} reaches {'down' if better else 'up'} to "
-            f"{number(baseline)}, what {blind} would score: this model is not clearly better than that."
+            f"{number(baseline)}, the {blind}: this model is not significantly better."
         )
     gained = gain(record)
     if gained is not None and (gained[2] <= gained[1] if better else gained[2] >= gained[1]):
         out.append(
-            f"Training gained nothing: on validation it went from {number(gained[1])} to {number(gained[2])}; "
-            "try a smaller learning rate, or keep the model as it was."
+            f"Training did not improve the model: on validation it went from {number(gained[1])} to "
+            f"{number(gained[2])}; try a smaller learning rate, or keep the pretrained model."
         )
     if not all(math.isfinite(each["value"]) for each in record.values.values()):
-        out.append("A value that is not a number means that training diverged; try a smaller learning rate.")
+        out.append("A metric that is not a number means that training diverged; try a smaller learning rate.")
     return out
 
 
@@ -123,7 +123,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
                 else "",
             ),
             ("Training time", duration(train["seconds"]) if "seconds" in train else ""),
-            ("Most memory", size(train["peak_memory_bytes"]) if train.get("peak_memory_bytes") else ""),
+            ("Peak memory", size(train["peak_memory_bytes"]) if train.get("peak_memory_bytes") else ""),
             ("Hardware", f"{hardware.get('name') or hardware.get('device', '')}{cores}"),
             ("Finished", str(record.environment.get("created", ""))[:10]),
         )
@@ -136,7 +136,7 @@ def training(record: Record) -> dict[str, Any] | None:
     if not lines:
         return None
     best = record.train.get("best_step")
-    curves = [("Loss of training and validation by epoch", plots.loss_curve(lines, best))]
+    curves = [("Training and validation loss by epoch", plots.loss_curve(lines, best))]
     metric = record.headline
     if any(f"eval_{metric}" in line for line in lines):
         title = metric_title(metric)
@@ -253,8 +253,8 @@ def confidence(record: Record) -> dict[str, Any] | None:
         "reached": float(correct.mean()),
         "gap": found.overconfident,
         "diagrams": [
-            ("Share of right predictions by confidence", drawing(plots.reliability(found))),
-            ("How often each confidence occurs", drawing(plots.confidences(found))),
+            ("Reliability diagram", drawing(plots.reliability(found))),
+            ("Confidence histogram", drawing(plots.confidences(found))),
         ],
     }
 
@@ -293,7 +293,7 @@ def examples(record: Record) -> list[dict[str, Any]]:
             "row": predictions["row"][index],
             "text": None if "<" in html else str(predictions["input"][index])[:LONG_TEXT],
             "image": None if "<" in html else _data_uri(predictions["image"][index]),
-            "html": Markup(html),  # escaped by `Task.show`
+            "html": Markup(html),  # escaped by `Task.render_html`
         }
         for index, html in enumerate(shown)
         if html is not None

@@ -113,7 +113,7 @@ class BestBeside(TrainerCallback):
             return
         state.best_model_checkpoint = state.best_metric = state.best_global_step = None
         if state.is_world_process_zero:
-            say(f"{best.name}, the best so far, is left aside: {wrong}. The best of those to come is taken.")
+            say(f"{best.name}, the best so far, is skipped: {wrong}. The best of those to come is taken.")
 
 
 class Lines(TrainerCallback):

@@ -169,7 +169,7 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
         wrong = fault(path)
         if wrong is None:
             return path, notes
-        notes.append(f"{path.name} is left aside: {wrong}.")
+        notes.append(f"{path.name} is skipped: {wrong}.")
     return None, notes
 
 

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object, send_to_device
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from hf_tl.task import Setting, Task
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.environment import process_state
 
 BATCH = 64
@@ -23,7 +23,7 @@ BATCH = 64
 @dataclass(frozen=True)
 class Outputs:
     items: list[Any]
-    """One a sample, in the order of the samples, on every process: what `Task.outputs` keeps."""
+    """One a sample, in the order of the samples, on every process: what `Task.collect` keeps."""
     loss: float
     """Mean of the task's loss over all items; not a number where the samples have no labels."""
 
@@ -40,20 +40,20 @@ def count_items(task: Task, batch: dict[str, Any]) -> int:
 
 def model_inputs(task: Task, batch: dict[str, Any]) -> dict[str, Any]:
     """What of a batch the model's `forward` gets: not the labels, unless it computes its own loss."""
-    kept = () if task.own_loss else task.label_fields
+    kept = () if task.model_computes_loss else task.label_fields
     return {name: value for name, value in batch.items() if name not in kept and name not in task.unread}
 
 
 def outputs_of(
     model: nn.Module,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     samples: Any,
     *,
     batch_size: int | None = None,
     bf16: bool = False,
     collate: Callable[[list[Any]], dict[str, Any]] | None = None,
-    keep: Callable[[nn.Module, Any, dict[str, Any], Setting], list[Any]] | None = None,
+    collect: Callable[[nn.Module, Any, dict[str, Any], TaskContext], list[Any]] | None = None,
     device: torch.device | None = None,
 ) -> Outputs:
     """Runs `model` in evaluation mode over `samples`; the processes share them.
@@ -62,14 +62,14 @@ def outputs_of(
 
     Args:
         collate: the task's collator unless given.
-        keep: the task's `outputs` unless given.
+        collect: the task's own unless given.
         device: where the model is moved to; default: the process's own.
     """
     state = process_state()
     device = device or state.device
     model = model.to(device)
-    collate = collate or task.collator(setting, False)
-    keep = keep or task.outputs
+    collate = collate or task.collator(context, False)
+    collect = collect or task.collect
     if "length" in getattr(samples, "column_names", ()):
         order = np.argsort(-np.asarray(samples["length"]), kind="stable")
     else:
@@ -94,13 +94,13 @@ def outputs_of(
             moved = send_to_device(batch, device)
             labelled = all(field in moved for field in task.label_fields)
             outputs = model(**model_inputs(task, moved))
-            kept = keep(model, outputs, moved, setting)
+            kept = collect(model, outputs, moved, context)
             if not real:
                 continue
             found += zip(mine[number * size : number * size + len(kept)].tolist(), kept, strict=True)
             if labelled:
                 items = count_items(task, moved)
-                total += float(task.loss(outputs, moved, setting, None)) * items
+                total += float(task.loss(outputs, moved, context, None)) * items
                 count += items
     model.train(was_training)
     if state.num_processes > 1:

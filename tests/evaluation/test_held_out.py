@@ -23,7 +23,7 @@ from hf_tl.evaluation import held_out as module
 from hf_tl.evaluation.held_out import finished, labels_of, measure_saved, outputs_on, targets_of, write_predictions
 from hf_tl.evaluation.verbs import evaluate, predict
 from hf_tl.run import Run
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from tests.tiny import bert_classifier, tiny_tokenizer, tiny_vit
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
@@ -58,29 +58,32 @@ ROWS = Dataset.from_dict({"text": TEXTS, "label": TRUTH})
 
 
 def test_outputs_are_of_the_rows_in_their_order(model: Path, scores: np.ndarray) -> None:
-    loaded, task, setting = finished(str(model))
+    loaded, task, context = finished(str(model))
     for size in (None, 1, 4):
-        outputs, samples = outputs_on(loaded, task, setting, ROWS, size)
+        outputs, samples = outputs_on(loaded, task, context, ROWS, size)
         found = torch.from_numpy(np.stack(outputs)).softmax(-1).numpy()
         assert np.allclose(found, scores, atol=1e-5) and len(samples) == 6
 
 
 def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Path) -> None:
     assert labels_of(SimpleNamespace(id2label={2: "c", 0: "a", 10: "d", 1: 7})) == ("a", "7", "c", "d")
-    loaded, task, setting = finished(str(model))
-    assert setting.labels == LABELS and task.name == "text-classification" and not loaded.training
-    assert setting.stage == "measuring" and setting.folder == model
-    assert setting.preprocessing == Preprocessing(augment="none")
+    loaded, task, context = finished(str(model))
+    assert context.labels == LABELS and task.name == "text-classification" and not loaded.training
+    assert context.mode == "measuring" and context.folder == model
+    assert context.preprocessing == Preprocessing(augment="none")
     given = Preprocessing(max_length=8)
     assert finished(str(model), preprocessing=given)[2].preprocessing is given
-    targets = targets_of(task, setting)
-    assert (targets.labels, targets.problem, targets.classes) == (LABELS, setting.problem, "label")
+    targets = targets_of(task, context)
+    assert (targets.labels, targets.problem, targets.class_column) == (LABELS, context.problem, "label")
     assert targets.config["hidden_size"] == 8
-    setting.problem = "multi_label_classification"
-    assert targets_of(task, setting).classes is None
-    setting.problem = "single_label_classification"
-    assert targets_of(task, setting).classes == "label"
-    assert targets_of(get_task("fill-mask"), Setting()).classes is None and targets_of(task, Setting()).config == {}
+    context.problem = "multi_label_classification"
+    assert targets_of(task, context).class_column is None
+    context.problem = "single_label_classification"
+    assert targets_of(task, context).class_column == "label"
+    assert (
+        targets_of(get_task("fill-mask"), TaskContext()).class_column is None
+        and targets_of(task, TaskContext()).config == {}
+    )
 
 
 def test_a_saved_model_is_measured_row_by_row(
@@ -96,7 +99,7 @@ def test_a_saved_model_is_measured_row_by_row(
     data: Any = SimpleNamespace(
         splits={"train": ROWS.select([0]), "validation": ROWS.select([0]), "test": ROWS}, held_out="test"
     )
-    measure_saved(run, data, TEXT, Setting(labels=("other",), preprocessing=Preprocessing()))
+    measure_saved(run, data, TEXT, TaskContext(labels=("other",), preprocessing=Preprocessing()))
     guesses, found = scores.argmax(-1), run.metrics
     assert (found["split"], found["samples"], found["labels"]) == ("test", 6, list(LABELS))
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(accuracy_score(TRUTH, guesses))
@@ -122,12 +125,12 @@ def test_another_process_measures_and_writes_nothing(
     (tmp_path / "model").symlink_to(model)
     monkeypatch.setattr(module, "process_state", lambda: SimpleNamespace(is_main_process=False))
     data: Any = SimpleNamespace(splits={"test": ROWS}, held_out="test")
-    measure_saved(Run(tmp_path), data, TEXT, Setting(preprocessing=Preprocessing()))
+    measure_saved(Run(tmp_path), data, TEXT, TaskContext(preprocessing=Preprocessing()))
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "predictions.parquet").exists()
 
 
-def predictions(tmp_path: Path, task: Any, rows: Dataset, found: list[dict[str, Any]], setting: Setting) -> Any:
-    write_predictions(tmp_path / "p.parquet", task, setting, found, [], rows)
+def predictions(tmp_path: Path, task: Any, rows: Dataset, found: list[dict[str, Any]], context: TaskContext) -> Any:
+    write_predictions(tmp_path / "p.parquet", task, context, found, [], rows)
     return pq.read_table(tmp_path / "p.parquet").to_pydict()
 
 
@@ -135,7 +138,7 @@ def test_a_score_of_nothing_has_a_loss_that_is_a_number(tmp_path: Path) -> None:
     rows = Dataset.from_dict({"text": ["a"], "text_pair": ["b"], "label": [0]})
     scores = {"yes": 0.0, "no": 1.0}
     table = predictions(
-        tmp_path, TEXT, rows, [{"label": "no", "score": 1.0, "scores": scores}], Setting(labels=("yes", "no"))
+        tmp_path, TEXT, rows, [{"label": "no", "score": 1.0, "scores": scores}], TaskContext(labels=("yes", "no"))
     )
     assert table["loss"] == [pytest.approx(-np.log(np.finfo(np.float64).tiny))] and table["input"] == ["a\nb"]
 
@@ -143,15 +146,15 @@ def test_a_score_of_nothing_has_a_loss_that_is_a_number(tmp_path: Path) -> None:
 def test_images_have_a_small_picture_and_their_file(tmp_path: Path) -> None:
     images = [Image.new("RGB", (640, 320), (200, 30, 30)), Image.new("RGB", (20, 10), (30, 30, 200))]
     scores = [{"label": "a", "score": 0.75, "scores": {"a": 0.75, "b": 0.25}}] * 2
-    setting = Setting(labels=("a", "b"))
+    context = TaskContext(labels=("a", "b"))
     rows = Dataset.from_dict({"image": images, "label": [0, 1]})
-    table = predictions(tmp_path, IMAGE, rows, scores, setting)
+    table = predictions(tmp_path, IMAGE, rows, scores, context)
     assert table["input"] == ["row 0", "row 1"] and table["label"] == ["a", "b"]
     assert table["loss"] == pytest.approx([-np.log(0.75), -np.log(0.25)])
     sizes = [Image.open(io.BytesIO(each)).size for each in table["image"]]
     assert sizes == [(160, 80), (20, 10)]
     assert np.allclose(np.asarray(Image.open(io.BytesIO(table["image"][0])))[40, 80], (200, 30, 30), atol=8)
-    table = predictions(tmp_path, IMAGE, rows.add_column("file", ["x.png", "y.png"]), scores, setting)
+    table = predictions(tmp_path, IMAGE, rows.add_column("file", ["x.png", "y.png"]), scores, context)
     assert table["input"] == ["x.png", "y.png"]
 
 
@@ -159,8 +162,8 @@ def test_other_answers_are_kept_as_json_with_what_is_right(tmp_path: Path) -> No
     regression = TEXT.of_problem("regression")
     rows = Dataset.from_dict({"text": [f"t{at}" for at in range(30)], "label": [at / 2 for at in range(30)]})
     found = [{"label": "value", "score": float(at), "scores": {"value": float(at)}} for at in range(30)]
-    setting = Setting(labels=("value",), problem="regression")
-    table = predictions(tmp_path, regression, rows, found, setting)
+    context = TaskContext(labels=("value",), problem="regression")
+    table = predictions(tmp_path, regression, rows, found, context)
     assert json.loads(table["prediction"][3]) == found[3] and table["label"][3] == '{"label": 1.5}'
     shown = [at for at, each in enumerate(table["shown"]) if each is not None]
     assert shown == np.linspace(0, 29, 12).astype(int).tolist() and table["shown"][29] == "14.5, predicted 29"

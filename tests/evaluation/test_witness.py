@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from hf_tl.errors import ModelError
 from hf_tl.evaluation import witness as module
 from hf_tl.evaluation.witness import hashes, questions, tensors, write_witness
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 
@@ -46,7 +46,7 @@ def texts(count: int) -> Dataset:
     ],
 )
 def test_rows_are_evenly_drawn_and_hold_inputs_alone(count: int, fields: dict[str, Any], chosen: Any) -> None:
-    found = questions(plain(**fields), Setting(), texts(count))
+    found = questions(plain(**fields), TaskContext(), texts(count))
     assert found is not None and found.column_names == ["text"]
     assert found["text"] == [f"text {at}" for at in chosen]
 
@@ -54,20 +54,20 @@ def test_rows_are_evenly_drawn_and_hold_inputs_alone(count: int, fields: dict[st
 def test_of_many_rows_eight_times_as_many_are_looked_at() -> None:
     seen = []
 
-    def asked(rows: Dataset, setting: Setting) -> Dataset:
+    def asked(rows: Dataset, context: TaskContext) -> Dataset:
         seen.append(rows["text"])
         return rows.select(range(5))
 
-    found = questions(plain(asked=asked), Setting(), texts(1000))
+    found = questions(plain(asked=asked), TaskContext(), texts(1000))
     assert len(seen[0]) == 64 and seen[0][0] == "text 0" and seen[0][-1] == "text 999"
     assert found is not None and found["text"] == seen[0][:5]
     seen.clear()
-    questions(plain(asked=asked, validation_rows=9), Setting(), texts(1000))
+    questions(plain(asked=asked, validation_rows=9), TaskContext(), texts(1000))
     assert len(seen[0]) == 16
 
 
 def test_a_task_that_no_stranger_asks_has_no_rows() -> None:
-    assert questions(plain(stranger=None), Setting(), texts(3)) is None
+    assert questions(plain(stranger=None), TaskContext(), texts(3)) is None
 
 
 class Answers(torch.nn.Module):
@@ -79,8 +79,8 @@ class Answers(torch.nn.Module):
 
 def answering(**fields: Any) -> Any:
     task = plain(
-        preprocess=lambda rows, setting, training: [torch.tensor([int(row["text"].split()[1])]) for row in rows],
-        collator=lambda setting, training: lambda samples: {"input_ids": torch.stack(samples)},
+        preprocess=lambda rows, context, training: [torch.tensor([int(row["text"].split()[1])]) for row in rows],
+        collator=lambda context, training: lambda samples: {"input_ids": torch.stack(samples)},
         **fields,
     )  # fmt: skip
     return task
@@ -90,22 +90,22 @@ def test_the_rows_and_what_was_answered_are_written(tmp_path: Path) -> None:
     shared = tmp_path / "model"
     shared.mkdir()
     (shared / "config.json").write_text('{"a": 1}')
-    setting = Setting(labels=("no", "yes"), stage="measuring", notes=["x"])
-    write_witness(tmp_path, shared, Answers(), answering(), setting, texts(3))
+    context = TaskContext(labels=("no", "yes"), mode="measuring", notes=["x"])
+    write_witness(tmp_path, shared, Answers(), answering(), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["task"] == "text-classification" and found["rows"] == [{"text": f"text {at}"} for at in range(3)]
     wanted = [1 / (1 + np.exp(-at)) for at in range(3)]
     assert [each["scores"]["yes"] for each in found["answers"]] == pytest.approx(wanted, abs=1e-6)
     assert found["configuration"] == {"a": 1} and set(found["files"]) == {"config.json"}
-    assert setting.stage == "measuring" and setting.notes == ["x"]
-    write_witness(tmp_path, shared, Answers(), answering(stranger=None), setting, texts(3))
+    assert context.mode == "measuring" and context.notes == ["x"]
+    write_witness(tmp_path, shared, Answers(), answering(stranger=None), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["rows"] == found["answers"] == [] and found["configuration"] == {"a": 1}
 
 
 def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "process_state", lambda: type("State", (), {"is_main_process": False}))
-    write_witness(tmp_path, tmp_path, Answers(), answering(), Setting(labels=("a", "b")), texts(2))
+    write_witness(tmp_path, tmp_path, Answers(), answering(), TaskContext(labels=("a", "b")), texts(2))
     assert list(tmp_path.iterdir()) == []
 
 

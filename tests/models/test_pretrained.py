@@ -116,7 +116,7 @@ def test_a_head_of_the_same_size_is_kept_and_that_is_said(tmp_path: Path) -> Non
     found = loaded(tmp_path)
     assert torch.equal(found.model.classifier.weight, load_file(tmp_path / "model.safetensors")["classifier.weight"])
     assert found.kept_head and found.heads == ["classifier"]
-    assert found.notes == [f"The head of {tmp_path} has 2 outputs as well and is kept as a start."]
+    assert found.notes == [f"The head of {tmp_path} has 2 outputs as well and is kept as the initialization."]
     assert found.model.config.id2label == {0: "a", 1: "b"}
 
 

@@ -101,7 +101,7 @@ def test_the_figures_are_those_of_metrics_json(digits: Path, tmp_path: Path) -> 
         assert (result.task_type, result.dataset_split) == ("image-classification", "test")
     for each in metrics.values():
         assert f"| {each['value']:.3f} | {each['low']:.3f} to {each['high']:.3f} |" in card.text
-    assert "loaded again from disk: the best checkpoint by validation" in card.text
+    assert "reloaded from disk: the best checkpoint by validation" in card.text
     assert "figures/confusion_matrix.png" in card.text and (folder / "figures" / "confusion_matrix.png").exists()
 
 
@@ -223,12 +223,10 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
     names = ["title", "summary", "usage", "labels", "results", "data", "training", "limits", "versions"]
     fences = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
-    origin = ["<details><summary>What it was made of</summary>", "</details>"]
+    origin = ["<details><summary>Provenance</summary>", "</details>"]
     at = fences.index("<!-- hf_tl:end training -->")
     (wrote,) = [each for each in html if each.startswith("<!-- hf_tl:wrote {")]
-    hint = (
-        "<!-- Text between begin and end is written anew at every push; what stands elsewhere is yours and stays. -->"
-    )
+    hint = "<!-- Text between begin and end is rewritten at every push; text elsewhere is yours and stays. -->"
     expected = [*fences[:3], hint, *fences[3:at], *origin, *fences[at:], wrote]
     # a comment below another is part of its block
     assert "\n".join(html).split("\n") == expected  # our own
@@ -240,7 +238,8 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     assert images == {"figures/curves.png", "figures/confusion_matrix.png"}
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
     assert headings == [
-        "x", "How to use it", "Labels", "How well it works", "Data", "Training", "Limits", "Versions",
+        "x", "How to use", "Labels", "Evaluation results", "Training and evaluation data", "Training procedure",
+        "Limitations", "Framework versions",
     ]  # fmt: skip
 
 

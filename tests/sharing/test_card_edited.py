@@ -216,7 +216,7 @@ def test_unusual_yaml_keeps_its_values() -> None:
     assert head(merge_cards(made(), theirs)) == {
         **HEAD, "license": "mit", "tags": ["hf_tl", "lora", "z"], "a b": [1, 2], "b": [1, 2],
     }  # fmt: skip
-    with pytest.raises(ConfigError, match=r"README\.md: the head of the card, line 2: not valid YAML"):
+    with pytest.raises(ConfigError, match=r"README\.md: the metadata of the card, line 2: not valid YAML"):
         merge_cards(made(), "---\na: [\n---\n")
     assert merge_cards(made(), "---\nruled off\n---\ntext").count("---\nruled off\n---\ntext") == 1
 
@@ -227,7 +227,7 @@ def test_text_of_the_run_folder_is_added_once() -> None:
     on_hub = merge_cards(local, edited(made("1"), section("usage"), section("usage") + "\nOf the Hub.\n"))
     assert on_hub.index("usage 2") < on_hub.index("Of the folder.") < on_hub.index("Of the Hub.")
     assert merge_cards(local, on_hub) == on_hub
-    changed = edited(on_hub, "Of the folder.", "Of the folder, mended on the Hub.")
+    changed = edited(on_hub, "Of the folder.", "Of the folder, fixed on the Hub.")
     assert merge_cards(local, changed) == changed
     first = merge_cards(local, "")
     assert merge_cards(local, edited(first, "Of the folder.\n", "Mended.\n")).count("Of the folder.") == 0

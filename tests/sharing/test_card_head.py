@@ -160,7 +160,7 @@ def test_rows_are_quoted_only_where_they_may_be(
     folder = run_folder(reviews, tmp_path, {"hub": {"id": "me/x", "examples": asked}}, data=data)
     change_predictions(folder, "a private row about Alice")
     text = write_card(folder).read_text(encoding="utf-8")
-    assert ("Alice" in text) == quoted == ("## Known mistakes" in text)
+    assert ("Alice" in text) == quoted == ("## Most confident errors" in text)
     assert ModelCard(text).data.to_dict()["widget"][0]["text"].startswith("a private row" if quoted else "I have been")
 
 
@@ -193,7 +193,7 @@ def test_hostile_rows_stay_inert(reviews: Path, tmp_path: Path, text: str) -> No
     assert all(
         link.startswith(("https://huggingface.co/sentence", "https://huggingface.co/datasets/me")) for link in links
     )
-    at = next(i for i, token in enumerate(tokens) if token.content == "Known mistakes")
+    at = next(i for i, token in enumerate(tokens) if token.content == "Most confident errors")
     table = [token.type for token in tokens[at:]]
     table = table[: table.index("table_close")]
     assert table.count("tr_open") == 6 and table.count("td_open") == 5 * 4

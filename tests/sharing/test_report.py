@@ -110,17 +110,17 @@ def test_a_text_run(text_folder: Path) -> None:
     for value in accuracy.values():
         assert f"{value:.3f}" in page.text
     right = sum(row[index] for index, row in enumerate(metrics["confusion_matrix"]))
-    assert f"{right} of {metrics['samples']} right" in page.text
-    assert f"{metrics['baseline']['accuracy']:.3f}: always answering the commonest class" in page.text
+    assert f"{right} of {metrics['samples']} correct" in page.text
+    assert f"{metrics['baseline']['accuracy']:.3f}: majority-class baseline" in page.text
     assert f"step {metrics['train']['best_step']} of {metrics['train']['steps']} was kept" in page.text
     for label in metrics["labels"]:
         assert label in page.text
 
-    # the surest mistake comes first
+    # the most confident error comes first
     predictions = read_record(text_folder).predictions
     rows = zip(predictions["label"], predictions["prediction"], predictions["score"], predictions["input"], strict=True)
     surest = max((score, text) for label, said, score, text in rows if label != said)
-    mistakes = page.text[page.text.index("Surest mistakes") :]
+    mistakes = page.text[page.text.index("Most confident errors") :]
     assert surest[1] in mistakes[:600] and f"{100 * surest[0]:.1f}" in mistakes[:900]
 
     assert "hf-tl train --model sentence-transformers/all-MiniLM-L6-v2 --data data/banking77 --method full" in page.text
@@ -202,9 +202,9 @@ def test_of_very_many_classes_the_map_shows_those_with_most_errors(image_folder:
 
 def test_a_model_no_better_than_guessing_is_said_to_be(image_folder: Path, tmp_path: Path) -> None:
     folder = copy(image_folder, tmp_path)
-    assert "not clearly better" not in render(read_record(folder))
+    assert "not significantly better" not in render(read_record(folder))
     edit(folder, "metrics.json", baseline={"accuracy": 0.9})
-    assert "not clearly better" in render(read_record(folder))
+    assert "not significantly better" in render(read_record(folder))
 
 
 def test_validation_figures_are_said_to_be_optimistic(image_folder: Path, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_perfect_model(image_folder: Path, tmp_path: Path) -> None:
     pq.write_table(table, folder / "predictions.parquet")
     edit(folder, "metrics.json", confusion_matrix=[[80 * (i == j) for j in range(10)] for i in range(10)])
     page = check_self_contained(write_report(folder).read_text(encoding="utf-8"))
-    assert "every test row is right" in page.text
+    assert "every test row is predicted correctly" in page.text
     assert "mistakes" not in page.sections()
 
 

@@ -13,13 +13,13 @@ from datasets import Dataset
 from torch import nn
 
 from hf_tl.config import LossConfig
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.training import outputs as module
 from hf_tl.training.outputs import count_items, model_inputs, outputs_of
 from tests.tiny import bert_classifier
 
 TASK = get_task("text-classification")
-SETTING = Setting(labels=("a", "b", "c"), loss=LossConfig())
+CONTEXT = TaskContext(labels=("a", "b", "c"), loss=LossConfig())
 
 
 def samples(count: int = 11, labels: bool = True) -> Dataset:
@@ -48,7 +48,7 @@ def one_by_one(model: nn.Module, rows: Dataset) -> torch.Tensor:
 @pytest.mark.parametrize("batch", [1, 4, 5, 11, 64])
 def test_outputs_are_in_the_rows_order_with_an_uneven_last_batch(batch: int) -> None:
     model, rows = bert_classifier(), samples()
-    found = outputs_of(model, TASK, SETTING, rows, batch_size=batch, collate=collate)
+    found = outputs_of(model, TASK, CONTEXT, rows, batch_size=batch, collate=collate)
     alone = one_by_one(model, rows)
     assert len(found.items) == 11
     assert np.allclose(np.stack(found.items), alone.numpy(), atol=1e-5)
@@ -61,20 +61,20 @@ def test_the_loss_is_over_items_not_over_batches() -> None:
     rows = samples(4).remove_columns("length")
     task = dataclasses.replace(
         TASK,
-        loss=lambda outputs, batch, setting, items: batch["labels"].float().mean(),
-        outputs=lambda model, outputs, batch, setting: [0] * len(batch["labels"]),
+        loss=lambda outputs, batch, context, items: batch["labels"].float().mean(),
+        collect=lambda model, outputs, batch, context: [0] * len(batch["labels"]),
     )
     rows = rows.remove_columns("labels").add_column("labels", [0, 0, 0, 2])
-    assert outputs_of(bert_classifier(), task, SETTING, rows, batch_size=3, collate=collate).loss == 0.5
+    assert outputs_of(bert_classifier(), task, CONTEXT, rows, batch_size=3, collate=collate).loss == 0.5
 
 
 def test_rows_without_labels_have_no_loss() -> None:
-    found = outputs_of(bert_classifier(), TASK, SETTING, samples(3, labels=False), collate=collate)
+    found = outputs_of(bert_classifier(), TASK, CONTEXT, samples(3, labels=False), collate=collate)
     assert len(found.items) == 3 and np.isnan(found.loss)
 
 
 def test_no_rows_have_no_outputs() -> None:
-    found = outputs_of(bert_classifier(), TASK, SETTING, samples(2).select([]), collate=collate)
+    found = outputs_of(bert_classifier(), TASK, CONTEXT, samples(2).select([]), collate=collate)
     assert found.items == [] and np.isnan(found.loss)
 
 
@@ -95,7 +95,7 @@ def test_processes_share_the_rows_and_each_is_counted_once(
         calls: list[int] = []
         hook = model.register_forward_pre_hook(lambda *_: calls.append(1))
         try:
-            return outputs_of(model, TASK, SETTING, rows, batch_size=2, collate=collate)
+            return outputs_of(model, TASK, CONTEXT, rows, batch_size=2, collate=collate)
         finally:
             hook.remove()
             forwards.append(len(calls))
@@ -125,10 +125,10 @@ def test_processes_share_the_rows_and_each_is_counted_once(
 def test_a_model_is_asked_in_evaluation_and_comes_back_as_it_was() -> None:
     rows = samples(6)
     model = bert_classifier(hidden_dropout_prob=0.5)
-    wanted = np.stack(outputs_of(model, TASK, SETTING, rows, collate=collate).items)
+    wanted = np.stack(outputs_of(model, TASK, CONTEXT, rows, collate=collate).items)
     for training in (True, False):
         model.train(training)
-        found = outputs_of(model, TASK, SETTING, rows, collate=collate)
+        found = outputs_of(model, TASK, CONTEXT, rows, collate=collate)
         assert model.training == training and np.array_equal(np.stack(found.items), wanted)
     assert next(model.parameters()).grad is None
 
@@ -141,34 +141,34 @@ def test_like_lengths_share_a_batch_and_sizes_are_the_tasks() -> None:
         return collate(rows)
 
     rows = samples(11)
-    outputs_of(bert_classifier(), TASK, SETTING, rows, batch_size=4, collate=watch)
+    outputs_of(bert_classifier(), TASK, CONTEXT, rows, batch_size=4, collate=watch)
     assert list(chain(*seen)) == sorted(rows["length"], reverse=True)
     seen.clear()
-    outputs_of(bert_classifier(), TASK, SETTING, rows.remove_columns("length"), batch_size=4, collate=watch)
+    outputs_of(bert_classifier(), TASK, CONTEXT, rows.remove_columns("length"), batch_size=4, collate=watch)
     assert list(chain(*seen)) == rows["length"] and [len(each) for each in seen] == [4, 4, 3]
     seen.clear()
-    outputs_of(bert_classifier(), TASK, SETTING, samples(70), collate=watch)
+    outputs_of(bert_classifier(), TASK, CONTEXT, samples(70), collate=watch)
     assert [len(each) for each in seen] == [64, 6]
     seen.clear()
     small = dataclasses.replace(TASK, batch_sizes=(7, 3))
-    outputs_of(bert_classifier(), small, SETTING, rows, collate=watch)
+    outputs_of(bert_classifier(), small, CONTEXT, rows, collate=watch)
     assert [len(each) for each in seen] == [3, 3, 3, 2]
 
 
 def test_the_tasks_collator_for_evaluation_is_used() -> None:
     seen = []
-    task = dataclasses.replace(TASK, collator=lambda setting, training: seen.append((setting, training)) or collate)
-    outputs_of(bert_classifier(), task, SETTING, samples(2))
-    assert seen == [(SETTING, False)]
+    task = dataclasses.replace(TASK, collator=lambda context, training: seen.append((context, training)) or collate)
+    outputs_of(bert_classifier(), task, CONTEXT, samples(2))
+    assert seen == [(CONTEXT, False)]
 
 
 def test_bfloat16_is_used_where_it_is_asked_for() -> None:
     dtypes = []
     task = dataclasses.replace(
-        TASK, outputs=lambda model, outputs, batch, setting: dtypes.append(outputs["logits"].dtype) or [0, 0]
+        TASK, collect=lambda model, outputs, batch, context: dtypes.append(outputs["logits"].dtype) or [0, 0]
     )
     for bf16 in (False, True):
-        outputs_of(bert_classifier(), task, SETTING, samples(2), bf16=bf16, collate=collate)
+        outputs_of(bert_classifier(), task, CONTEXT, samples(2), bf16=bf16, collate=collate)
     assert dtypes == [torch.float32, torch.bfloat16]
 
 
@@ -182,4 +182,8 @@ def test_a_model_gets_labels_only_where_it_computes_its_own_loss() -> None:
     task = dataclasses.replace(TASK, label_fields=("labels", "masks"), unread=("draw",))
     batch = {"input_ids": 1, "labels": 2, "masks": 3, "draw": 4}
     assert model_inputs(task, batch) == {"input_ids": 1}
-    assert model_inputs(dataclasses.replace(task, own_loss=True), batch) == {"input_ids": 1, "labels": 2, "masks": 3}
+    assert model_inputs(dataclasses.replace(task, model_computes_loss=True), batch) == {
+        "input_ids": 1,
+        "labels": 2,
+        "masks": 3,
+    }
