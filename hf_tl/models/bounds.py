@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from hf_tl.errors import HfTlError, ModelError
-from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.io.json_text import kind_of, read_bytes, read_object
 from hf_tl.models.tokenizer_bounds import BYTES, check_tokenizer_json
 from hf_tl.models.weights import check_weights, read_header
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ModelError
-from hf_tl.json_text import read_object
+from hf_tl.io.json_text import read_object
 
 BYTES = 200_000_000
 PARTS = 100

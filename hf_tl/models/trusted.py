@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ModelError, listing
-from hf_tl.hubclient import PICKLES, sha256
-from hf_tl.json_text import read_json, read_object
+from hf_tl.files import sha256
+from hf_tl.hub.client import PICKLES
+from hf_tl.io.json_text import read_json, read_object
 from hf_tl.models.custom import FILE, MODEL_TYPE, own_auto_maps, own_source
 from hf_tl.models.weights import check_index, check_weights
 

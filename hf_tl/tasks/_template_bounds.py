@@ -40,8 +40,8 @@ def check_template(text: str) -> None:
 
 
 def check_length(text: str, messages: list[dict[str, Any]]) -> None:
-    """Raises ModelError where a conversation became far longer than it is: it would be cut into tokens by a library that
-    nothing interrupts."""
+    """Raises ModelError where a conversation became far longer than it is: nothing would interrupt the library
+    that then cuts it into tokens."""
     if len(text) > CHARACTERS + GROWTH * sum(len(str(message)) for message in messages):
         raise ModelError(f"model: its chat template writes {len(text):,} characters for one conversation.")
 

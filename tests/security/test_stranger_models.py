@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from hf_tl.cli import main
+from hf_tl.data.image_values import image_processors
 from hf_tl.errors import ModelError
-from hf_tl.hubclient import fetch_model
+from hf_tl.hub.client import fetch_model
+from hf_tl.inference.finished import load_finished
 from hf_tl.models.bounds import check_files
 from hf_tl.models.carried import base_of, check_links
-from hf_tl.models.finished import load_finished
-from hf_tl.models.processors import _image_processors
 from hf_tl.models.trusted import check_configurations
 from tests.security.test_bounds_models import adapter, changed, image_model, refusal, text_model
 
@@ -51,7 +51,7 @@ def test_image_processors_of_other_kinds_of_models(name: str, image_model: Path,
 def test_processors_of_the_tasks_models() -> None:
     usual = {"ViTImageProcessor", "ConvNextImageProcessor", "BitImageProcessor", "DetrImageProcessor",
              "SegformerImageProcessor", "CLIPImageProcessor", "TimmWrapperImageProcessor"}  # fmt: skip
-    assert usual <= _image_processors("vit")
+    assert usual <= image_processors("vit")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import hf_tl
 from hf_tl.cli import main
 from hf_tl.errors import ModelError
-from hf_tl.models.finished import load_finished
+from hf_tl.inference.finished import load_finished
 from hf_tl.models.tokenizer_bounds import check_tokenizer_json, is_slow
 from tests.tiny import tiny_bert, tiny_chat_tokenizer
 
