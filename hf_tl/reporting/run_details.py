@@ -4,7 +4,7 @@ again."""
 from __future__ import annotations
 
 from hf_tl.reporting.formatting import remake_command, setting_value, size
-from hf_tl.reporting.run_summary import Record
+from hf_tl.reporting.run_summary import RunSummary
 
 FILES = {
     "model/": "weights, configuration with the label names, processor: what is shared",
@@ -21,15 +21,15 @@ FILES = {
 }
 
 
-def settings(record: Record) -> list[tuple[str, str, str]]:
+def settings(summary: RunSummary) -> list[tuple[str, str, str]]:
     """(key, value, why) of what was configured and of each default that hf_tl chose."""
     given = [
         (f"{section}.{key}", value)
         for section in ("model", "method", "training", "loss", "generation")
-        for key, value in getattr(record.config, section).model_dump(mode="json", exclude_defaults=True).items()
+        for key, value in getattr(summary.config, section).model_dump(mode="json", exclude_defaults=True).items()
         if (section, key) not in (("model", "id"), ("method", "name"))
     ]
-    environment = record.environment
+    environment = summary.environment
     rows = [(key, setting_value(value), "as configured") for key, value in given]
     rows += [
         (str(each["key"]), setting_value(each["value"]), str(each["reason"]))
@@ -38,14 +38,14 @@ def settings(record: Record) -> list[tuple[str, str, str]]:
     precision = environment.get("precision", {})
     if precision and not any(row[0] == "training.bf16" for row in rows):
         rows.append(("precision", str(precision["choice"]), str(precision["reason"])))
-    return [*rows, ("seed", str(record.config.seed), "of the configuration")]
+    return [*rows, ("seed", str(summary.config.seed), "of the configuration")]
 
 
-def environment(record: Record) -> list[tuple[str, str]]:
-    found = record.environment
+def environment(summary: RunSummary) -> list[tuple[str, str]]:
+    found = summary.environment
     model, hardware = found.get("model", {}), found.get("hardware", {})
     rows = [
-        ("Pretrained model", record.model_name),
+        ("Pretrained model", summary.model_name),
         ("its commit", model.get("revision")),
         *((f"sha256 of {name}", value) for name, value in (model.get("sha256") or {}).items()),
         ("its licence", model.get("license")),
@@ -62,11 +62,11 @@ def environment(record: Record) -> list[tuple[str, str]]:
     return [(str(key), str(value)) for key, value in rows if value]
 
 
-def files(record: Record) -> list[tuple[str, str, str]]:
+def files(summary: RunSummary) -> list[tuple[str, str, str]]:
     """(name, size, what it is) of the run folder; the report and the card are about to be written."""
     out = []
     for name, what in FILES.items():
-        path = record.folder / name
+        path = summary.folder / name
         inside = path.rglob("*") if path.is_dir() else [path]
         held = sum(file.stat().st_size for file in inside if file.is_file())
         if name in ("README.md", "report.html"):
@@ -76,13 +76,13 @@ def files(record: Record) -> list[tuple[str, str, str]]:
     return out
 
 
-def command(record: Record) -> str:
+def command(summary: RunSummary) -> str:
     """What makes this run again."""
-    found = remake_command(record.config, {"model": _revision(record, "model"), "data": _revision(record, "data")})
-    processes = int(record.environment.get("processes") or 1)
+    found = remake_command(summary.config, {"model": _revision(summary, "model"), "data": _revision(summary, "data")})
+    processes = int(summary.environment.get("processes") or 1)
     return f"{found} --processes {processes}" if processes > 1 else found
 
 
-def _revision(record: Record, section: str) -> str | None:
-    revision = record.environment.get(section, {}).get("revision")
+def _revision(summary: RunSummary, section: str) -> str | None:
+    revision = summary.environment.get(section, {}).get("revision")
     return str(revision) if revision else None
