@@ -10,10 +10,12 @@ from datasets import Dataset, Features, Image, Value
 from datasets.features import ClassLabel
 
 from hf_tl.data.sources import FILE, no_class
-from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
+from hf_tl.errors import LONGEST_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
 MOST_CLASSES = 1000
+MOST_SHOWN = 20
+"""Columns that a sentence names."""
 
 
 def _is_text(rows: Dataset, name: str) -> bool:
@@ -101,11 +103,13 @@ NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_tar
 
 def describe(features: Features) -> str:
     shown = [
-        f"{name} ({getattr(feature, 'dtype', None) or type(feature).__name__})"
+        f"{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'} "
+        f"({getattr(feature, 'dtype', None) or type(feature).__name__})"
         for name, feature in features.items()
         if name != FILE
     ]
-    return ", ".join(shown) or "none"
+    more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
+    return ", ".join(shown[:MOST_SHOWN]) + more or "none"
 
 
 Columns = dict[str, str | list[str]]

@@ -134,7 +134,8 @@ def _picture(item: Any) -> Any:
     from PIL.Image import Image as PillowImage
 
     from hf_tl.data.images import WrongImage, read_image, to_rgb
-    from hf_tl.data.named_files import is_there, shortened
+    from hf_tl.data.named_files import is_there
+    from hf_tl.errors import shortened
 
     if isinstance(item, PillowImage):
         return to_rgb(item)
