@@ -188,6 +188,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     return dict(zip(REPEATS, found, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPEATS)
 def test_what_repeats_is_refused(name: str, attacked: dict[str, list[Any]]) -> None:
     sentence, seconds, grown = attacked[name]
