@@ -115,6 +115,11 @@ def shortened(name: object) -> str:
     return repr(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
 
 
+def panicked(error: BaseException) -> bool:
+    """Whether a library in Rust gave up, whose exception is no `Exception` and has no public name."""
+    return type(error).__name__ == "PanicException"
+
+
 def did_you_mean(word: object, known: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the nearest of `known`, or the empty string when nothing is near.
 

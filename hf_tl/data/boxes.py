@@ -19,7 +19,7 @@ from hf_tl.io.json_text import read_bytes, read_text
 from hf_tl.io.yaml_text import parse_yaml
 
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 """Of a text of boxes of one image: some ten thousand."""
 LISTS = ("train", "val", "test")
 """Pascal VOC's lists of the pictures of each split, in ImageSets/Main."""
@@ -181,7 +181,7 @@ def _is_yolo(file: Path) -> bool:
 
 def _lines(file: Path) -> list[str]:
     """Of a text that describes one image."""
-    return read_bytes(file, error=DataError, most=MOST_BYTES).decode("utf-8", "replace").splitlines()
+    return read_bytes(file, error=DataError, most=MAX_BYTES).decode("utf-8", "replace").splitlines()
 
 
 def yolo_names(folder: Path, files: list[Path]) -> dict[int, str] | None:

@@ -11,7 +11,7 @@ from hf_tl.data.sources import FILE
 from hf_tl.errors import LONGEST_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """Columns that a sentence names."""
 
 
@@ -22,8 +22,8 @@ def describe(features: Features) -> str:
         for name, feature in features.items()
         if name != FILE
     ]
-    more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    return ", ".join(shown[:MOST_SHOWN]) + more or "none"
+    more = f" and {len(shown) - MAX_SHOWN} more" if len(shown) > MAX_SHOWN else ""
+    return ", ".join(shown[:MAX_SHOWN]) + more or "none"
 
 
 Columns = dict[str, str | list[str]]

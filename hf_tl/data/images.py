@@ -19,12 +19,12 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Pillow's decoders that are let at a file, whatever its name: others are rarely tried ones, and that of EPS starts
 Ghostscript. JPEG has the pictures of several views (MPO) with it."""
-MOST_PIXELS = 89_478_485
+MAX_PIXELS = 89_478_485
 """Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
 only warns."""
-MOST_SIDE = 250_000
+MAX_SIDE = 250_000
 """Pixels of one side: each row takes memory of its own."""
-MOST_HEADER = 500_000
+MAX_HEADER = 500_000
 """Bytes before the pixels of a GIF or PPM."""
 STRIP = 64
 """Rows that are converted at once."""
@@ -57,14 +57,14 @@ class _Stream(io.RawIOBase):
         start = inner.read(3)
         inner.seek(0)
         # comments, which Pillow takes byte by byte (PPM), or in the square of their length (GIF)
-        self.left: int | None = MOST_HEADER if start == b"GIF" or start[:1] == b"P" else None
+        self.left: int | None = MAX_HEADER if start == b"GIF" or start[:1] == b"P" else None
 
     def read(self, size: int | None = -1, /) -> bytes:
         found: bytes = self.inner.read(size)
         if self.left is not None:
             self.left -= len(found)
             if self.left < 0:
-                raise WrongImage(f"more than {MOST_HEADER:,} bytes stand before what it shows")
+                raise WrongImage(f"more than {MAX_HEADER:,} bytes stand before what it shows")
         return found
 
     def readable(self) -> bool:
@@ -94,7 +94,7 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
         source: a file, its content, or an undecoded image of a data set (`bytes` or `path`).
 
     Raises:
-        WrongImage: not an image of FORMATS, more than MOST_PIXELS, or damaged.
+        WrongImage: not an image of FORMATS, more than MAX_PIXELS, or damaged.
     """
     given: Any = source
     if isinstance(source, Mapping):
@@ -104,17 +104,17 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
             warnings.simplefilter("ignore")  # Pillow's, of what is only odd
             with _stream(given) as stream, Image.open(stream, formats=FORMATS) as image:
                 stream.left = None  # its header is read
-                if max(image.size) > MOST_SIDE:
-                    raise WrongImage(f"{image.width} x {image.height} pixels, a side of more than {MOST_SIDE:,}")
-                if image.width * image.height > MOST_PIXELS:
+                if max(image.size) > MAX_SIDE:
+                    raise WrongImage(f"{image.width} x {image.height} pixels, a side of more than {MAX_SIDE:,}")
+                if image.width * image.height > MAX_PIXELS:
                     raise WrongImage(
-                        f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; make it smaller first"
+                        f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller first"
                     )
                 yield image
     except WrongImage:
         raise
     except Image.DecompressionBombError:
-        raise WrongImage(f"more than {2 * MOST_PIXELS:,} pixels; make it smaller first") from None
+        raise WrongImage(f"more than {2 * MAX_PIXELS:,} pixels; make it smaller first") from None
     except UnidentifiedImageError:
         raise WrongImage("it is not an image of a known format") from None
     except OSError as error:  # whose text may name the file

@@ -20,7 +20,7 @@ from hf_tl.errors import DataError, shortened
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 """How an address begins; a single letter is a drive of Windows."""
 NOT_PLAIN = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
-LONGEST = 4096
+MAX_PATH = 4096
 """Characters of a path; what is longer names no file."""
 
 
@@ -145,7 +145,7 @@ def unreadable_file(path: Path, error: Exception) -> DataError:
 def is_there(path: Path) -> bool:
     """Whether there is such a file; a name that no file can have is none."""
     try:
-        return len(str(path)) <= LONGEST and path.is_file()
+        return len(str(path)) <= MAX_PATH and path.is_file()
     except (OSError, ValueError):
         return False
 
