@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hf_tl.config import RunConfig, load_config
 from hf_tl.console import is_main_process, say
 from hf_tl.errors import ConfigError, listing
+from hf_tl.files import remove, replacing_file
 from hf_tl.json_text import BYTES, read_object
 from hf_tl.run_shapes import wrong_place
 from hf_tl.yaml_text import read_yaml
@@ -28,12 +28,8 @@ STAGES = ("started", "trained", "saved", "measured", "reported", "pushed")
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by `text` (UTF-8) at once or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A fresh folder to fill; it takes the place of `path` when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
     temporary.mkdir(parents=True)
     yield temporary
     for file in temporary.rglob("*"):
@@ -53,11 +49,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             os.fsync(descriptor)
             os.close(descriptor)
     old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
+    remove(old)
+    if os.path.lexists(path):
         os.replace(path, old)
     os.replace(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -15,10 +15,11 @@ PACKAGE = Path(hf_tl.__file__).parent
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.parts)
 
 LAYERS = (
-    {"errors", "shipped", "compat"},
+    {"errors", "files", "shipped", "compat"},
     {"json_text", "yaml_text", "card_text"},
     {"config", "task", "console", "failures", "options", "command_line"},
     {"patience"},
+    {"hubanswer"},
     {"hubwire"},
     {"tasks", "hubclient", "run", "run_shapes"},
     {"metrics"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hf_tl.config import Preprocessing
 from hf_tl.data import Data
 from hf_tl.data.images import to_rgb
 from hf_tl.evaluation.witness import measured, write_witness
+from hf_tl.files import replacing_file
 from hf_tl.models.finished import load_finished
 from hf_tl.run import Run, write_json
 from hf_tl.task import Setting, Targets, Task
@@ -146,9 +146,8 @@ def write_predictions(
                 task.show(rows[index], predictions[index], setting) if index in chosen else None
                 for index in range(len(rows))
             ]
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.table(columns), temporary)
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def _text(value: Any) -> str:
