@@ -1,16 +1,21 @@
-"""Files that are whole or not there: each is written under another name, flushed and renamed.
+"""Files and folders that are written at once or not at all, and the hash of one.
 
-The other name cannot be foreseen: in a folder of somebody else, a link may wait under one that can.
+Each is written under another name, flushed and renamed. The other name of a file cannot be foreseen: in a folder of
+somebody else, a link may wait under one that can.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -45,3 +50,45 @@ def remove(path: Path) -> None:
         path.unlink()
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by `text` (UTF-8) at once or not at all."""
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder to fill; it takes the place of `path` when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    remove(temporary)
+    temporary.mkdir(parents=True)
+    yield temporary
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+    old = path.with_name(f".{path.name}.old")
+    remove(old)
+    if os.path.lexists(path):
+        os.replace(path, old)
+    os.replace(temporary, path)
+    remove(old)
+
+
+def sha256(file: Path) -> str:
+    """Computed once while the file stays as it is."""
+    found = file.stat()
+    return _sha256(file.resolve(), found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

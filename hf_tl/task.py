@@ -48,7 +48,7 @@ class Column:
     role: str
     """Name inside hf_tl: `text`, `image`, `label`, ..."""
     kind: str
-    """What its values are; the kinds are `hf_tl.data.columns.KINDS`."""
+    """What its values are; the kinds are `hf_tl.data.kinds.KINDS`."""
     names: tuple[str, ...]
     """Usual names in data sets, best first; compared without case and surrounding space."""
     required: bool = True
@@ -68,7 +68,7 @@ class Targets:
     """Transformers' `problem_type`, where the task has several."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Further fields for the model's configuration, which travel with it."""
-    classes: str | None = None
+    class_column: str | None = None
     """The role that holds one class id a row, where there is one: what splits are stratified by."""
 
 
@@ -78,8 +78,9 @@ class Demo:
     between, which are written into the page's `app.py`."""
 
     takes: tuple[tuple[str, str], ...]
-    """(name, kind) of each input, in order. Kinds: `text`, `line` (a short text), `image` (PIL, RGB), `score` (a number
-    from 0 to 1, 0.5 at first). A page that gives `chat` takes `messages`, which the page keeps itself."""
+    """(name, kind) of each input, in order. Kinds: those of `hf_tl.data.kinds.KINDS` that have a widget (`text`,
+    `image`: PIL, RGB), `line` (a short text), `score` (a number from 0 to 1, 0.5 at first). A page
+    that gives `chat` takes `messages`, which the page keeps itself."""
     gives: str
     """What the lines leave in `found`: `labels` ([{label, score}]), `highlights` ([{entity_group, start, end}] of the
     last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
@@ -99,7 +100,7 @@ class Demo:
 
 
 @dataclass
-class Setting:
+class TaskContext:
     """What a task's functions may look at: everything that the data, model and configuration have settled."""
 
     labels: tuple[str, ...] = ()
@@ -126,7 +127,7 @@ class Setting:
     """Where the pretrained or finished model is."""
     generation: Mapping[str, Any] = field(default_factory=dict)
     """`generation` of the configuration: fields of `GenerationConfig`."""
-    stage: str = "training"
+    mode: str = "training"
     """What is going on: `training`, `measuring` a finished model, or `predicting` with one. Writing a text takes many
     steps of the model, so it is not done in each evaluation while training."""
     seed: int = 42
@@ -146,12 +147,8 @@ class Task:
     """The Hub's pipeline tag."""
     summary: str
     columns: tuple[Column, ...]
-    modality: str
-    """`text` or `image`: what a person sees of an input."""
     auto_class: str
     """Name in `transformers` of the class that the result is loaded with."""
-    processor_class: str
-    """Name in `transformers` of the processor's auto class."""
     peft_task_type: str | None
     """PEFT's `TaskType`, or None where PEFT has none."""
     metrics: tuple[str, ...]
@@ -160,30 +157,30 @@ class Task:
     """The metric that picks the best checkpoint."""
     greater_is_better: bool
     preprocess: Callable[..., Any] = field(repr=False)
-    """`(rows, setting, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
+    """`(rows, context, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
     `labels`, and a `length` column lets batches be grouped."""
     collator: Callable[..., Any] = field(repr=False)
-    """`(setting, training: bool) -> callable` that turns a list of samples into a batch."""
+    """`(context, training: bool) -> callable` that turns a list of samples into a batch."""
     loss: Callable[..., Any] = field(repr=False)
-    """`(outputs, batch, setting, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
+    """`(outputs, batch, context, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
     accumulated batches and processes), or by the batch's own number when `items` is None."""
-    outputs: Callable[..., Any] = field(repr=False)
-    """`(model, outputs, batch, setting) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
+    collect: Callable[..., Any] = field(repr=False)
+    """`(model, outputs, batch, context) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
     an evaluation does not pile up logits."""
     postprocess: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
+    """`(outputs, samples, rows, context) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
     it."""
     measure: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, setting, **options) -> Measurement`; options are `with_intervals`'s
+    """`(outputs, samples, rows, context, **options) -> Measurement`; options are `with_intervals`'s
     `resamples` (0: no intervals) and `seed`."""
     targets: Callable[..., Targets] | None = field(default=None, repr=False)
     """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and
     replaces them in `splits`, each error naming file and row. None: the inputs are all there is."""
     items: Callable[..., Any] | None = field(default=None, repr=False)
     """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
-    show: Callable[..., str] | None = field(default=None, repr=False)
-    """`(row, prediction, setting) -> HTML`, escaped, of one prediction beside what is right, for the report."""
-    counted: str = "rows"
+    render_html: Callable[..., str] | None = field(default=None, repr=False)
+    """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
+    support_unit: str = "rows"
     """What the `support` of a class counts."""
     usage: str | None = None
     """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
@@ -196,20 +193,20 @@ class Task:
     library: str = "transformers"
     """What loads the result, by the Hub's name."""
     save: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, setting, folder)`: writes what a stranger's library reads beside the weights."""
+    """`(model, context, folder)`: writes what a stranger's library reads beside the weights."""
     stranger: str | None = field(default=None, repr=False)
     """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
     pictures as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
     its prediction that have to come out the same. None: the model only has to load."""
     asked: Callable[..., Any] | None = field(default=None, repr=False)
-    """`(rows, setting) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
+    """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
-    ready: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, setting)`: settles on the loaded model and its processor, in place and before anything is prepared or
+    configure: Callable[..., None] | None = field(default=None, repr=False)
+    """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
     trained, what else has to travel with them, such as how texts are written."""
     validation_rows: int | None = None
     """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
-    marks: tuple[str, ...] = ()
+    marker_files: tuple[str, ...] = ()
     """Files by which a finished model is known, where its architecture does not tell the task."""
     losses: Callable[[str], Any] | None = field(default=None, repr=False)
     """Where `loss.name` may choose: raises ConfigError for a name that is none."""
@@ -225,11 +222,11 @@ class Task:
     """Batch keys that hold what is to be predicted."""
     unread: tuple[str, ...] = ()
     """Further batch keys that the task's functions need and the model does not read."""
-    own_loss: bool = False
+    model_computes_loss: bool = False
     """Whether the model computes the loss, and so gets the label fields too."""
     new_head: bool = True
     """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
-    vectors: bool = False
+    cacheable_features: bool = False
     """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
     methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
     batch_sizes: tuple[int, int] | None = None

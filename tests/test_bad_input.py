@@ -279,7 +279,7 @@ def test_skipping_bad_rows(tmp_path: Path, bert: str) -> None:
         output=str(tmp_path / "run"), training={"max_steps": 1},
     )  # fmt: skip
     notes = " ".join(json.loads((run.folder / "environment.json").read_text())["data"]["notes"])
-    assert "1 rows are left out (the text is missing)" in notes and "the label is missing" in notes
+    assert "1 rows are skipped (the text is missing)" in notes and "the label is missing" in notes
 
 
 def test_other_files_in_the_output_folder_are_kept(tmp_path: Path, bert: str) -> None:

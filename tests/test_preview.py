@@ -24,7 +24,7 @@ def test_texts(tmp_path: Path) -> None:
     for sample in seen["samples"]:
         assert sample["tokens"][0] == "[CLS]" and sample["tokens"][-1] == "[SEP]"
         assert len(sample["tokens"]) + sample["padding"] == longest <= 6
-    assert any("longer than 6 tokens and are cut there" in note for note in seen["notes"])
+    assert any("longer than 6 tokens and are truncated" in note for note in seen["notes"])
 
 
 def test_pictures_as_a_grid(tmp_path: Path, capsys) -> None:

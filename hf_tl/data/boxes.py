@@ -15,8 +15,8 @@ from hf_tl.data.coco import Pictures, is_coco, read_coco
 from hf_tl.data.named_files import Reach, shortened
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError, listing
-from hf_tl.json_text import read_text
-from hf_tl.yaml_text import parse_yaml
+from hf_tl.io.json_text import read_text
+from hf_tl.io.yaml_text import parse_yaml
 
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 LISTS = ("train", "val", "test")
@@ -232,7 +232,7 @@ def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, An
         if names is not None and index not in names:
             wrong = f"class {index} has no name; there are {listing(names.values())}"
         elif min(left, top) < -0.05 or max(left + w, top + h) > 1.05:
-            wrong = "the box reaches beyond the picture; YOLO's numbers are shares of it, 0 to 1"
+            wrong = "the box reaches beyond the image; YOLO coordinates are normalized, 0 to 1"
         if wrong:
             return objects_of([], [], f"line {number}: {wrong}")
         # what is up to 0.05 over the edge is how tools round

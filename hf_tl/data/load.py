@@ -65,7 +65,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
     targets = chosen.targets(splits, config, None, notes) if chosen.targets else Targets()
     chosen = chosen.of_problem(targets.problem)
-    role = targets.classes
+    role = targets.class_column
     if "validation" not in splits:
         ids = np.asarray(splits["train"][role]) if role else None
         splits["train"], splits["validation"] = cut_validation(splits["train"], ids, config.validation, seed)
@@ -81,11 +81,12 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     held_out = "test" if "test" in splits else "validation"
     if held_out == "validation":
         notes.append(
-            "There is no test split: the final figures are of the validation split, which picked the checkpoint."
+            "There is no test split: the final metrics are measured on the validation split, which also selected the "
+            "checkpoint."
         )
     _say_leaks(splits, chosen, held_out, notes)
     order: tuple[str, ...] = ("train", "validation", "test")
-    ordered = {split: decoded(splits[split]) for split in order if split in splits}
+    ordered = {split: decoded(splits[split], chosen) for split in order if split in splits}
     return Data(
         chosen,
         DatasetDict(ordered),
@@ -119,11 +120,11 @@ def load_rows(
     if need_labels and task.targets:
         task.targets(splits, config, known, notes)
     rows = splits[name]
-    role = known.classes if need_labels else None
+    role = known.class_column if need_labels else None
     rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
-    ordered = {name: decoded(rows)}
+    ordered = {name: decoded(rows, task)}
     facts = {**source.facts, **_counts(ordered, known if need_labels else Targets())}
     return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), facts)
 
@@ -151,15 +152,15 @@ def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> N
         same = sum(each in trained for each in content_hashes(splits[split], roles))
         if same:
             notes.append(
-                f"{same} of {len(splits[split])} {split} rows stand in train as well, which flatters the figures."
+                f"{same} of {len(splits[split])} {split} rows also occur in train, so the scores are optimistic."
             )
 
 
 def _counts(splits: dict[str, Any], targets: Targets) -> dict[str, Any]:
     out: dict[str, Any] = {"rows": {split: len(rows) for split, rows in splits.items()}}
-    if targets.classes:
+    if targets.class_column:
         out["class_counts"] = {}
         for split, rows in splits.items():
-            counts = Counter(rows[targets.classes])
+            counts = Counter(rows[targets.class_column])
             out["class_counts"][split] = {name: counts.get(index, 0) for index, name in enumerate(targets.labels)}
     return out

@@ -332,7 +332,7 @@ def _from_hub(config: DataConfig) -> Source:
         if split and split not in splits:
             splits[split] = _hub_rows(rows, id, str(own))
         elif config.splits or len(loaded) > 1:
-            notes.append(f"Split {own!r} of {id} is left aside.")
+            notes.append(f"Split {own!r} of {id} is not used.")
         else:
             splits["train"] = _hub_rows(rows, id, str(own))
     for split, name in config.splits.items():

@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 )
 
 from hf_tl.errors import HfTlError, ModelError
-from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.io.json_text import kind_of, read_bytes, read_object
 from hf_tl.models.weights import check_weights, read_header
 
 LAYERS = 2_000

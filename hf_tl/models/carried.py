@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hf_tl.config import ELSEWHERE
 from hf_tl.errors import ModelError
-from hf_tl.hubclient import PICKLES
-from hf_tl.json_text import read_json, read_object
-from hf_tl.yaml_text import read_yaml
+from hf_tl.hub.client import PICKLES
+from hf_tl.io.json_text import read_json, read_object
+from hf_tl.io.yaml_text import read_yaml
 
-ELSEWHERE = "path/to/"
-"""What stands in what is shared before the last part of a path of one machine. No Hub id looks like this."""
 PROCESSORS = ("tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json", "processor_config.json")
 NAMING = re.compile(r".*_(?:file|files|path|dir)|vocab|merges|init_inputs|source_spm|target_spm|font")
 """Keys of these files whose value Transformers may open."""

@@ -44,7 +44,7 @@ def carried_over(model: nn.Module, new_keys: Iterable[str], before: str) -> str 
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     carried = sum(size for name, size in sizes.items() if name not in new)
     made, total = listing(sorted({key.rpartition(".")[0] for key in new})), sum(sizes.values())
-    return f"The weights of a {before} are carried over, {carried:,} of {total:,} parameters; new: {made}."
+    return f"{carried:,} of {total:,} parameters are loaded from a {before}; newly initialized: {made}."
 
 
 def in_modules(name: str, modules: Iterable[str]) -> bool:
@@ -133,7 +133,7 @@ def _evaluate(module: nn.Module, _: object) -> None:
     module.training = False
 
 
-def hold_batch_norm(model: nn.Module, heads: Iterable[str] = ()) -> int:
+def freeze_batch_norm_stats(model: nn.Module, heads: Iterable[str] = ()) -> int:
     """Makes pretrained batch normalisations use their running statistics even while training; those of new `heads`
     have none yet and gather them.
 

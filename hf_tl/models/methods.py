@@ -23,7 +23,7 @@ from hf_tl.models.layers import (
     copied_whole,
     count_parameters,
     depths,
-    hold_batch_norm,
+    freeze_batch_norm_stats,
     in_modules,
     set_trainable,
     tie_copies,
@@ -72,7 +72,7 @@ class Method:
         """The module to train, trainable parameters marked."""
         self.heads = list(loaded.heads)
         if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
-            hold_batch_norm(loaded.model, self.heads)
+            freeze_batch_norm_stats(loaded.model, self.heads)
         self.select(loaded.model)
         model: nn.Module = loaded.model
         return model
@@ -188,7 +188,7 @@ class Lora(Method):
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 
         self.heads = list(loaded.heads)
-        hold_batch_norm(loaded.model, self.heads)  # an adapter cannot save running statistics
+        freeze_batch_norm_stats(loaded.model, self.heads)  # an adapter cannot save running statistics
         cls = self._config_class()
         fields = {field.name for field in dataclasses.fields(cls)}
         options = {key: value for key, value in self.config.passed_through.items() if key != "peft_type"}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,17 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
+from hf_tl.data.kinds import processor_of
+from hf_tl.data.timm_models import of_timm, processor_fields
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
-from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.files import sha256
+from hf_tl.hub.client import fetch_model
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
-from hf_tl.models.timm_models import of_timm, processor_fields
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -40,11 +40,6 @@ PASSED = {
 }  # fmt: skip
 """`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
 SECRET = {"token", "use_auth_token"}
-VOCABULARIES = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model", "tokenizer_config.json",
-)  # fmt: skip
-IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -89,21 +84,6 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     kept_head: bool = False
     """Whether the pretrained head does the same already, and goes on from there."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers' loading report and bars are said by hf_tl in a sentence of its own."""
-    logger = transformers.utils.logging
-    level, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
-    logger.set_verbosity_error()
-    logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.set_verbosity(level)
-        if bars:
-            logger.enable_progress_bar()
 
 
 def find_pretrained(model: ModelConfig) -> Pretrained:
@@ -223,13 +203,12 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     def certainty(task: Task) -> int:
         """A file that marks it, then what the configuration says, then the card."""
         heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
-        return -1 if task.marks else heard.index(True) if True in heard else len(said)
+        return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
-        kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
-        timm = of_timm(config)  # has no processor file of its own
-        marked = all((folder / name).exists() for name in task.marks) and (
-            any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
+        reads = processor_of(task)
+        marked = all((folder / name).exists() for name in task.marker_files) and (
+            any((folder / name).exists() for name in reads.files) or reads.in_config(config)
         )
         ours = own_classes().get(task.auto_class)
         known = names & architectures(task) or (ours and ours.__name__ in names) or task.auto_class in auto_map
@@ -256,7 +235,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
 def load_model(
     pretrained: Pretrained, task: Task, targets: Targets, model: ModelConfig, *, scratch: bool = False
 ) -> Loaded:
-    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype (DESIGN.md, 3).
+    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in a
+    checkpoint's float16 may diverge without an error.
 
     With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
     `hf_tl.models.custom`'s.
@@ -311,12 +291,14 @@ def load_model(
     if share > 0.5:
         raise ModelError(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
-            "transferred; the weights belong to another architecture."
+            "transferred; the weights are of another architecture."
         )
     said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(f"The head of {pretrained.id} has {len(labels)} outputs as well and is kept as a start.")
+        loaded.notes.append(
+            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
+        )
     return loaded
 
 
@@ -342,18 +324,6 @@ def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, op
             **options,
         )
     return laid_upon(base, pretrained.adapter)
-
-
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """`num_labels` against the old `id2label` is no news: both are set together."""
-    logger = logging.getLogger("transformers.configuration_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _custom(
@@ -397,7 +367,7 @@ def _custom(
         pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
         pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None
         if pooling is None:
-            pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
+            pooling = "mean" if _convolutional(backbone) else "cls"
     if pooling != "pooler":  # the pooler is left out then
         new = {key for key in new if not key.startswith("pooler.")}
     left_out = {"auto_map", "id2label", "label2id", "architectures", "dtype", "torch_dtype"}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ModelError, listing
-from hf_tl.hubclient import PICKLES, sha256
-from hf_tl.json_text import read_object
+from hf_tl.files import sha256
+from hf_tl.hub.client import PICKLES
+from hf_tl.io.json_text import read_object
 from hf_tl.models.custom import FILE, MODEL_TYPE, own_auto_maps, own_source
 from hf_tl.models.weights import check_index, check_weights
 
@@ -69,7 +70,7 @@ def check_adapter(id: str, folder: Path) -> None:
     if others:
         raise ModelError(
             f"model: adapter_config.json of {id} names further things to load ({listing(others)}); "
-            "hf_tl lays adapters upon one base model and reads nothing else for them."
+            "hf_tl loads adapters on one base model and nothing else."
         )
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hf_tl import card_text
 from hf_tl.errors import ConfigError
-from hf_tl.json_text import kind_of
+from hf_tl.io import card_text
+from hf_tl.io.json_text import kind_of
 from hf_tl.metrics import split_name
-from hf_tl.sharing.wording import metric_title
+from hf_tl.reporting.formatting import metric_title
 
 T = TypeVar("T")
 NEAR = 0.002
@@ -63,7 +63,9 @@ def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[st
     def each(value: Any, kind: type[T], what: str) -> T:
         if not isinstance(value, kind):
             expected = kind_of(kind())
-            raise ConfigError(f"{model}: {what} in the head of its card: expected {expected}, found {kind_of(value)}.")
+            raise ConfigError(
+                f"{model}: {what} in the metadata of its card: expected {expected}, found {kind_of(value)}."
+            )
         return value
 
     for entry in each(card_text.head_of(card, model).get(place) or [], list, place):
@@ -94,7 +96,7 @@ def claims_of(card: str, model: str, data: Mapping[str, Any] | None = None) -> l
         out.append(Claim(name, "model-index", number_of(metric.get("value")), verdict=OTHER_DATA if other else ""))
     out += _of_the_table(card, {metric_title(claim.metric): claim.metric for claim in out})
     if not out:
-        raise ConfigError(f"{model}: its card claims no figures (there is no model-index in its head).")
+        raise ConfigError(f"{model}: its card claims no metrics (there is no model-index in its metadata).")
     return out
 
 

@@ -7,18 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hf_tl import card_text
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
 from hf_tl.errors import ConfigError, DataError, listing
-from hf_tl.evaluation.held_out import finished, outputs_on, results
-from hf_tl.evaluation.verbs import evaluate
-from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.files import sha256
+from hf_tl.hub.client import fetch_model
+from hf_tl.inference.evaluate import evaluate
+from hf_tl.inference.held_out import finished, outputs_on, results
+from hf_tl.io import card_text
 from hf_tl.models.trusted import read_adapter
-from hf_tl.sharing.card_config import allowed, hub_id
+from hf_tl.reporting.card_config import allowed, hub_id
+from hf_tl.reporting.formatting import number
+from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.claims import Claim, claims_of, contradicted, judge, left_out, model_index, of_the_block
-from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
-from hf_tl.sharing.wording import number
 
 
 def verify(
@@ -63,12 +64,12 @@ def verify(
     else:
         claims = claims_of(card, model)
         found = _by_model_index(card, model, folder, paths, batch_size, trust_remote_code)
-        notes.append("The card does not say what exactly was measured, so figures are held against intervals.")
+        notes.append("The card does not say what exactly was measured, so metrics are compared with intervals.")
         judged = [judge(claim, found, exact=False) for claim in claims]
     judged = contradicted(judged)
     unchecked = sum(claim.fine and not claim.confirmed for claim in judged)
     if unchecked:
-        notes.append(f"{unchecked} of the card's figures were not checked.")
+        notes.append(f"{unchecked} of the card's metrics were not checked.")
     return {
         "model": model,
         "commit": commit,
@@ -85,7 +86,7 @@ def read_card(folder: Path, model: str) -> str:
     """The text of a card, with its head."""
     file = folder / "README.md"
     if not file.exists():
-        raise ConfigError(f"{model}: there is no card (README.md) whose figures could be checked.")
+        raise ConfigError(f"{model}: there is no card (README.md) whose metrics could be checked.")
     return card_text.read_card(file)
 
 
@@ -94,16 +95,16 @@ def measured_again(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(metrics.json without its `train` part, facts about the data), the way the corridor measures."""
     given = load_data(config.data, config.task, seed=config.seed)
-    loaded, _, setting = finished(model, preprocessing=config.data.preprocessing, trust=trust)
-    rows = _with_labels(given, setting.labels, where)
+    loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
+    rows = _with_labels(given, context.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
-    outputs, samples = outputs_on(loaded, given.task, setting, rows, size)
-    return results(given.task, setting, outputs, samples, rows, given.held_out, config.seed), given.source
+    outputs, samples = outputs_on(loaded, given.task, context, rows, size)
+    return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
 
 
 def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
     """The held-out rows, their classes numbered as the model does."""
-    rows, role = given.splits[given.held_out], given.targets.classes
+    rows, role = given.splits[given.held_out], given.targets.class_column
     if not role or tuple(labels) == given.labels:
         return rows
     if set(labels) != set(given.labels):
@@ -157,20 +158,20 @@ def changes(
     told = told if isinstance(told, dict) else {}
     for name, hash in weights(folder).items():
         if hash not in (told.get(name), told.get(f"adapter/{name}")):
-            out.append(f"{name} is not the file that the card's figures were measured with.")
+            out.append(f"{name} is not the file that the card's metrics were measured with.")
     if (folder / "adapter_config.json").exists():
         said = read_adapter(folder)
         base, _ = fetch_model(said["base_model_name_or_path"], said.get("revision"))
         if {file.name: sha256(file) for file in sorted(base.glob("*.safetensors"))} != found.get("model_sha256"):
-            out.append("The adapter's base is not the one that the card's figures were measured with.")
+            out.append("The adapter's base is not the one that the card's metrics were measured with.")
     data = block["config"].get("data")
     pinned = isinstance(data, dict) and data.get("revision") and not by_hand
     if source.get("sha256") != found.get("data_sha256") or not (found.get("data_sha256") or pinned):
         way = "; other data are measured by hf-tl evaluate" if by_hand else ""
-        out.append(f"The data are not those that the card's figures were measured on{way}.")
+        out.append(f"The data are not those that the card's metrics were measured on{way}.")
     for key in ("split", "samples"):
         if found.get(key) != measured[key]:
-            out.append(f"The card's figures are of {key} {found.get(key)!r}, and these data give {measured[key]!r}.")
+            out.append(f"The card's metrics are of {key} {found.get(key)!r}, and these data give {measured[key]!r}.")
     return out
 
 

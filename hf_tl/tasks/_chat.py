@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError, ModelError, listing
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 
 FOLLOWS: dict[str | None, tuple[str, ...]] = {
     None: ("system", "developer", "user"),
@@ -59,17 +59,17 @@ def wrong(messages: Any, answered: bool = True) -> str | None:
     return None
 
 
-def set_template(setting: Setting) -> None:
+def set_template(context: TaskContext) -> None:
     """Gives the tokenizer the configured chat template, which is saved with it.
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    path = getattr(setting.preprocessing, "chat_template", None)
-    if path is None or setting.stage != "training":
+    path = getattr(context.preprocessing, "chat_template", None)
+    if path is None or context.mode != "training":
         return
     try:
-        setting.processor.chat_template = Path(path).read_text(encoding="utf-8")
+        context.processor.chat_template = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"data.preprocessing.chat_template: {path} cannot be read ({error}).") from None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from hf_tl.metrics.intervals import Measurement
-    from hf_tl.task import Setting
+    from hf_tl.task import TaskContext
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 LABEL_NAMES = (
@@ -53,12 +53,12 @@ def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
         return Targets(tuple(labels or ("value",)), problem)
     if problem == MULTI:
         return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)
-    return Targets(encode_labels(splits, "label", config, labels, notes), problem, classes="label")
+    return Targets(encode_labels(splits, "label", config, labels, notes), problem, class_column="label")
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int | None) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | int | None) -> torch.Tensor:
     """Cross-entropy of one label, with class weights, label smoothing and the focal factor `(1 - p)^gamma` (Lin et al.
-    2017, https://arxiv.org/abs/1708.02002) where the setting asks for them; binary cross-entropy of several, with the
+    2017, https://arxiv.org/abs/1708.02002) where the context asks for them; binary cross-entropy of several, with the
     same; squared error of a number, in standard deviations.
 
     Args:
@@ -72,20 +72,20 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int |
     from torch.nn import functional as f
 
     logits, labels = outputs["logits"].float(), batch["labels"]  # (batch, labels)
-    gamma = setting.loss.focal_gamma if setting.loss is not None else 0.0
-    weights = None if setting.class_weights is None else setting.class_weights.to(logits)
-    if setting.problem == REGRESSION:
-        mean, deviation = setting.scale or (0.0, 1.0)
+    gamma = context.loss.focal_gamma if context.loss is not None else 0.0
+    weights = None if context.class_weights is None else context.class_weights.to(logits)
+    if context.problem == REGRESSION:
+        mean, deviation = context.scale or (0.0, 1.0)
         losses = (logits.squeeze(-1) - (labels - mean) / deviation) ** 2
-    elif setting.problem == MULTI:
-        wanted = labels * (1 - setting.label_smoothing) + 0.5 * setting.label_smoothing
+    elif context.problem == MULTI:
+        wanted = labels * (1 - context.label_smoothing) + 0.5 * context.label_smoothing
         each = f.binary_cross_entropy_with_logits(logits, wanted, weight=weights, reduction="none")
         if gamma:
             each = each * (labels - logits.sigmoid()).abs().clamp(min=torch.finfo(each.dtype).tiny) ** gamma
         losses = each.mean(-1)
     else:
         losses = f.cross_entropy(
-            logits, labels, weight=weights, reduction="none", label_smoothing=setting.label_smoothing
+            logits, labels, weight=weights, reduction="none", label_smoothing=context.label_smoothing
         )  # (batch,)
         if gamma:
             chances = logits.softmax(-1)
@@ -95,55 +95,55 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: torch.Tensor | int |
     return total
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (labels,) of each sample; a number in the data's own unit."""
     logits = out["logits"].float()
-    if setting.problem == REGRESSION and setting.scale is not None:
-        logits = logits * setting.scale[1] + setting.scale[0]
+    if context.problem == REGRESSION and context.scale is not None:
+        logits = logits * context.scale[1] + context.scale[0]
     return list(logits.cpu().numpy())
 
 
-def probabilities(outputs: list[np.ndarray], setting: Setting) -> np.ndarray:
+def probabilities(outputs: list[np.ndarray], context: TaskContext) -> np.ndarray:
     """float64 (samples, labels): softmax of one label, sigmoid of several, the number itself."""
     import numpy as np
     from scipy.special import expit, softmax
 
     logits = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
-    if setting.problem == REGRESSION:
+    if context.problem == REGRESSION:
         return logits
-    scores: np.ndarray = expit(logits) if setting.problem == MULTI else softmax(logits, axis=-1)
+    scores: np.ndarray = expit(logits) if context.problem == MULTI else softmax(logits, axis=-1)
     return scores
 
 
-def postprocess(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: list[np.ndarray], samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """One `{"label", "score", "scores"}` a row; `labels`, those of at least 0.5, where there can be several."""
     out = []
-    for row in probabilities(outputs, setting):
+    for row in probabilities(outputs, context):
         best = int(row.argmax())
-        scores = {name: float(score) for name, score in zip(setting.labels, row, strict=True)}
-        found: dict[str, Any] = {"label": setting.labels[best], "score": float(row[best]), "scores": scores}
-        if setting.problem == MULTI:
+        scores = {name: float(score) for name, score in zip(context.labels, row, strict=True)}
+        found: dict[str, Any] = {"label": context.labels[best], "score": float(row[best]), "scores": scores}
+        if context.problem == MULTI:
             found["labels"] = [name for name, score in scores.items() if score >= 0.5]
         out.append(found)
     return out
 
 
-def sample_losses(outputs: list[np.ndarray], references: np.ndarray, setting: Setting) -> np.ndarray:
+def sample_losses(outputs: list[np.ndarray], references: np.ndarray, context: TaskContext) -> np.ndarray:
     """Plain loss of each sample, float64 (samples,)."""
     import numpy as np
     from scipy.special import log_softmax
 
     logits = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
-    if setting.problem == REGRESSION:
+    if context.problem == REGRESSION:
         losses: np.ndarray = (logits[:, 0] - references) ** 2
-    elif setting.problem == MULTI:
+    elif context.problem == MULTI:
         losses = (np.logaddexp(0, logits) - logits * references).mean(-1)
     else:
         losses = -log_softmax(logits, axis=-1)[np.arange(len(logits)), references]
     return losses
 
 
-def measure(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: list[np.ndarray], samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     import numpy as np
 
     from hf_tl.metrics.classification import measure as measure_classes
@@ -151,23 +151,23 @@ def measure(outputs: list[np.ndarray], samples: Any, rows: Any, setting: Setting
     from hf_tl.metrics.regression import measure_regression
 
     references = np.asarray(rows["label"])
-    losses = sample_losses(outputs, references, setting)
-    scores = probabilities(outputs, setting)
-    names = PROBLEMS.get(setting.problem or "", {}).get("metrics", METRICS)
-    if setting.problem == REGRESSION:
+    losses = sample_losses(outputs, references, context)
+    scores = probabilities(outputs, context)
+    names = PROBLEMS.get(context.problem or "", {}).get("metrics", METRICS)
+    if context.problem == REGRESSION:
         return measure_regression(scores[:, 0], references, losses, **options)
-    if setting.problem == MULTI:
-        return measure_multi_label(scores >= 0.5, references, setting.labels, losses, **options)
-    return measure_classes(names, scores.argmax(-1), references, setting.labels, sample_losses=losses, **options)
+    if context.problem == MULTI:
+        return measure_multi_label(scores >= 0.5, references, context.labels, losses, **options)
+    return measure_classes(names, scores.argmax(-1), references, context.labels, sample_losses=losses, **options)
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """What is right and what was predicted, with its score."""
     from markupsafe import escape
 
-    if setting.problem == REGRESSION:
+    if context.problem == REGRESSION:
         return str(escape(f"{row['label']:.4g}, predicted {prediction['score']:.4g}"))
-    if setting.problem == MULTI:
-        true = [name for name, there in zip(setting.labels, row["label"], strict=True) if there]
+    if context.problem == MULTI:
+        true = [name for name, there in zip(context.labels, row["label"], strict=True) if there]
         return str(escape(f"{', '.join(true) or 'none'}; predicted {', '.join(prediction['labels']) or 'none'}"))
-    return str(escape(f"{setting.labels[row['label']]}, predicted {prediction['label']}"))
+    return str(escape(f"{context.labels[row['label']]}, predicted {prediction['label']}"))

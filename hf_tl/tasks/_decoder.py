@@ -9,20 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from hf_tl.errors import DataError
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 from hf_tl.tasks import _chat, _generation
-from hf_tl.tasks.text_classification import text_limit
+from hf_tl.tasks._texts import text_limit
 
 LONGEST = 1024
 """Tokens of a sample by default, as TRL's."""
-DONE = {"drop": "left out", "truncate": "cut there", "split": "split into pieces"}
+DONE = {"drop": "dropped", "truncate": "truncated", "split": "split into pieces"}
 
 
 def _where(row: Any, index: int) -> str:
     return str(row.get("file", f"input {index}"))
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Samples of `input_ids` and `labels`, -100 where nothing is learned; short ones packed together in training
     (`seq_lengths`); else `row`, and `asked`: the prompt of a text that is to be written, mostly none.
 
@@ -30,16 +30,18 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
         ModelError: no end-of-sequence token, or conversations and no chat template.
         DataError: a conversation that the template refuses, or nothing at all to train on.
     """
-    _generation.check_end(setting)
-    _chat.set_template(setting)
-    if setting.stage == "predicting":
-        return _prompts(rows, setting)
-    limit = text_limit(setting, LONGEST)
+    _generation.check_end(context)
+    _chat.set_template(context)
+    if context.mode == "predicting":
+        return _prompts(rows, context)
+    limit = text_limit(context, LONGEST)
     plain = "text" in rows.column_names
-    wanted = setting.preprocessing.long_samples if setting.preprocessing else None
+    wanted = context.preprocessing.long_samples if context.preprocessing else None
     policy = wanted or ("split" if plain else "truncate")
-    read = _reader(rows, setting)
-    shown = _shown(rows) if setting.stage == "measuring" else set()
+    read = _reader(rows, context)
+    from hf_tl.data.splits import example_rows
+
+    shown = example_rows(len(rows)) if context.mode == "measuring" else set()
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {
@@ -55,7 +57,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
                 piece, learned = ids[start : min(most, start + limit)], labels[start : min(most, start + limit)]
                 learned = [-100, *learned[1:]] if learned else []  # nothing stands before the first
                 first = index in shown and start == 0
-                values = (index, piece, learned, _asked(row, setting, ids) if first else [], len(piece), long,
+                values = (index, piece, learned, _asked(row, context, ids) if first else [], len(piece), long,
                           sum(label != -100 for label in learned))  # fmt: skip
                 for name, value in zip(out, values, strict=True):
                     out[name].append(value)
@@ -71,7 +73,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     )  # fmt: skip
     used = [index for index, count in enumerate(found["learned"]) if count]
     if training:
-        _say(found, used, len(rows), limit, policy, plain, setting)
+        _say(found, used, len(rows), limit, policy, plain, context)
     if not used:
         raise DataError(
             f"data.path: not one token of the {len(rows)} {'training ' if training else ''}rows is trained on: what "
@@ -81,18 +83,18 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     # What a report shows is kept in an evaluation, though nothing of it is learned within the limit.
     shown_too = {index for index, asked in enumerate(found["asked"]) if asked} if shown else set()
     found = found.select(sorted({*used, *shown_too})).remove_columns(["long", "learned"])
-    packing = setting.preprocessing.packing if setting.preprocessing else None
+    packing = context.preprocessing.packing if context.preprocessing else None
     if training and (plain if packing is None else packing):
-        return _packed(found, limit, setting)
+        return _packed(found, limit, context)
     return found
 
 
-def _reader(rows: Any, setting: Setting) -> Any:
+def _reader(rows: Any, context: TaskContext) -> Any:
     """`(row, index) -> (token ids, whether each is trained on)`, whole."""
-    tokenizer = setting.processor
+    tokenizer = context.processor
     if "messages" in rows.column_names:
         template, marked = _chat.training_template(tokenizer, _where(rows[0], 0))
-        ends = _generation.ends_of(setting)
+        ends = _generation.ends_of(context)
 
         def of_chat(row: Any, index: int) -> tuple[list[int], list[bool]]:
             try:
@@ -115,29 +117,20 @@ def _reader(rows: Any, setting: Setting) -> Any:
     return of_text
 
 
-def _asked(row: Any, setting: Setting, ids: list[int]) -> list[int]:
+def _asked(row: Any, context: TaskContext, ids: list[int]) -> list[int]:
     """The prompt of a row, without its beginning where it is too long; of a plain text its first tokens."""
-    tokenizer = setting.processor
+    tokenizer = context.processor
     if "messages" in row:
         found = _chat.prompt_ids(_chat.asked(_chat.clean(row["messages"])), tokenizer)
     elif "prompt" in row:
         found = tokenizer(row["prompt"], verbose=False)["input_ids"]
     else:
         found = ids[: max(1, min(32, len(ids) // 4))]
-    room = max(1, _generation.capacity(setting) - _generation.most_new(setting))
+    room = max(1, _generation.capacity(context) - _generation.most_new(context))
     return list(found[-room:])
 
 
-def _shown(rows: Any) -> set[int]:
-    """The rows that the report shows."""
-    import numpy as np
-
-    from hf_tl.evaluation.held_out import EXAMPLES
-
-    return set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
-
-
-def _prompts(rows: Any, setting: Setting) -> Any:
+def _prompts(rows: Any, context: TaskContext) -> Any:
     """What is to be gone on with, and nothing to learn."""
     from datasets import Dataset
 
@@ -147,37 +140,37 @@ def _prompts(rows: Any, setting: Setting) -> Any:
             what = _chat.wrong(row["messages"], answered=False)
             if what:
                 raise DataError(f"{_where(row, index)}: {what}.")
-            _chat.training_template(setting.processor, _where(row, index))
-            prompt = _asked(row, setting, [])
+            _chat.training_template(context.processor, _where(row, index))
+            prompt = _asked(row, context, [])
         else:
-            prompt = _asked({"prompt": row.get("prompt") or row["text"]}, setting, [])
+            prompt = _asked({"prompt": row.get("prompt") or row["text"]}, context, [])
         out.append({"row": index, "input_ids": prompt, "asked": prompt, "length": len(prompt)})
     return Dataset.from_list(out)
 
 
-def _say(found: Any, used: list[int], rows: int, limit: int, policy: str, plain: bool, setting: Setting) -> None:
+def _say(found: Any, used: list[int], rows: int, limit: int, policy: str, plain: bool, context: TaskContext) -> None:
     long = len({row for row, long in zip(found["row"], found["long"], strict=True) if long})
     if long:
-        setting.notes.append(
+        context.notes.append(
             f"{long} of {rows} training rows are longer than {limit} tokens and are {DONE[policy]} "
             "(data.preprocessing.long_samples and max_length)."
         )
     dropped = long if policy == "drop" else 0
     if len(found) - len(used) > dropped:
-        setting.notes.append(
-            f"{len(found) - len(used) - dropped} training samples are left out: no token of theirs is trained on."
+        context.notes.append(
+            f"{len(found) - len(used) - dropped} training samples are skipped: no token of theirs is trained on."
         )
     if used and not plain:
         chosen = found.select(used)
         trained, total = sum(chosen["learned"]), sum(chosen["length"])
-        setting.notes.append(f"{trained:,} of {total:,} tokens are trained on ({trained / total:.0%}): the answers.")
+        context.notes.append(f"{trained:,} of {total:,} tokens are trained on ({trained / total:.0%}): the answers.")
 
 
-def _packed(samples: Any, limit: int, setting: Setting) -> Any:
+def _packed(samples: Any, limit: int, context: TaskContext) -> Any:
     """Several samples in one, without any being cut; the collator keeps them apart."""
-    if not {"position_ids", "past_key_values"} <= _accepted(setting):
-        setting.notes.append(
-            f"A {setting.model_config.model_type} model cannot keep packed texts apart; each is a sample of its own."
+    if not {"position_ids", "past_key_values"} <= _accepted(context):
+        context.notes.append(
+            f"A {context.model_config.model_type} model cannot keep packed texts apart; each is a sample of its own."
         )
         return samples
     from trl.data_utils import pack_dataset
@@ -186,40 +179,40 @@ def _packed(samples: Any, limit: int, setting: Setting) -> Any:
         samples.select_columns(["input_ids", "labels"]), limit, "bfd", {"load_from_cache_file": False}
     )
     packed = packed.add_column("length", [len(ids) for ids in packed["input_ids"]])
-    setting.notes.append(
+    context.notes.append(
         f"{len(samples)} texts are packed into {len(packed)} samples of at most {limit} tokens, each text seeing only "
         "itself (data.preprocessing.packing)."
     )
     return packed
 
 
-def _accepted(setting: Setting) -> set[str]:
+def _accepted(context: TaskContext) -> set[str]:
     """Names of what the model's `forward` takes; `**` where it takes more."""
     import inspect
 
     from transformers import AutoModelForCausalLM
 
     known = AutoModelForCausalLM._model_mapping
-    if type(setting.model_config) not in known:  # its own code: only what every model takes
+    if type(context.model_config) not in known:  # its own code: only what every model takes
         return {"input_ids", "attention_mask"}
-    found = inspect.signature(known[type(setting.model_config)].forward).parameters
+    found = inspect.signature(known[type(context.model_config)].forward).parameters
     return {"**" if each.kind is each.VAR_KEYWORD else name for name, each in found.items()}
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """TRL's: padding on the right, packed samples with the texts' own positions; `asked`, int64
     (batch, tokens) with -1 on the left, are prompts of texts to be written."""
     import torch
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    tokenizer, accepted = setting.processor, _accepted(setting)
+    tokenizer, accepted = context.processor, _accepted(context)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     names = ("input_ids", "labels", "seq_lengths")
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         packed = "seq_lengths" in samples[0]
         # Flash attention tells packed texts apart in one long row only; others are faster with a row a sample.
-        one_row = packed and "flash" in str(getattr(setting.model_config, "_attn_implementation", None))
+        one_row = packed and "flash" in str(getattr(context.model_config, "_attn_implementation", None))
         found = DataCollatorForLanguageModeling(
             pad_token_id=pad, padding_free=one_row, return_position_ids=packed and not one_row
         )([{name: sample[name] for name in names if name in sample} for sample in samples])

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, ModelError
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 
 if TYPE_CHECKING:
     import torch
@@ -16,38 +16,38 @@ MOST = 256
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 
 
-def capacity(setting: Setting) -> int:
+def capacity(context: TaskContext) -> int:
     """Tokens of prompt and text together that tokenizer and model can take."""
-    limits = [setting.processor.model_max_length, getattr(setting.model_config, "max_position_embeddings", None)]
+    limits = [context.processor.model_max_length, getattr(context.model_config, "max_position_embeddings", None)]
     return min([limit for limit in limits if limit and limit < 10**9], default=10**9)
 
 
-def most_new(setting: Setting, generation: Any = None) -> int:
+def most_new(context: TaskContext, generation: Any = None) -> int:
     """Tokens that are written at most: as set, else `MOST`, and half of what the model can take."""
-    wanted = setting.generation.get("max_new_tokens") or getattr(generation, "max_new_tokens", None)
-    return int(wanted or min(MOST, max(1, capacity(setting) // 2)))
+    wanted = context.generation.get("max_new_tokens") or getattr(generation, "max_new_tokens", None)
+    return int(wanted or min(MOST, max(1, capacity(context) // 2)))
 
 
-def check_end(setting: Setting) -> None:
+def check_end(context: TaskContext) -> None:
     """Raises ModelError where no token ends a text."""
-    if setting.processor.eos_token_id is None:
+    if context.processor.eos_token_id is None:
         raise ModelError(
             "model: the tokenizer has no end-of-sequence token (eos_token), so the model could never learn to stop; "
             "set one on the tokenizer and save it beside the model."
         )
 
 
-def ends_of(setting: Setting) -> set[int]:
+def ends_of(context: TaskContext) -> set[int]:
     """The tokens that end a text: the tokenizer's, and those of the model's generation settings."""
     from transformers import GenerationConfig
 
     ends: Any = None
-    if setting.folder is not None and (setting.folder / "generation_config.json").exists():
-        ends = GenerationConfig.from_pretrained(setting.folder).eos_token_id
-    return {setting.processor.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
+    if context.folder is not None and (context.folder / "generation_config.json").exists():
+        ends = GenerationConfig.from_pretrained(context.folder).eos_token_id
+    return {context.processor.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])}
 
 
-def ready(model: Any, setting: Setting) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Settles the generation settings, which are saved with the model: the tokenizer's special tokens, and greedy
     unless asked otherwise, so that everybody gets the same texts.
 
@@ -57,22 +57,22 @@ def ready(model: Any, setting: Setting) -> None:
     """
     from transformers.trainer_utils import align_special_tokens
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
-    check_end(setting)
+    check_end(context)
     with quiet():
-        align_special_tokens(model, setting.processor)
-    generation, given = model.generation_config, dict(setting.generation)
+        align_special_tokens(model, context.processor)
+    generation, given = model.generation_config, dict(context.generation)
     if not given.get("do_sample"):
         if generation.do_sample:
-            setting.notes.append(
-                "The pretrained model draws its words; this one writes the likeliest (generation.do_sample=true)."
+            context.notes.append(
+                "The pretrained model samples; this one decodes greedily (generation.do_sample=true samples again)."
             )
         generation.do_sample = False
         for name in SAMPLING:
             setattr(generation, name, None)
     if "max_length" not in given and "max_new_tokens" not in given and generation.max_length is None:
-        given["max_new_tokens"] = most_new(setting, generation)
+        given["max_new_tokens"] = most_new(context, generation)
     if "max_new_tokens" in given:
         generation.max_length = None
     for name, value in given.items():
@@ -83,12 +83,12 @@ def ready(model: Any, setting: Setting) -> None:
         raise ConfigError(f"generation: {' '.join(str(error).split())}") from None
 
 
-def save(model: Any, setting: Setting, folder: Any) -> None:
+def save(model: Any, context: TaskContext, folder: Any) -> None:
     """The generation settings beside an adapter too."""
     model.generation_config.save_pretrained(folder)
 
 
-def write(model: Any, prompts: torch.Tensor, setting: Setting) -> list[dict[str, Any]]:
+def write(model: Any, prompts: torch.Tensor, context: TaskContext) -> list[dict[str, Any]]:
     """Goes on with each prompt: the new `text`, its `score` (the mean probability of a token, geometrically) and
     whether it was `cut` at the longest length.
 
@@ -97,15 +97,15 @@ def write(model: Any, prompts: torch.Tensor, setting: Setting) -> list[dict[str,
     """
     import torch
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
-    tokenizer, generation = setting.processor, model.generation_config
+    tokenizer, generation = context.processor, model.generation_config
     real = prompts >= 0
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ids = prompts.masked_fill(~real, pad)
     # As the stock pipeline, for a model that does not say how long its texts may be.
     free = generation.max_new_tokens is None and "max_length" not in generation.to_diff_dict()
-    more = {"max_new_tokens": most_new(setting)} if free else {}
+    more = {"max_new_tokens": most_new(context)} if free else {}
     with quiet():
         out = model.generate(input_ids=ids, attention_mask=real.long(), pad_token_id=pad, **more)
         new = out[:, ids.shape[1] :]

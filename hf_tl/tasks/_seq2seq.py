@@ -1,8 +1,8 @@
 """What summarization and translation share: a text in, a text out, by a model with an encoder and a decoder.
 
 Training is next-token cross-entropy of the target; evaluation writes texts with `model.generate` and keeps the strings.
-What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `ready` and saved with
-model and tokenizer, so that plain Transformers writes the same.
+What writing needs (lengths, beams, the prefix of the input, language codes) is settled once by `configure` and saved
+with model and tokenizer, so that plain Transformers writes the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError
-from hf_tl.task import Demo, Setting
+from hf_tl.task import Demo, TaskContext
 from hf_tl.tasks._writing import end_of, prefix_of, set_languages, source_limit, start_of, target_limit
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["pref
 def write(text):
     inputs = processor(prefix + text, truncation=True, return_tensors="pt")
     return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
-"""Where Transformers 5 has no pipeline any more; `ready` makes these lines true."""
+"""Where Transformers 5 has no pipeline any more; `configure` makes these lines true."""
 STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
 EXAMPLE = "print(write({text!r}))"
 
@@ -39,12 +39,12 @@ def demo(result: str) -> Demo:
     return Demo((("text", "text"),), "text", "found = write(text)", result=result)
 
 
-def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source: str, target: str) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool, *, name: str, source: str, target: str) -> Any:
     """`input_ids` and `attention_mask` of the prefixed source; `labels` of the target, ending in end-of-sequence;
     `length` is the source's."""
-    set_languages(setting)
-    tokenizer, prefix, end = setting.processor, prefix_of(setting, name), end_of(setting)
-    limit, target_most = source_limit(setting), target_limit(setting)
+    set_languages(context)
+    tokenizer, prefix, end = context.processor, prefix_of(context, name), end_of(context)
+    limit, target_most = source_limit(context), target_limit(context)
     if limit < 4 or target_most < 4:
         raise ConfigError("data.preprocessing: texts need at least 4 tokens (max_length, max_target_length).")
     if len(tokenizer(prefix)["input_ids"]) >= limit:
@@ -74,14 +74,14 @@ def preprocess(rows: Any, setting: Setting, training: bool, *, name: str, source
         ):
             cut = sum(encoded[column])
             if cut:
-                setting.notes.append(
-                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is cut there "
+                context.notes.append(
+                    f"{cut} of {len(rows)} training rows have a {what} longer than {most} tokens, which is truncated "
                     f"(data.preprocessing.{option})."
                 )
     return encoded.remove_columns(["cut", "target_cut"])
 
 
-def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
+def shifter(context: TaskContext) -> Callable[[torch.Tensor], torch.Tensor]:
     """Labels, int64 (batch, tokens), -100 where there are none, -> what the decoder reads, of the same shape.
 
     The model's own rule, from a copy of it without weights; where a class has none, the start token before the labels.
@@ -89,11 +89,11 @@ def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
-    config, start = copy.deepcopy(setting.model_config), start_of(setting)
+    config, start = copy.deepcopy(context.model_config), start_of(context)
     config.decoder_start_token_id = start
-    pad = setting.processor.pad_token_id
+    pad = context.processor.pad_token_id
     own: Any = None
     if type(config) in AutoModelForSeq2SeqLM._model_mapping:
         with quiet(), torch.device("meta"):
@@ -113,15 +113,15 @@ def shifter(setting: Setting) -> Callable[[torch.Tensor], torch.Tensor]:
     return shift
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads to the longest of a batch, labels with -100; `decoder_input_ids` are the labels shifted, or where there are
     none the start token alone."""
     import torch
     from transformers import DataCollatorForSeq2Seq
 
-    shift, start = shifter(setting), start_of(setting)
+    shift, start = shifter(context), start_of(context)
     pad = DataCollatorForSeq2Seq(
-        setting.processor, SimpleNamespace(prepare_decoder_input_ids_from_labels=lambda labels: shift(labels))
+        context.processor, SimpleNamespace(prepare_decoder_input_ids_from_labels=lambda labels: shift(labels))
     )
     names = ("input_ids", "attention_mask", "labels")
 
@@ -135,25 +135,25 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Cross-entropy over the target's tokens; `logits` (batch, tokens, vocabulary)."""
     from torch.nn.functional import cross_entropy
 
     labels = batch["labels"]
     total: torch.Tensor = cross_entropy(
         outputs["logits"].flatten(0, 1).float(), labels.flatten(), reduction="sum", ignore_index=-100,
-        label_smoothing=setting.label_smoothing,
+        label_smoothing=context.label_smoothing,
     )  # fmt: skip
     mean: torch.Tensor = total / ((labels != -100).sum().clamp(min=1) if items is None else items)
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: the `text` that the model writes, its `tokens` (with the end), whether it was `cut` at the
     longest length, and the `nll` and `count` of the true target's tokens, where that is known."""
     from torch.nn.functional import cross_entropy
 
-    generation, tokenizer = model.generation_config, setting.processor
+    generation, tokenizer = model.generation_config, context.processor
     written = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     written = written[: len(batch["input_ids"]), 1:].cpu()  # without the start token
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
@@ -173,7 +173,7 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     return found
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting, *, key: str) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext, *, key: str) -> list[dict[str, Any]]:
     """The text under the `key` of Transformers 4's pipeline, and as `label`."""
     return [{"label": each["text"], key: each["text"], "cut": each["cut"]} for each in outputs]
 
@@ -194,15 +194,14 @@ def lengths(outputs: Any) -> dict[str, Any]:
     }
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting, *, source: str, target: str) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext, *, source: str, target: str) -> str:
     """The source, the true text and the written one."""
     from markupsafe import escape
 
     def short(text: str) -> str:
         return str(escape(text if len(text) <= AROUND else f"{text[:AROUND]} …"))
 
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
     true = f"<p><b>true</b> {short(row[target])}</p>" if row.get(target) else ""
-    return (
-        f"<p>{short(row[source])}</p>{true}<p><b>written</b> {short(prediction['label']) or '<i>nothing</i>'}{cut}</p>"
-    )
+    text = short(prediction["label"]) or "<i>nothing</i>"
+    return f"<p>{short(row[source])}</p>{true}<p><b>generated</b> {text}{cut}</p>"

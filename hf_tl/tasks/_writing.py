@@ -1,5 +1,5 @@
 """How a model with an encoder and a decoder is told to write: prefix of the inputs, lengths, languages, first and last
-token, and whatever else `GenerationConfig` knows. `ready` settles it once, on model and tokenizer."""
+token, and whatever else `GenerationConfig` knows. `configure` settles it once, on model and tokenizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 
 LONGEST_SOURCE = 1024
 """Tokens of an input where neither tokenizer nor model has a limit."""
@@ -27,22 +27,22 @@ READS = (
 )  # fmt: skip
 
 
-def direction(setting: Setting) -> tuple[str | None, str | None]:
+def direction(context: TaskContext) -> tuple[str | None, str | None]:
     """(source language, target language): as configured, else as the model says."""
-    options, config = setting.preprocessing, setting.model_config
+    options, config = context.preprocessing, context.model_config
     return (
         getattr(options, "source_lang", None) or getattr(config, "source_lang", None),
         getattr(options, "target_lang", None) or getattr(config, "target_lang", None),
     )
 
 
-def prefix_of(setting: Setting, name: str) -> str:
+def prefix_of(context: TaskContext, name: str) -> str:
     """What every input begins with: as configured, else as the model's `task_specific_params` say (T5's convention)."""
-    wanted = getattr(setting.preprocessing, "prefix", None)
+    wanted = getattr(context.preprocessing, "prefix", None)
     if wanted is not None:
         return str(wanted)
-    known = getattr(setting.model_config, "task_specific_params", None) or {}
-    source, target = direction(setting)
+    known = getattr(context.model_config, "task_specific_params", None) or {}
+    source, target = direction(context)
     own = [key for key in known if key == name or key.startswith(f"{name}_")]
     key = next((key for key in own if key in (name, f"{name}_{source}_to_{target}")), own[0] if len(own) == 1 else None)
     return str((known[key] or {}).get("prefix") or "") if key else ""
@@ -54,53 +54,53 @@ def positions(config: Any, part: str) -> int | None:
     return int(found) if found else None
 
 
-def source_limit(setting: Setting) -> int:
+def source_limit(context: TaskContext) -> int:
     """Tokens of an input: `max_length`, else the tokenizer's own limit, within what the model has positions for."""
-    wanted = getattr(setting.preprocessing, "max_length", None)
-    own = setting.processor.model_max_length
+    wanted = getattr(context.preprocessing, "max_length", None)
+    own = context.processor.model_max_length
     limit = wanted or (own if own and own < 10**9 else LONGEST_SOURCE)
-    return min(limit, positions(setting.model_config, "encoder") or limit)
+    return min(limit, positions(context.model_config, "encoder") or limit)
 
 
-def target_limit(setting: Setting) -> int:
-    wanted = getattr(setting.preprocessing, "max_target_length", None) or LONGEST_TARGET
-    return min(wanted, positions(setting.model_config, "decoder") or wanted)
+def target_limit(context: TaskContext) -> int:
+    wanted = getattr(context.preprocessing, "max_target_length", None) or LONGEST_TARGET
+    return min(wanted, positions(context.model_config, "decoder") or wanted)
 
 
-def end_of(setting: Setting) -> int:
+def end_of(context: TaskContext) -> int:
     """The token that ends a text.
 
     Raises:
         ModelError: neither model nor tokenizer has one, so that writing would never stop.
     """
-    ends = getattr(setting.model_config, "eos_token_id", None)
+    ends = getattr(context.model_config, "eos_token_id", None)
     found = ends[0] if isinstance(ends, list) else ends
     for name in ("eos_token_id", "sep_token_id"):
-        found = getattr(setting.processor, name, None) if found is None else found
+        found = getattr(context.processor, name, None) if found is None else found
     if found is None:
         raise ModelError("model: neither model nor tokenizer has an end-of-sequence token, so no text would ever end.")
     return int(found)
 
 
-def start_of(setting: Setting) -> int:
+def start_of(context: TaskContext) -> int:
     """The token that the decoder begins with; T5 begins with padding."""
-    found = getattr(setting.model_config, "decoder_start_token_id", None)
+    found = getattr(context.model_config, "decoder_start_token_id", None)
     for name in ("bos_token_id", "cls_token_id", "pad_token_id"):
-        found = getattr(setting.processor, name, None) if found is None else found
+        found = getattr(context.processor, name, None) if found is None else found
     return int(found or 0)
 
 
-def set_languages(setting: Setting) -> None:
+def set_languages(context: TaskContext) -> None:
     """Gives the codes to a tokenizer that has languages (mBART, NLLB, M2M100).
 
     Raises:
         ConfigError: a code that it does not know.
     """
-    tokenizer = setting.processor
+    tokenizer = context.processor
     if not hasattr(tokenizer, "src_lang"):
         return
     for option, attribute in (("source_lang", "src_lang"), ("target_lang", "tgt_lang")):
-        code = getattr(setting.preprocessing, option, None)
+        code = getattr(context.preprocessing, option, None)
         if code and getattr(tokenizer, attribute) != code:
             codes = language_codes(tokenizer)
             if code not in codes:
@@ -121,34 +121,34 @@ def language_codes(tokenizer: Any) -> dict[str, int]:
     return {str(code): int(id) for code, id in found.items()}
 
 
-def ready(model: Any, setting: Setting, *, name: str) -> None:
+def configure(model: Any, context: TaskContext, *, name: str) -> None:
     """Settles on model and tokenizer, in place, what writing a text needs; all of it is saved with them.
 
     Raises:
         ConfigError: generation settings that do not go together, or languages that the tokenizer lacks.
     """
-    config, generation, tokenizer = model.config, model.generation_config, setting.processor
+    config, generation, tokenizer = model.config, model.generation_config, context.processor
     generation._from_model_config = False  # else Transformers would make it anew
-    set_languages(setting)
-    config.decoder_start_token_id = generation.decoder_start_token_id = start_of(setting)
+    set_languages(context)
+    config.decoder_start_token_id = generation.decoder_start_token_id = start_of(context)
     for each in (config, generation):
         if getattr(each, "eos_token_id", None) is None:
-            each.eos_token_id = end_of(setting)
+            each.eos_token_id = end_of(context)
         if getattr(each, "pad_token_id", None) is None:
             each.pad_token_id = tokenizer.pad_token_id
     _first_language(model, tokenizer)
-    _settle(generation, setting, target_limit(setting))
+    _settle(generation, context, target_limit(context))
     most = positions(config, "decoder")
     for key in ("max_new_tokens", "max_length"):
         wanted = getattr(generation, key)
         if most and wanted and wanted > most:
             raise ConfigError(f"generation.{key}: {wanted} tokens, and this model has positions for {most}.")
-    source, target = direction(setting)
-    prefix = prefix_of(setting, name)
+    source, target = direction(context)
+    prefix = prefix_of(context, name)
     config.task_specific_params = {f"{name}_{source}_to_{target}" if source and target else name: {"prefix": prefix}}
     if prefix:
-        setting.notes.append(f"Every input begins with {prefix!r} (data.preprocessing.prefix).")
-    tokenizer.model_max_length = source_limit(setting)
+        context.notes.append(f"Every input begins with {prefix!r} (data.preprocessing.prefix).")
+    tokenizer.model_max_length = source_limit(context)
     accepted = inspect.signature(model.forward).parameters
     names = [each for each in tokenizer.model_input_names if each in accepted]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter is what is saved
@@ -176,13 +176,13 @@ def _first_language(model: Any, tokenizer: Any) -> None:
         model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = code
 
 
-def _settle(generation: Any, setting: Setting, longest: int) -> None:
+def _settle(generation: Any, context: TaskContext, longest: int) -> None:
     """`generation:` of the configuration laid upon what the pretrained model brings."""
-    given = dict(setting.generation)
+    given = dict(context.generation)
     for key in sorted(ONE_TEXT & set(given)):
         raise ConfigError(f"generation.{key}: one text is written for each input; leave it out.")
     set_lengths = {"max_length", "max_new_tokens"}
-    wanted = setting.preprocessing.max_target_length is not None
+    wanted = context.preprocessing.max_target_length is not None
     if not set_lengths & set(given) and (wanted or not (generation.max_length or generation.max_new_tokens)):
         given["max_new_tokens"] = longest
     if set_lengths & set(given):  # one of them is enough, and two contradict each other
@@ -195,13 +195,15 @@ def _settle(generation: Any, setting: Setting, longest: int) -> None:
     brought = {key: value for key, value in generation.to_diff_dict().items() if key in SHAPING and key not in given}
     if brought:
         said = ", ".join(f"{key} {value}" for key, value in sorted(brought.items()))
-        setting.notes.append(f"It writes as the pretrained model was set to: {said} (change it by generation.NAME).")
+        context.notes.append(
+            f"Generation settings kept from the pretrained model: {said} (change them with generation.NAME=VALUE)."
+        )
     try:
         generation.validate(strict=True)
     except ValueError as error:
         raise ConfigError(f"generation: {' '.join(str(error).split())}") from None
 
 
-def save(model: Any, setting: Setting, folder: Any) -> None:
+def save(model: Any, context: TaskContext, folder: Any) -> None:
     """The generation settings beside an adapter too."""
     model.generation_config.save_pretrained(folder)

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Task
-from hf_tl.tasks._strangers import whole_texts
-from hf_tl.tasks.text_classification import TEXT_NAMES, text_limit
+from hf_tl.task import Column, Demo, Task, TaskContext
+from hf_tl.tasks._texts import TEXT_NAMES, text_limit, whole_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,26 +26,26 @@ STRANGER = """found = [
 ]"""
 
 
-def one_mask(rows: Any, setting: Setting) -> Any:
+def one_mask(rows: Any, context: TaskContext) -> Any:
     """Texts with one word hidden, that in the middle."""
-    sign = setting.processor.mask_token
+    sign = context.processor.mask_token
 
     def hidden(text: str) -> str:
         words = text.split()
         return " ".join([*words[: len(words) // 2], sign, *words[len(words) // 2 + 1 :]])
 
     texts = [hidden(text) for text in rows["text"] if sign not in text]
-    return whole_texts(type(rows).from_dict({"text": texts}), setting)
+    return whole_texts(type(rows).from_dict({"text": texts}), context)
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Windows of tokens with whole words hidden, drawn anew each epoch in training and once in evaluation; `row`.
 
     A text that holds the mask token already is left as it is: something is asked of it.
     """
     from hf_tl.data.augment import Augmented
 
-    limit, tokenizer = text_limit(setting), setting.processor
+    limit, tokenizer = text_limit(context), context.processor
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         found = tokenizer(batch["text"], truncation=True, max_length=limit, return_overflowing_tokens=True)
@@ -61,7 +60,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     windows = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
     )
-    return Augmented(windows, lambda sample: hide(sample, tokenizer), setting.seed if training else 0)
+    return Augmented(windows, lambda sample: hide(sample, tokenizer), context.seed if training else 0)
 
 
 def hide(sample: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
@@ -89,15 +88,15 @@ def hide(sample: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     return {**{name: sample[name] for name in sample if name != "word_ids"}, "input_ids": ids, "labels": labels}
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads each batch to its longest window; labels with -100."""
     import torch
 
-    names = set(setting.processor.model_input_names)
+    names = set(context.processor.model_input_names)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
-        batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
+        batch = dict(context.processor.pad(inputs, return_tensors="pt"))
         width = batch["input_ids"].shape[1]
         padded = [sample["labels"] + [-100] * (width - len(sample["labels"])) for sample in samples]
         batch["labels"] = torch.tensor(padded)  # int64 (batch, tokens)
@@ -106,25 +105,25 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Cross-entropy over the hidden tokens; `logits` (batch, tokens, vocabulary)."""
     from torch.nn.functional import cross_entropy
 
     labels = batch["labels"]
     hidden = labels != -100
     total: torch.Tensor = cross_entropy(
-        outputs["logits"][hidden].float(), labels[hidden], reduction="sum", label_smoothing=setting.label_smoothing
+        outputs["logits"][hidden].float(), labels[hidden], reduction="sum", label_smoothing=context.label_smoothing
     )
     mean: torch.Tensor = total / (hidden.sum().clamp(min=1) if items is None else items)
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `asked`,
     for each mask that nobody knows the answer of, its best tokens with their probabilities."""
     import numpy as np
 
-    mask, found = setting.processor.mask_token_id, []
+    mask, found = context.processor.mask_token_id, []
     for logits, labels, ids in zip(out["logits"], batch["labels"], batch["input_ids"], strict=True):
         hidden, open_masks = labels != -100, (ids == mask) & (labels == -100)
         log_p = logits[hidden].float().log_softmax(-1)  # (hidden, vocabulary)
@@ -137,7 +136,7 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     return found
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`label` and `score`: the best word for the row's first mask; `masks`: the best words of each; for a text without
     one, the perplexity of what was hidden in it."""
     import numpy as np
@@ -149,7 +148,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     out = []
     for index, masks in enumerate(asked):
         words = [
-            [{"token_str": setting.processor.decode([token]).strip(), "score": score} for score, token in each]
+            [{"token_str": context.processor.decode([token]).strip(), "score": score} for score, token in each]
             for each in masks
         ]
         if words:
@@ -170,7 +169,7 @@ def _by_row(outputs: Any, samples: Any, rows: Any) -> np.ndarray:
     return sums
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Perplexity and accuracy of the hidden tokens."""
     import numpy as np
 
@@ -189,11 +188,9 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
 TASK = Task(
     name="fill-mask",
-    summary="an encoder read on in one's own texts, to adapt it before another task",
+    summary="continued pretraining of an encoder on your own texts, before adapting it to another task",
     columns=(Column("text", "text", TEXT_NAMES),),
-    modality="text",
     auto_class="AutoModelForMaskedLM",
-    processor_class="AutoTokenizer",
     peft_task_type=None,
     metrics=("perplexity", "accuracy", "loss"),
     best_metric="perplexity",
@@ -201,7 +198,7 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     stranger=STRANGER,

@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from hf_tl.task import Column, Demo, Setting, Task
+from hf_tl.task import Column, Demo, Task
 from hf_tl.tasks import _classification as classification
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-
-def preprocess(rows: Dataset, setting: Setting, training: bool) -> Any:
-    """Images decoded when read. In evaluation the image processor does all, as in the stock pipeline; in training the
-    augmentation brings the image to the processor's size, and the processor only rescales and normalises."""
-    import torch
-
-    from hf_tl.data.augment import MIXES, Augmented, augmentation, erase, pixels_of, processor_size
-    from hf_tl.data.images import to_rgb
-    from hf_tl.errors import ConfigError
-
-    processor = setting.processor
-    names = setting.preprocessing.augmentations if training else ()
-    mixing = next((name for name in names if name in MIXES), None)
-    if mixing and setting.problem not in (classification.SINGLE, classification.MULTI):
-        raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, which the classes of a classifier are.")
-    change = augmentation(names, processor_size(processor)) if names else None
-
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        image = to_rgb(row["image"])
-        if change is None:
-            pixels = processor(image, return_tensors="pt")["pixel_values"][0]
-        else:
-            pixels = pixels_of(processor, change(image))
-        out = {"pixel_values": pixels}  # float32 (channels, height, width)
-        if "erasing" in names:
-            out["pixel_values"] = erase(out["pixel_values"])
-        if mixing:
-            out["draw"] = torch.randint(2**62, ())  # by row and epoch, so that a batch is mixed as its rows say
-        if "label" in row:
-            out["labels"] = torch.tensor(row["label"])  # int64 (), or float32 () or (labels,)
-        return out
-
-    return Augmented(rows, encode, setting.seed, fixed=change is None)
-
-
-def collator(setting: Setting, training: bool) -> Any:
-    """`pixel_values` float32 (batch, channels, height, width); `labels` int64 (batch,), or float32 (batch,) numbers, or
-    (batch, labels) of several or mixed ones."""
-    import torch
-
-    from hf_tl.data.augment import mix
-
-    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
-        if "labels" in samples[0]:
-            batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
-        if "draw" in samples[0]:
-            seed = sum(int(sample["draw"]) for sample in samples) % 2**62
-            names, classes = setting.preprocessing.augmentations, len(setting.labels)
-            batch["pixel_values"], batch["labels"] = mix(names, batch["pixel_values"], batch["labels"], classes, seed)
-        return batch
-
-    return collate
-
+from hf_tl.tasks._images import IMAGE, collator, preprocess
 
 TASK = Task(
     name="image-classification",
     summary="one label for each image: objects, species, defects; several labels or a number too",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column("label", "label", classification.LABEL_NAMES, target=True),
     ),
-    modality="image",
     auto_class="AutoModelForImageClassification",
-    processor_class="AutoImageProcessor",
     peft_task_type=None,
     metrics=classification.METRICS,
     best_metric="accuracy",
@@ -83,15 +22,15 @@ TASK = Task(
     collator=collator,
     targets=classification.targets,
     loss=classification.loss,
-    outputs=classification.outputs,
+    collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row["image"], top_k=None)}} for row in rows
 ]""",
     problems=classification.PROBLEMS,
-    vectors=True,
+    cacheable_features=True,
     demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
     reads=("data.preprocessing.image_size", "data.preprocessing.augment", *classification.READS),
     models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Targets, Task
-from hf_tl.tasks import image_classification as classification
+from hf_tl.task import Column, Targets, Task, TaskContext
 from hf_tl.tasks._classification import LABEL_NAMES
 from hf_tl.tasks._embeddings import loss_of, unit
+from hf_tl.tasks._images import IMAGE, collator, preprocess
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
     names = {name for rows in splits.values() for name in named_labels(rows, "label") if name is not None}
     labels = encode_labels(splits, "label", config, sorted(names), notes)
-    return Targets(labels, classes="label")
+    return Targets(labels, class_column="label")
 
 
 def embed(out: Any) -> torch.Tensor:
@@ -40,18 +40,18 @@ def embed(out: Any) -> torch.Tensor:
     return vectors
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """`loss.name`, or of each image's hardest positive and negative within its batch (Hermans et al. 2017,
     https://arxiv.org/abs/1703.07737), on vectors of length 1."""
     from torch.nn.functional import normalize
 
     labels = batch["labels"]
-    of = loss_of(getattr(setting.loss, "name", None) or LOSS)
+    of = loss_of(getattr(context.loss, "name", None) or LOSS)
     mean: torch.Tensor = of.compute_loss_from_embeddings([normalize(embed(outputs), dim=-1)], labels)
     return mean if items is None else mean * len(labels) / items
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (hidden,) of each image."""
     return list(embed(out).cpu().numpy())
 
@@ -72,7 +72,7 @@ def nearest(vectors: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     return indices, found
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`embedding`, as the stock pipeline gives it with `pool=True`; among labelled images also the `neighbours`."""
     out = [{"embedding": [float(value) for value in vector]} for vector in outputs]
     if "label" in rows.column_names and len(out) > 1:
@@ -82,7 +82,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     return out
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Each image of the split asks all others: whether the nearest is of its class (`recall_at_1`), whether the
     majority of the nearest are (`knn_accuracy`, the nearest decides a tie), and the mean average precision at R
     (Musgrave et al. 2020, https://arxiv.org/abs/2003.08505). Images that are alone in their class are not asked."""
@@ -131,24 +131,22 @@ def _vote(found: np.ndarray) -> np.ndarray:
 
 TASK = Task(
     name="image-feature-extraction",
-    summary="a vector for each image, near to those of its class: search, duplicates, nearest neighbours",
+    summary="an embedding for each image, close to those of its class: search, duplicates, nearest neighbours",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column("label", "label", LABEL_NAMES, target=True),
     ),
-    modality="image",
     auto_class="AutoModel",
-    processor_class="AutoImageProcessor",
     peft_task_type="FEATURE_EXTRACTION",
     metrics=("map_at_r", "recall_at_1", "knn_accuracy"),
     best_metric="map_at_r",
     greater_is_better=True,
-    preprocess=classification.preprocess,
-    collator=classification.collator,
+    preprocess=preprocess,
+    collator=collator,
     targets=targets,
     loss=loss,
     losses=loss_of,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
     asks="pool=True",

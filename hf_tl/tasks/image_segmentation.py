@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _masks as masks
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,7 @@ def whole_picture(processor: Any) -> tuple[int, int]:
     return height, width
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Images and masks decoded when read; in training both are cut and mirrored alike."""
     import torch
     from PIL import Image
@@ -108,9 +109,9 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     from hf_tl.data.images import to_rgb
     from hf_tl.errors import ConfigError
 
-    processor = setting.processor
+    processor = context.processor
     height, width = whole_picture(processor)
-    names = setting.preprocessing.augmentations if training else ()
+    names = context.preprocessing.augmentations if training else ()
     name = next((each for each in names if each != "default"), None)
     if name:
         raise ConfigError(
@@ -135,7 +136,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
             out["labels"] = torch.from_numpy(masks.decode(mask))  # int64 (height, width)
         return out
 
-    return Augmented(rows, encode, setting.seed, fixed=not change)
+    return Augmented(rows, encode, context.seed, fixed=not change)
 
 
 def _moved(image: Any, size: tuple[int, int], box: Any, flip: bool, resample: Any) -> Any:
@@ -145,7 +146,7 @@ def _moved(image: Any, size: tuple[int, int], box: Any, flip: bool, resample: An
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     import torch
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -154,15 +155,15 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Cross-entropy over the pixels that count; `logits` (batch, labels, rows, columns) are scaled to the masks."""
     import torch
     from torch.nn.functional import cross_entropy, interpolate
 
     labels = batch["labels"]
     logits = interpolate(outputs["logits"].float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    losses = cross_entropy(logits, labels, reduction="none", label_smoothing=setting.label_smoothing)
-    gamma = setting.loss.focal_gamma if setting.loss is not None else 0.0
+    losses = cross_entropy(logits, labels, reduction="none", label_smoothing=context.label_smoothing)
+    gamma = context.loss.focal_gamma if context.loss is not None else 0.0
     if gamma:
         true = logits.log_softmax(1).gather(1, labels.clamp(min=0)[:, None]).squeeze(1).exp()
         losses = losses * (1 - true).clamp(min=torch.finfo(true.dtype).tiny) ** gamma
@@ -171,34 +172,34 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """The class of each pixel of each image, by the stock post-processing: uint8 or uint16 (height, width)."""
     import numpy as np
 
     logits = SimpleNamespace(logits=out["logits"].float())
     sizes = [tuple(size) for size in batch["sizes"].tolist()]
-    found = setting.processor.post_process_semantic_segmentation(logits, target_sizes=sizes)
-    dtype = np.uint8 if len(setting.labels) <= 256 else np.uint16
+    found = context.processor.post_process_semantic_segmentation(logits, target_sizes=sizes)
+    dtype = np.uint8 if len(context.labels) <= 256 else np.uint16
     return [each.cpu().numpy().astype(dtype) for each in found]
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """The commonest class that is no background, its `score` (share of pixels), all `segments`, and the `mask`: class
     indices as a PNG, in a data URI."""
     import numpy as np
 
-    background = setting.labels[0].lower() in BACKGROUND
+    background = context.labels[0].lower() in BACKGROUND
     out = []
     for ids in outputs:
-        shares = np.bincount(ids.ravel(), minlength=len(setting.labels)) / ids.size
+        shares = np.bincount(ids.ravel(), minlength=len(context.labels)) / ids.size
         things = shares * ([0] + [1] * (len(shares) - 1)) if background else shares
         best = int(things.argmax())  # 0 where there is nothing else
         out.append(
             {
-                "label": setting.labels[best],
+                "label": context.labels[best],
                 "score": float(shares[best]),
                 "segments": [
-                    {"label": setting.labels[index], "share": float(shares[index])}
+                    {"label": context.labels[index], "share": float(shares[index])}
                     for index in np.argsort(-shares, kind="stable")
                     if shares[index]
                 ],
@@ -222,7 +223,7 @@ def pixel_counts(outputs: Any, rows: Any, classes: int) -> np.ndarray:
     return counts
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Intersection over union and Dice, as a mean over the classes that are there or predicted; share of right pixels.
 
     Each from the sums of pixels over all images, as benchmarks count; intervals by drawing images.
@@ -231,7 +232,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
-    classes = len(setting.labels)
+    classes = len(context.labels)
     counts = pixel_counts(outputs, rows, classes)
     parts = counts.reshape(len(rows), -1)
 
@@ -274,7 +275,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
         same = np.nan_to_num(ratio(2 * right, predicted + true))[index]
         per_class.append(
             {
-                "label": setting.labels[index],
+                "label": context.labels[index],
                 "precision": float(np.nan_to_num(ratio(right, predicted))[index]),
                 "recall": float(np.nan_to_num(ratio(right, true))[index]),
                 "f1": float(same),
@@ -297,24 +298,24 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 """Key of a value with its interval -> how the columns of `per_class` end."""
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
-    """The picture twice, with the mask that is right and the one that was predicted laid over it, and what the colours
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
+    """The picture twice, with the true mask and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
     from markupsafe import escape
 
     from hf_tl.data.images import to_rgb
 
-    image, count = to_rgb(row["image"]), len(setting.labels)
+    image, count = to_rgb(row["image"]), len(context.labels)
     true, found = masks.decode(row["mask"]), masks.from_uri(prediction["mask"]).astype(np.int64)
     pictures = [
         f'<img src="{masks.overlay(image, ids, count, SHOWN)}" alt="{name}" title="{name}">'
-        for name, ids in (("mask that is right", true), ("predicted mask", found))
+        for name, ids in (("true mask", true), ("predicted mask", found))
     ]
     there = sorted({*np.unique(true[true >= 0]).tolist(), *np.unique(found).tolist()})
     key = [
         f'<span style="border-left:.8em solid rgb({red},{green},{blue});padding-left:.3em">'
-        f"{escape(setting.labels[index])} {np.mean(true == index):.1%}, predicted {np.mean(found == index):.1%}</span>"
+        f"{escape(context.labels[index])} {np.mean(true == index):.1%}, predicted {np.mean(found == index):.1%}</span>"
         for index in there
         for red, green, blue in [masks.colours(count)[index].tolist()]
     ]
@@ -325,7 +326,7 @@ TASK = Task(
     name="image-segmentation",
     summary="a class for each pixel of an image",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column(
             "mask",
             "image",
@@ -334,9 +335,7 @@ TASK = Task(
             target=True,
         ),
     ),
-    modality="image",
     auto_class="AutoModelForSemanticSegmentation",
-    processor_class="AutoImageProcessor",
     peft_task_type=None,
     metrics=("mean_iou", "dice", "pixel_accuracy"),
     best_metric="mean_iou",
@@ -345,10 +344,10 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 
@@ -359,7 +358,7 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
-    counted="pixels",
+    support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
     batch_sizes=(8, 8),
     demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),

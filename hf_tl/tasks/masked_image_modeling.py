@@ -7,8 +7,8 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Setting, Task
-from hf_tl.tasks.image_classification import TASK as CLASSIFICATION
+from hf_tl.task import Task, TaskContext
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ SHOWN_AS = {"picture": "picture", "seen": "seen", "reconstruction": "made"}
 """Key of a prediction -> of an output."""
 
 
-def grid(setting: Setting) -> tuple[int, int]:
+def grid(context: TaskContext) -> tuple[int, int]:
     """(patches a side of the model, patches a side of a hidden square).
 
     Raises:
@@ -36,9 +36,9 @@ def grid(setting: Setting) -> tuple[int, int]:
     from hf_tl.data.augment import processor_size
     from hf_tl.errors import ConfigError
 
-    config = setting.model_config
-    side, patch = max(processor_size(setting.processor)), int(config.patch_size)
-    wanted = getattr(setting.preprocessing, "mask_patch_size", None)
+    config = context.model_config
+    side, patch = max(processor_size(context.processor)), int(config.patch_size)
+    wanted = getattr(context.preprocessing, "mask_patch_size", None)
     if wanted is None:
         wanted = patch * max(1, min(PATCH, side // 4) // patch)
     if wanted % patch or side % wanted:
@@ -61,7 +61,7 @@ def hide(patches: int, square: int, ratio: float) -> torch.Tensor:
     return mask.reshape(count, count).repeat_interleave(square, 0).repeat_interleave(square, 1).flatten()
 
 
-def ready(model: Any, setting: Setting) -> None:
+def configure(model: Any, context: TaskContext) -> None:
     """Raises ModelError where the decoder would not give back the pixels of a patch."""
     from hf_tl.errors import ModelError
 
@@ -75,7 +75,7 @@ def ready(model: Any, setting: Setting) -> None:
         )
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Pictures as for classification, and `bool_masked_pos`, drawn anew each epoch in training and always the same in
     evaluation."""
     import torch
@@ -84,9 +84,9 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     from hf_tl.data.images import to_rgb
     from hf_tl.errors import ConfigError
 
-    patches, square = grid(setting)
-    ratio = getattr(setting.preprocessing, "mask_ratio", None) or RATIO
-    names, processor = setting.preprocessing.augmentations if training else (), setting.processor
+    patches, square = grid(context)
+    ratio = getattr(context.preprocessing, "mask_ratio", None) or RATIO
+    names, processor = context.preprocessing.augmentations if training else (), context.processor
     for name in names:
         if name in ("erasing", "mixup", "cutmix"):
             raise ConfigError(f"data.preprocessing.augment: {name} would hide what is to be guessed; choose another.")
@@ -103,10 +103,10 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
             pixels = pixels_of(processor, change(image))
         return {"pixel_values": torch.as_tensor(pixels), "bool_masked_pos": hide(patches, square, ratio)}
 
-    return Augmented(rows, encode, setting.seed if training else 0, fixed=not training)
+    return Augmented(rows, encode, context.seed if training else 0, fixed=not training)
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """`pixel_values` float32 (batch, channels, side, side), `bool_masked_pos` bool (batch, patches)."""
     import torch
 
@@ -131,7 +131,7 @@ def errors(out: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return apart.sum((1, 2, 3)), hidden.sum((1, 2, 3)).float() * pixels.shape[1]
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Mean absolute error over the hidden values, in the processor's normalised units."""
     total, count = errors(outputs, batch)
     mean: torch.Tensor = total.sum() / (count.sum() if items is None else items)
@@ -143,7 +143,7 @@ def items(batch: Any) -> int:
     return int(by_pixel(batch["bool_masked_pos"], pixels.shape[-1]).sum()) * int(pixels.shape[1])
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
     average; and of a finished model the picture, what it saw of it and what it made of that, as small JPEGs."""
     import numpy as np
@@ -156,10 +156,10 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     plain = ((pixels - seen).abs() * hidden).sum((1, 2, 3))
     sums = torch.stack([total, count, plain], dim=1).double().cpu().numpy()
     found: list[dict[str, Any]] = [{"sums": np.asarray(each)} for each in sums]
-    if setting.stage != "training":
+    if context.mode != "training":
         made = torch.where(hidden, out["reconstruction"].float(), pixels)
         for each, *shown in zip(found, pixels, torch.where(hidden, seen, pixels), made, strict=True):
-            each["picture"], each["seen"], each["made"] = (_jpeg(picture, setting.processor) for picture in shown)
+            each["picture"], each["seen"], each["made"] = (_jpeg(picture, context.processor) for picture in shown)
     return found
 
 
@@ -177,7 +177,7 @@ def _jpeg(pixels: Any, processor: Any) -> bytes:
     return stream.getvalue()
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`loss`, and as data URIs `picture`, `seen` (the hidden in the mean colour) and `reconstruction`."""
 
     def uri(picture: bytes) -> str:
@@ -192,7 +192,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     ]
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """The loss on masks that are the same in every evaluation; its baseline guesses the mean of what is seen."""
     import numpy as np
 
@@ -209,7 +209,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(whole[2] / whole[1])})
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture, what the model saw of it, and what it made of that."""
     pictures = [
         f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction
@@ -219,11 +219,9 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
 
 TASK = Task(
     name="masked-image-modeling",
-    summary="an encoder read on in one's own unlabelled pictures, to adapt it before another task",
-    columns=(CLASSIFICATION.columns[0],),
-    modality="image",
+    summary="continued pretraining of an image encoder on unlabeled images, before adapting it to another task",
+    columns=(IMAGE,),
     auto_class="AutoModelForMaskedImageModeling",
-    processor_class="AutoImageProcessor",
     peft_task_type=None,
     metrics=("loss",),
     best_metric="loss",
@@ -232,11 +230,11 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
-    ready=ready,
+    render_html=render_html,
+    configure=configure,
     label_fields=(),
     new_head=False,
     inferred=False,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _boxes as boxes_of
+from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(labels)
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Pictures as the image processor makes them, with `size`, the original (height, width), and `labels`: `boxes` as
     (middle, width, height) in shares of the picture, and `class_labels`."""
     import torch
@@ -96,7 +97,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     from hf_tl.data.augment import Augmented
     from hf_tl.data.images import to_rgb
 
-    names = setting.preprocessing.augmentations if training else ()
+    names = context.preprocessing.augmentations if training else ()
     change = next((name for name in names if name != "default"), "default") if names else "none"
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
         if change != "none":
             image, boxes, classes = augment(image, boxes, classes, change)
         out = {
-            "pixel_values": setting.processor(images=image, return_tensors="pt")["pixel_values"][0],
+            "pixel_values": context.processor(images=image, return_tensors="pt")["pixel_values"][0],
             "size": torch.tensor([image.height, image.width]),
         }
         if objects is not None:
@@ -115,7 +116,7 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
             out["labels"] = {"boxes": middle, "class_labels": classes}  # float32 (objects, 4), int64 (objects,)
         return out
 
-    return Augmented(rows, encode, setting.seed, fixed=change == "none")
+    return Augmented(rows, encode, context.seed, fixed=change == "none")
 
 
 def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -> tuple[Any, Any, Any]:
@@ -157,7 +158,7 @@ def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -
     return out["image"], torch.as_tensor(out["boxes"]).reshape(-1, 4), out["labels"]
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads a batch to its largest picture, to the right and below, with `pixel_mask` where the model reads one.
 
     `filled` is the share of the padded picture, (height, width), that the model's boxes are measured in.
@@ -165,7 +166,7 @@ def collator(setting: Setting, training: bool) -> Any:
     import torch
     import transformers
 
-    of_model = transformers.AutoModelForObjectDetection._model_mapping[type(setting.model_config)]
+    of_model = transformers.AutoModelForObjectDetection._model_mapping[type(context.model_config)]
     masked = "pixel_mask" in inspect.signature(of_model.forward).parameters
     own = measures_by_mask(of_model)
 
@@ -209,7 +210,7 @@ def measures_by_mask(of_model: type) -> bool:
     )
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """The model's own: boxes are matched to what is there, and class, distance and overlap compared (Carion et al.
     2020, https://arxiv.org/abs/2005.12872). It is a mean over boxes, so batches are weighed by theirs."""
     mean: torch.Tensor = outputs["loss"]
@@ -220,7 +221,7 @@ def _count(batch: Any) -> int:
     return max(1, sum(len(each["class_labels"]) for each in batch["labels"]))
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
     """Of each picture its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
     height, width = batch["filled"].unbind(1)
     out["logits"], out["pred_boxes"] = out["logits"].float(), out["pred_boxes"].float()
@@ -229,7 +230,7 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
 
         scale = torch.stack([width, height, width, height], dim=1)
         out["pred_boxes"] = out["pred_boxes"] / scale[:, None].to(out["pred_boxes"])
-    found = setting.processor.post_process_object_detection(out, threshold=0.0, target_sizes=batch["sizes"])
+    found = context.processor.post_process_object_detection(out, threshold=0.0, target_sizes=batch["sizes"])
     kept = []
     for each in found:
         order = each["scores"].argsort(descending=True, stable=True)[: boxes_of.MOST]
@@ -237,13 +238,13 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     return kept
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`objects`, as the stock pipeline gives them; `label` and `score` are those of the surest box of all."""
     out = []
     for each in outputs:
         objects = [
             {
-                "label": setting.labels[label],
+                "label": context.labels[label],
                 "score": float(score),
                 "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), map(int, box), strict=True)),
             }
@@ -255,7 +256,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     return out
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Mean average precision as COCO defines it (over overlaps of 0.5 to 0.95, at 0.5, at 0.75), recall with 100 boxes
     a picture, and of each class its average precision; intervals by drawing pictures."""
     import numpy as np
@@ -266,7 +267,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
         {"boxes": np.asarray(each["boxes"], dtype=np.float32).reshape(-1, 4), "labels": np.asarray(each["labels"], int)}
         for each in rows["objects"]
     ]
-    values, per_class = boxes_of.measure_boxes(outputs, true, len(setting.labels))
+    values, per_class = boxes_of.measure_boxes(outputs, true, len(context.labels))
     if not options.get("resamples", 1):
         return Measurement({name: {"value": value} for name, value in values.items()})
     again = boxes_of.Resampled(outputs, true)
@@ -286,9 +287,9 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
         if per_class[index] == per_class[index]:  # there is something to find
             scores[f"ap of {index}"] = Score(per_class[index], recompute=of(which))
     drawn = with_intervals(scores, len(rows), **options)
-    support = np.bincount(np.concatenate([each["labels"] for each in true]), minlength=len(setting.labels))
+    support = np.bincount(np.concatenate([each["labels"] for each in true]), minlength=len(context.labels))
     classes = []
-    for index, label in enumerate(setting.labels):
+    for index, label in enumerate(context.labels):
         right, said = _right_and_said(outputs, true, index)
         precision, recall = right / max(1, said), right / max(1, int(support[index]))
         f1 = 2 * right / max(1, said + int(support[index]))
@@ -331,16 +332,16 @@ def overlap(box: Any, others: Any) -> np.ndarray:
     return out
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The picture twice: with the boxes that are right, and with those that were found."""
     from markupsafe import escape
 
     from hf_tl.data.images import to_rgb
 
     image, count = to_rgb(row["image"]), len(boxes_of.COLOURS)
-    true = [(box, setting.labels[label], label) for box, label in zip(*row["objects"].values(), strict=True)]
+    true = [(box, context.labels[label], label) for box, label in zip(*row["objects"].values(), strict=True)]
     found = [
-        (list(each["box"].values()), f"{each['label']} {each['score']:.2f}", setting.labels.index(each["label"]))
+        (list(each["box"].values()), f"{each['label']} {each['score']:.2f}", context.labels.index(each["label"]))
         for each in prediction["objects"]
     ]
     pictures = []
@@ -351,7 +352,7 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
     named = sorted({label for _, _, label in [*true, *found]})
     key = [
         f'<span style="border-left:.8em solid {boxes_of.COLOURS[label % count]};padding-left:.3em">'
-        f"{escape(setting.labels[label])}</span>"
+        f"{escape(context.labels[label])}</span>"
         for label in named
     ]
     return f"<p>{' '.join(pictures)}</p><p>{len(true)} there, {len(found)} found. {' '.join(key)}</p>"
@@ -359,14 +360,12 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
 
 TASK = Task(
     name="object-detection",
-    summary="boxes around things, and what each is",
+    summary="bounding boxes of objects, with a class for each",
     columns=(
-        Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values")),
+        IMAGE,
         Column("objects", "objects", ("objects", "annotations", "boxes", "labels"), target=True),
     ),
-    modality="image",
     auto_class="AutoModelForObjectDetection",
-    processor_class="AutoImageProcessor",
     peft_task_type=None,
     metrics=("map", "map_50", "map_75", f"mar_{boxes_of.MOST}"),
     best_metric="map",
@@ -376,13 +375,13 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=_count,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
-    counted="boxes",
-    own_loss=True,
+    support_unit="boxes",
+    model_computes_loss=True,
     unread=("sizes", "filled"),
     # pictures of unequal size would be padded together, and then scores are not quite those of the stock pipeline
     batch_sizes=(8, 1),

@@ -7,8 +7,8 @@ import string
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
-from hf_tl.tasks._strangers import whole_texts
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.tasks._texts import text_limit, whole_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         rows = splits[split].with_format(None)
         given = rows["answers"]
         if split != "train" and len(splits) > 1 and all(each is None for each in given):
-            notes.append(f"The {split} split has no answers and is set aside.")
+            notes.append(f"The {split} split has no answers and is not used.")
             del splits[split]
             continue
         found, bad = [], {}
@@ -107,14 +107,13 @@ def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
     return {"text": texts, "answer_start": starts}
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
-    """Windows of question and context: `row`, `nowhere` (the token that stands for no answer), `offsets` of the
-    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both `nowhere`
-    where the window does not hold the answer."""
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
+    """Windows of question and context: `row`, `null_index` (the token that stands for no answer), `offsets` of the
+    context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both
+    `null_index` where the window does not hold the answer."""
     from hf_tl.errors import ConfigError
-    from hf_tl.tasks.text_classification import text_limit
 
-    limit, tokenizer = text_limit(setting), setting.processor
+    limit, tokenizer = text_limit(context), context.processor
     if limit < SHORTEST:
         raise ConfigError(
             f"data.preprocessing.max_length: {limit} tokens are too few for a question and a piece of its context; "
@@ -147,15 +146,15 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
         out["length"] = [len(ids) for ids in found["input_ids"]]
         out["cut"] = [long[each] for each in of_row]
         sign = tokenizer.cls_token_id
-        out["nowhere"] = [ids.index(sign) if sign in ids else 0 for ids in found["input_ids"]]
+        out["null_index"] = [ids.index(sign) if sign in ids else 0 for ids in found["input_ids"]]
         out["offsets"] = [
             [list(pair) if which == 1 else [-1, -1] for pair, which in zip(window, found.sequence_ids(at), strict=True)]
             for at, window in enumerate(offsets)
         ]
         if "answers" in batch:
             spans = [
-                tokens_of(batch["answers"][row], window) or (nowhere, nowhere)
-                for row, window, nowhere in zip(of_row, out["offsets"], out["nowhere"], strict=True)
+                tokens_of(batch["answers"][row], window) or (null_index, null_index)
+                for row, window, null_index in zip(of_row, out["offsets"], out["null_index"], strict=True)
             ]
             out["start_positions"], out["end_positions"] = map(list, zip(*spans, strict=True))
         return out
@@ -166,9 +165,9 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     if training:
         cut = len({row for row, long in zip(encoded["row"], encoded["cut"], strict=True) if long})
         if cut:
-            setting.notes.append(f"{cut} questions are longer than {room} tokens and are cut there.")
+            context.notes.append(f"{cut} questions are longer than {room} tokens and are truncated.")
         if len(encoded) > len(rows):
-            setting.notes.append(
+            context.notes.append(
                 f"Contexts that do not fit into {limit} tokens beside their question are read in windows, "
                 f"{len(encoded) - len(rows)} more than there are questions."
             )
@@ -189,16 +188,16 @@ def tokens_of(answers: dict[str, list[Any]], offsets: list[list[int]]) -> tuple[
     return inside[0], inside[-1]
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads each batch to its longest window."""
     import torch
 
-    names = set(setting.processor.model_input_names)
+    names = set(context.processor.model_input_names)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
-        batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
-        width, left = batch["input_ids"].shape[1], setting.processor.padding_side == "left"
+        batch = dict(context.processor.pad(inputs, return_tensors="pt"))
+        width, left = batch["input_ids"].shape[1], context.processor.padding_side == "left"
         for name in ("start_positions", "end_positions"):
             if name in samples[0]:
                 before = [width - len(sample["input_ids"]) if left else 0 for sample in samples]
@@ -209,7 +208,7 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Mean of the cross-entropies of the first and the last token, over all tokens of a window but its padding, so that
     it does not depend on the others in its batch; logits (batch, tokens)."""
     import torch
@@ -221,7 +220,7 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor
         chances = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
         right = chances.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
         spread = chances.masked_fill(~real, 0).sum(1) / real.sum(1)
-        total = total - ((1 - setting.label_smoothing) * right + setting.label_smoothing * spread).sum()
+        total = total - ((1 - context.label_smoothing) * right + context.label_smoothing * spread).sum()
     mean: torch.Tensor = total / 2 / (len(real) if items is None else items)
     return mean
 
@@ -230,7 +229,7 @@ def items(batch: Any) -> int:
     return len(batch["start_positions"])
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarray]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[np.ndarray]:
     """float32 (2, tokens): start and end logits of each window, without its padding."""
     import torch
 
@@ -239,7 +238,7 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[np.ndarr
     return [each[:, mask] for each, mask in zip(logits, real, strict=True)]
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`answer`, `score`, `start`, `end` (characters of the context), as Transformers 4's pipeline gave them; an empty
     answer where none scores higher.
 
@@ -250,46 +249,46 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     nothing = [1.0] * len(rows)
     for logits, sample in zip(outputs, samples, strict=True):
         row, offsets = sample["row"], sample["offsets"]
-        score, first, last, none = best_span(logits, [start >= 0 for start, _ in offsets], sample["nowhere"])
+        score, first, last, none = best_span(logits, [start >= 0 for start, _ in offsets], sample["null_index"])
         nothing[row] = min(nothing[row], none)
         if score > best[row][0]:
             best[row] = score, offsets[first][0], offsets[last][1]
-    may_be_none = _may_be_none(rows, setting)
+    may_be_none = _may_be_none(rows, context)
     out = []
-    for (score, start, end), none, context in zip(best, nothing, rows["context"], strict=True):
+    for (score, start, end), none, passage in zip(best, nothing, rows["context"], strict=True):
         if may_be_none and none > score:
             score, start, end = none, 0, 0
-        start += len(context[start:end]) - len(context[start:end].lstrip())  # some tokens begin with their space
-        answer = context[start:end]
+        start += len(passage[start:end]) - len(passage[start:end].lstrip())  # some tokens begin with their space
+        answer = passage[start:end]
         out.append({"label": answer, "score": score, "answer": answer, "start": start, "end": end})
     return out
 
 
-def best_span(logits: np.ndarray, context: list[bool], nowhere: int) -> tuple[float, int, int, float]:
+def best_span(logits: np.ndarray, context: list[bool], null_index: int) -> tuple[float, int, int, float]:
     """(score, first token, last token, score of no answer) of a window.
 
     Args:
         logits: float32 (2, tokens), of start and end.
         context: (tokens,), whether a token may be in an answer.
-        nowhere: the token that stands for no answer.
+        null_index: the token that stands for no answer.
     """
     import numpy as np
     from scipy.special import softmax
 
     among = np.array(context)
-    among[nowhere] = True
+    among[null_index] = True
     chances = softmax(np.where(among, logits.astype(np.float64), -np.inf), axis=-1)
-    none = float(chances[0, nowhere] * chances[1, nowhere])
-    chances[:, nowhere] = 0
+    none = float(chances[0, null_index] * chances[1, null_index])
+    chances[:, null_index] = 0
     starts, ends = chances[0], np.concatenate([chances[1], np.zeros(LONGEST - 1, chances.dtype)])
     spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(ends, LONGEST)  # (tokens, LONGEST): by length
     first, more = divmod(int(spans.argmax()), LONGEST)
     return float(spans[first, more]), first, first + more, none
 
 
-def _may_be_none(rows: Any, setting: Setting) -> bool:
+def _may_be_none(rows: Any, context: TaskContext) -> bool:
     """Whether the model was taught to find no answer; of a model that does not say, whether it is measured on that."""
-    taught = getattr(setting.model_config, "allows_no_answer", None)
+    taught = getattr(context.model_config, "allows_no_answer", None)
     if taught is None and "answers" in rows.column_names:
         return any(not each["text"] for each in rows["answers"])
     return bool(taught)
@@ -317,12 +316,12 @@ def exact_and_f1(answer: str, truths: list[str]) -> tuple[float, float]:
     return exact, f1
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     import numpy as np
 
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
-    found = postprocess(outputs, samples, rows, setting)
+    found = postprocess(outputs, samples, rows, context)
     pairs = zip(found, rows["answers"], strict=True)
     values = np.array([exact_and_f1(each["answer"], answers["text"]) for each, answers in pairs])
     names = ("exact_match", "f1")
@@ -330,11 +329,11 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     return Measurement(with_intervals(scores, len(rows), **options))
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The question, and the context twice: with the true answers, and with the one that was found."""
     from markupsafe import escape
 
-    context, answers = row["context"], row["answers"]
+    passage, answers = row["context"], row["answers"]
     true = {(start, start + len(text)) for text, start in zip(answers["text"], answers["answer_start"], strict=True)}
     found = {(prediction["start"], prediction["end"])} if prediction["answer"] else set()
 
@@ -345,25 +344,23 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
         pieces.append("… " if at else "")
         for start, end in sorted(spans):
             if start >= at:  # true answers may lie over one another
-                pieces.append(f"{escape(context[at:start])}<mark>{escape(context[start:end])}</mark>")
+                pieces.append(f"{escape(passage[at:start])}<mark>{escape(passage[start:end])}</mark>")
                 at = end
-        rest = context[at : at + AROUND]
-        return "".join([*pieces, str(escape(rest)), " …" if at + AROUND < len(context) else ""])
+        rest = passage[at : at + AROUND]
+        return "".join([*pieces, str(escape(rest)), " …" if at + AROUND < len(passage) else ""])
 
     return f"<p><b>{escape(row['question'])}</b></p><p>{marked(true)}</p><p>{marked(found)}</p>"
 
 
 TASK = Task(
     name="question-answering",
-    summary="the words of a text that answer a question",
+    summary="the span of a text that answers a question",
     columns=(
         Column("question", "text", ("question", "query")),
         Column("context", "text", ("context", "passage", "document")),
         Column("answers", "answers", ("answers", "answer"), target=True),
     ),
-    modality="text",
     auto_class="AutoModelForQuestionAnswering",
-    processor_class="AutoTokenizer",
     peft_task_type="QUESTION_ANS",
     metrics=("f1", "exact_match"),
     best_metric="f1",
@@ -373,10 +370,10 @@ TASK = Task(
     collator=collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
     asked=whole_texts,
     usage=USAGE,

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks._embeddings import cosines, loss_of, unit
-from hf_tl.tasks.text_classification import text_limit
+from hf_tl.tasks._texts import text_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +36,10 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(problem=SCORED)
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Token ids of each sentence, in columns `sentence1_input_ids` and so on, cut at `text_limit`; `labels` are the
     scores (scored pairs) or 0."""
-    limit, tokenizer = text_limit(setting), setting.processor
+    limit, tokenizer = text_limit(context), context.processor
     roles = [role for role in SENTENCES if role in rows.column_names]
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -58,21 +58,21 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
     cut = sum(encoded["cut"])
     if training and cut:
-        setting.notes.append(
-            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is cut there "
+        context.notes.append(
+            f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """One batch of all sentences: first every sentence1, then every sentence2, then every negative."""
     import torch
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         columns = [f"{role}_input_ids" for role in SENTENCES if f"{role}_input_ids" in samples[0]]
         ids = [{"input_ids": sample[column]} for column in columns for sample in samples]
-        batch = dict(setting.processor.pad(ids, return_tensors="pt"))
+        batch = dict(context.processor.pad(ids, return_tensors="pt"))
         if "labels" in samples[0]:
             batch["labels"] = torch.tensor([float(sample["labels"]) for sample in samples])  # float32 (samples,)
         return batch
@@ -80,22 +80,22 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def embed(out: Any, batch: Any, setting: Setting) -> torch.Tensor:
+def embed(out: Any, batch: Any, context: TaskContext) -> torch.Tensor:
     """float32 (sentences of the batch, hidden): the token vectors pooled, by sentence-transformers' own module."""
-    vectors: torch.Tensor = _pooling(out["last_hidden_state"].shape[-1], pooling_mode(setting))(
+    vectors: torch.Tensor = _pooling(out["last_hidden_state"].shape[-1], pooling_mode(context))(
         {"token_embeddings": out["last_hidden_state"].float(), "attention_mask": batch["attention_mask"]}
     )["sentence_embedding"]
     return vectors
 
 
-def pooling_mode(setting: Setting) -> str | tuple[str, ...]:
+def pooling_mode(context: TaskContext) -> str | tuple[str, ...]:
     """`model.pooling`; else as the model was made, by its `1_Pooling/config.json`; else the mean."""
-    if setting.pooling:
-        return setting.pooling
-    if setting.folder is not None and (setting.folder / POOLING_FILE).exists():
+    if context.pooling:
+        return context.pooling
+    if context.folder is not None and (context.folder / POOLING_FILE).exists():
         from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 
-        found = Pooling.load_config(str(setting.folder), subfolder=POOLING_FILE.parent.name)
+        found = Pooling.load_config(str(context.folder), subfolder=POOLING_FILE.parent.name)
         mode = found.get("pooling_mode", "mean")
         return mode if isinstance(mode, str) else tuple(mode)
     return "mean"
@@ -108,15 +108,15 @@ def _pooling(width: int, mode: str | tuple[str, ...]) -> Any:
     return Pooling(width, mode)
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """`loss.name`, or CoSENT of scored pairs (Huang et al. 2024) and in-batch negatives of the others (Henderson et al.
     2017, https://arxiv.org/abs/1705.00652).
 
     Both compare the samples of a batch with each other: with gradient accumulation it is those of each smaller batch.
     """
     labels = batch["labels"]
-    name = getattr(setting.loss, "name", None) or LOSSES[setting.problem]
-    vectors = list(embed(outputs, batch, setting).split(len(labels)))
+    name = getattr(context.loss, "name", None) or LOSSES[context.problem]
+    vectors = list(embed(outputs, batch, context).split(len(labels)))
     mean: torch.Tensor = loss_of(name).compute_loss_from_embeddings(vectors, labels)
     return mean if items is None else mean * len(labels) / items
 
@@ -125,15 +125,15 @@ def items(batch: Any) -> int:
     return len(batch["labels"])
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[Any]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
     """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
-    vectors = embed(out, batch, setting)
+    vectors = embed(out, batch, context)
     count = len(batch["labels"]) if "labels" in batch else len(vectors)
     found: Any = vectors.reshape(-1, count, vectors.shape[-1]).transpose(0, 1).cpu().numpy()
     return list(found)
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`score`: the cosine of the two sentences; of a sentence alone its `embedding`."""
     if not outputs:
         return []
@@ -143,7 +143,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
     return [{"score": float(value)} for value in found]
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Scored pairs: Spearman's and Pearson's correlation of cosine and score. Pairs: how well sentence1 finds its
     sentence2 among all of the split (equal texts are equally right): recall at 1 and 10, mean reciprocal rank; with
     negatives also how often the right one is nearer."""
@@ -185,7 +185,7 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
     return ranks
 
 
-def show(row: Any, prediction: Any, setting: Setting) -> str:
+def render_html(row: Any, prediction: Any, context: TaskContext) -> str:
     from html import escape
 
     said = [f"cosine {prediction['score']:.3f}"]
@@ -194,11 +194,11 @@ def show(row: Any, prediction: Any, setting: Setting) -> str:
     return f"<p>{escape(row['sentence1'])}<br>{escape(row['sentence2'])}<br><small>{', '.join(said)}</small></p>"
 
 
-def save(model: Any, setting: Setting, folder: Path) -> None:
+def save(model: Any, context: TaskContext, folder: Path) -> None:
     """What `SentenceTransformer(folder)` reads beside the weights: its modules and the pooling."""
     from sentence_transformers.sentence_transformer.modules.pooling import Pooling
 
-    mode = pooling_mode(setting)
+    mode = pooling_mode(context)
     Pooling(model.config.hidden_size, mode).save(_made(folder / POOLING_FILE.parent))
     package = "sentence_transformers"
     modules = [
@@ -209,7 +209,7 @@ def save(model: Any, setting: Setting, folder: Path) -> None:
         "modules.json": [
             {"idx": index, "name": str(index), "path": path, "type": kind} for index, (path, kind) in enumerate(modules)
         ],
-        "sentence_bert_config.json": {"max_seq_length": text_limit(setting)},
+        "sentence_bert_config.json": {"max_seq_length": text_limit(context)},
         "config_sentence_transformers.json": {"similarity_fn_name": "cosine", "prompts": {}},
     }
     for name, content in files.items():
@@ -223,7 +223,7 @@ def _made(folder: Path) -> str:
 
 TASK = Task(
     name="sentence-similarity",
-    summary="vectors of sentences that are near where their meanings are: search, clustering, duplicates",
+    summary="sentence embeddings that are close where the meanings are: search, clustering, duplicates",
     columns=(
         Column(
             "sentence1",
@@ -250,9 +250,7 @@ TASK = Task(
         Column("negative", "text", ("negative", "hard_negative", "negative_1"), required=False),
         Column("score", "label", ("score", "similarity_score", "similarity"), required=False, target=True),
     ),
-    modality="text",
     auto_class="AutoModel",
-    processor_class="AutoTokenizer",
     peft_task_type="FEATURE_EXTRACTION",
     metrics=("mrr", "recall_at_1", "recall_at_10", "triplet_accuracy"),
     best_metric="mrr",
@@ -263,15 +261,15 @@ TASK = Task(
     loss=loss,
     losses=loss_of,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""vectors = model.encode([row["sentence1"] for row in rows])
 found = [{"embedding": vector.tolist()} for vector in vectors]""",
-    asked=lambda rows, setting: rows.select_columns(["sentence1"]),
+    asked=lambda rows, context: rows.select_columns(["sentence1"]),
     save=save,
-    marks=("modules.json",),
+    marker_files=("modules.json",),
     pools=True,
     library="sentence-transformers",
     usage="""from sentence_transformers import SentenceTransformer

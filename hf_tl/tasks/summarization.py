@@ -1,11 +1,11 @@
-"""Summarization: a short text that says what a long one says."""
+"""Summarization: a short summary of a long text."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Setting, Task
+from hf_tl.task import Column, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -17,7 +17,7 @@ NAME = "summarization"
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """ROUGE-1, -2 and -L (Lin 2004, https://aclanthology.org/W04-1013/): means of the texts' F-measures, by
     rouge-score with stemming, as papers give them. It knows Latin letters only, so texts in other scripts are compared
     word by word, and those without spaces character by character."""
@@ -39,7 +39,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
 TASK = Task(
     name=NAME,
-    summary="a short text that says what a long one says",
+    summary="a short summary of a long text",
     columns=(
         Column(
             "document",
@@ -48,9 +48,7 @@ TASK = Task(
         ),
         Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), by_name=True, target=True),
     ),
-    modality="text",
     auto_class="AutoModelForSeq2SeqLM",
-    processor_class="AutoTokenizer",
     peft_task_type="SEQ_2_SEQ_LM",
     metrics=(*ROUGE, "generated_tokens", "cut_share", "loss"),
     best_metric="rougeL",
@@ -58,12 +56,12 @@ TASK = Task(
     preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="document", target="summary"),
+    render_html=partial(seq2seq.render_html, source="document", target="summary"),
     stranger=seq2seq.STRANGER.format(role="document"),
-    ready=partial(writing.ready, name=NAME),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(

@@ -4,40 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Task
+from hf_tl.task import Column, Demo, Task, TaskContext
 from hf_tl.tasks import _classification as classification
-from hf_tl.tasks._strangers import whole_texts
+from hf_tl.tasks._texts import PAIR_NAMES, TEXT_NAMES, text_limit, whole_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TEXT_NAMES = (
-    "text", "sentence", "content", "review", "comment", "utterance", "question", "title", "body", "message", "tweet",
-    "description", "sentence1", "premise", "text1", "question1", "text_a", "sentence_a",
-)  # fmt: skip
-PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "text_b", "sentence_b")
 
-
-def text_limit(setting: Setting, most: int = 512) -> int:
-    """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
-    default, since attention's cost grows with the square."""
-    limits = [setting.processor.model_max_length, getattr(setting.model_config, "max_position_embeddings", None)]
-    possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
-    if getattr(setting.model_config, "pad_token_id", None) and "roberta" in setting.model_config.model_type:
-        possible = min(possible, setting.model_config.max_position_embeddings - setting.model_config.pad_token_id - 1)
-    wanted = setting.preprocessing.max_length if setting.preprocessing else None
-    return min(wanted or most, possible)
-
-
-def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:
+def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     """Texts as token ids, cut at `text_limit`; `length` is the number of tokens."""
-    limit = text_limit(setting)
+    limit = text_limit(context)
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         # Tokenised whole first, so that what is cut can be counted.
         texts = [batch[role] for role in ("text", "text_pair") if role in batch]
-        whole = setting.processor(*texts, truncation=False, verbose=False)["input_ids"]
-        out = dict(setting.processor(*texts, truncation=True, max_length=limit))
+        whole = context.processor(*texts, truncation=False, verbose=False)["input_ids"]
+        out = dict(context.processor(*texts, truncation=True, max_length=limit))
         out["length"] = [len(ids) for ids in out["input_ids"]]
         out["cut"] = [len(ids) > limit for ids in whole]
         if "label" in batch:
@@ -47,20 +30,20 @@ def preprocess(rows: Dataset, setting: Setting, training: bool) -> Dataset:
     encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)
     cut = sum(encoded["cut"])
     if training and cut:
-        setting.notes.append(
-            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are cut there "
+        context.notes.append(
+            f"{cut} of {len(rows)} training texts are longer than {limit} tokens and are truncated "
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads each batch to its longest text."""
-    names = {*setting.processor.model_input_names, "labels"}
+    names = {*context.processor.model_input_names, "labels"}
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [{name: sample[name] for name in sample if name in names} for sample in samples]
-        return dict(setting.processor.pad(batch, return_tensors="pt"))
+        return dict(context.processor.pad(batch, return_tensors="pt"))
 
     return collate
 
@@ -73,9 +56,7 @@ TASK = Task(
         Column("text_pair", "text", PAIR_NAMES, required=False),
         Column("label", "label", classification.LABEL_NAMES, target=True),
     ),
-    modality="text",
     auto_class="AutoModelForSequenceClassification",
-    processor_class="AutoTokenizer",
     peft_task_type="SEQ_CLS",
     metrics=classification.METRICS,
     best_metric="accuracy",
@@ -84,16 +65,16 @@ TASK = Task(
     collator=collator,
     targets=classification.targets,
     loss=classification.loss,
-    outputs=classification.outputs,
+    collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
-    show=classification.show,
+    render_html=classification.render_html,
     stranger="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
 ]""",
     asked=whole_texts,
     problems=classification.PROBLEMS,
-    vectors=True,
+    cacheable_features=True,
     yields_to=("sentence-similarity",),  # two sentences and a score
     demo=(
         Demo(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
 from hf_tl.tasks import _chat, _decoder, _generation
-from hf_tl.tasks.text_classification import TEXT_NAMES
+from hf_tl.tasks._texts import TEXT_NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ def items(batch: Any) -> int:
     return int((batch["labels"][:, 1:] != -100).sum())
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Cross-entropy of each next token that is trained on, in float32; `logits` (batch, tokens, vocabulary)."""
     from torch.nn.functional import cross_entropy
 
@@ -42,13 +42,13 @@ def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor
     counts = labels != -100
     total: torch.Tensor = cross_entropy(
         outputs["logits"][:, :-1][counts].float(), labels[counts], reduction="sum",
-        label_smoothing=setting.label_smoothing,
+        label_smoothing=context.label_smoothing,
     )  # fmt: skip
     mean: torch.Tensor = total / (counts.sum().clamp(min=1) if items is None else items)
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str, Any]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: `sums`, float64 (3,): negative log-likelihood, tokens, those guessed right; and `written`, what
     the model writes after its prompt, where it is asked."""
     import numpy as np
@@ -68,7 +68,7 @@ def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[dict[str
     if who:
         prompts = batch["asked"][who]
         prompts = prompts[:, (prompts >= 0).any(0)]
-        for index, written in zip(who, _generation.write(model, prompts, setting), strict=True):
+        for index, written in zip(who, _generation.write(model, prompts, context), strict=True):
             found[index]["written"] = written
     return found
 
@@ -81,12 +81,12 @@ PROMPT = 40
 """Characters of a text that a stranger goes on with."""
 
 
-def prompts(rows: Any, setting: Setting) -> Any:
+def prompts(rows: Any, context: TaskContext) -> Any:
     """Conversations up to what is to be answered, prompts, or the beginnings of texts; none where words are drawn."""
     from transformers import GenerationConfig
 
-    file = setting.folder / "generation_config.json" if setting.folder is not None else None
-    if file is not None and file.exists() and GenerationConfig.from_pretrained(setting.folder).do_sample:
+    file = context.folder / "generation_config.json" if context.folder is not None else None
+    if file is not None and file.exists() and GenerationConfig.from_pretrained(context.folder).do_sample:
         return rows.select([])
     if "messages" in rows.column_names:
         asked: list[Any] = [_chat.asked(_chat.clean(each)) for each in rows["messages"]]
@@ -96,7 +96,7 @@ def prompts(rows: Any, setting: Setting) -> Any:
     return type(rows).from_dict({role: [text for text in texts if text and text.strip()]})
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`generated_text` as the stock pipeline gives it (prompt and text, or the conversation with the new turn), `label`
     the new text alone, `score` the mean probability of its tokens, `cut` whether it did not end by itself; of the other
     rows of an evaluation their `perplexity`."""
@@ -117,10 +117,10 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
         if "messages" in row:
             turns = _chat.asked(_chat.clean(row["messages"]))
             whole: Any = [*turns, {"role": "assistant", "content": new["text"]}]
-        elif setting.stage == "predicting" or "prompt" in row:
+        elif context.mode == "predicting" or "prompt" in row:
             whole = (row.get("prompt") or row["text"]) + new["text"]
         else:
-            whole = setting.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
+            whole = context.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
         out.append({"label": new["text"], "score": new["score"], "generated_text": whole, "cut": new["cut"], **known})
     return out
 
@@ -134,7 +134,7 @@ def _by_row(outputs: Any, samples: Any, rows: Any) -> np.ndarray:
     return sums
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Perplexity, token accuracy and loss over all tokens that are learned, with the true ones before them."""
     import numpy as np
 
@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     )
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The prompt, what was expected, and what the model writes."""
     from markupsafe import escape
 
@@ -177,13 +177,13 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
         at = len(prompt) if row["text"].startswith(prompt) else 0
         said, true = f"<p><b>prompt</b> {short(prompt)}</p>", row["text"][at:]
     expected = f"<p><b>expected</b> {short(true)}</p>" if true else ""
-    cut = " <i>(cut at the longest length)</i>" if prediction["cut"] else ""
-    return f"{said}{expected}<p><b>written</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
+    cut = " <i>(truncated at the maximum length)</i>" if prediction["cut"] else ""
+    return f"{said}{expected}<p><b>generated</b> {short(new) or '<i>nothing</i>'}{cut}</p>"
 
 
 TASK = Task(
     name="text-generation",
-    summary="a decoder that goes on with texts, answers prompts, or talks",
+    summary="a decoder that continues texts, answers prompts or chats",
     columns=(
         Column("messages", "messages", ("messages", "conversation", "conversations"), required=False),
         Column("prompt", "text", ("prompt",), required=False),
@@ -192,9 +192,7 @@ TASK = Task(
     ),
     forms=(("messages",), ("prompt", "completion"), ("text",)),
     asked_for=(("text",),),
-    modality="text",
     auto_class="AutoModelForCausalLM",
-    processor_class="AutoTokenizer",
     peft_task_type="CAUSAL_LM",
     metrics=("perplexity", "token_accuracy", "loss"),
     best_metric="perplexity",
@@ -204,13 +202,13 @@ TASK = Task(
     collator=_decoder.collator,
     loss=loss,
     items=items,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger=STRANGER,
     asked=prompts,
-    ready=_generation.ready,
+    configure=_generation.configure,
     save=_generation.save,
     label_fields=("labels", "asked"),
     new_head=False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Setting, Targets, Task
-from hf_tl.tasks._strangers import bare_texts
+from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,18 +117,16 @@ def tag_words(text: str, spans: list[dict[str, Any]]) -> tuple[list[str], list[s
     return [word.group() for word in found], tags
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Windows of tokens: `row`, `word_ids` (-1 for special tokens), and for bare texts the `offsets` of tokens.
 
     Only the first token of a word carries its tag. A text longer than the model takes becomes several windows that
     overlap, so that nothing is cut.
     """
-    from hf_tl.tasks.text_classification import text_limit
-
-    limit, split_words = text_limit(setting), "words" in rows.column_names
+    limit, split_words = text_limit(context), "words" in rows.column_names
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        found = setting.processor(
+        found = context.processor(
             batch["words" if split_words else "text"],
             is_split_into_words=split_words,
             truncation=True,
@@ -161,21 +159,21 @@ def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
     )
     if training and len(encoded) > len(rows):
         more = len(encoded) - len(rows)
-        setting.notes.append(
+        context.notes.append(
             f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts."
         )
     return encoded
 
 
-def collator(setting: Setting, training: bool) -> Any:
+def collator(context: TaskContext, training: bool) -> Any:
     """Pads each batch to its longest window; labels with -100, which the loss leaves out."""
     import torch
 
-    names = set(setting.processor.model_input_names)
+    names = set(context.processor.model_input_names)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         inputs = [{name: sample[name] for name in sample if name in names} for sample in samples]
-        batch = dict(setting.processor.pad(inputs, return_tensors="pt"))
+        batch = dict(context.processor.pad(inputs, return_tensors="pt"))
         if "labels" in samples[0]:
             width = batch["input_ids"].shape[1]
             padded = [sample["labels"] + [-100] * (width - len(sample["labels"])) for sample in samples]
@@ -185,25 +183,25 @@ def collator(setting: Setting, training: bool) -> Any:
     return collate
 
 
-def loss(outputs: Any, batch: Any, setting: Setting, items: Any) -> torch.Tensor:
+def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
     """Cross-entropy over the words of a batch; `logits` (batch, tokens, labels)."""
     from torch.nn.functional import cross_entropy
 
     logits, labels = outputs["logits"].float(), batch["labels"]
     total: torch.Tensor = cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=setting.label_smoothing
+        logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=context.label_smoothing
     )
     mean: torch.Tensor = total / ((labels != -100).sum().clamp(min=1) if items is None else items)
     return mean
 
 
-def outputs(model: Any, out: Any, batch: Any, setting: Setting) -> list[tuple[np.ndarray, np.ndarray]]:
+def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tuple[np.ndarray, np.ndarray]]:
     """(best label, its probability) of each token: int16 and float32 (tokens,)."""
     import numpy as np
 
     scores, best = out["logits"].float().softmax(-1).max(-1)  # (batch, tokens)
     lengths = batch["attention_mask"].sum(1).tolist()
-    left = setting.processor.padding_side == "left"
+    left = context.processor.padding_side == "left"
     cut = [slice(-length, None) if left else slice(0, length) for length in lengths]
     pairs = zip(best.cpu().numpy().astype(np.int16), scores.cpu().numpy(), cut, strict=True)
     return [(labels[where], probabilities[where]) for labels, probabilities, where in pairs]
@@ -247,7 +245,7 @@ def parts(tag: str) -> tuple[str, str]:
     return ("B" if match.group(1).upper() in "BUS" else "I"), match.group(2)
 
 
-def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list[dict[str, Any]]:
+def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`entities`, as `pipeline(..., aggregation_strategy="first")` gives them, and `tags`, one for each word.
 
     Offsets are into the text, or into the words joined by spaces.
@@ -265,7 +263,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, setting: Setting) -> list
         tags: list[str] = ["O"] * len(given) if given else []
         previous = ""
         for word, (label, score, start, end) in sorted(words.items()):
-            tag = setting.labels[label]
+            tag = context.labels[label]
             if given:
                 start, end = starts[word], starts[word] + len(given[word])
                 tags[word] = tag
@@ -303,30 +301,30 @@ def entities(tags: list[str], whole: bool) -> set[tuple[str, int, int]]:
     return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words."""
     import numpy as np
 
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     words = by_word(outputs, samples, rows)
-    whole = "O" not in setting.labels
-    kinds = sorted({parts(label)[1] for label in setting.labels} - {""})
+    whole = "O" not in context.labels
+    kinds = sorted({parts(label)[1] for label in context.labels} - {""})
     at = {kind: index for index, kind in enumerate(kinds)}
     counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
     right = np.zeros((len(rows), 2))
-    majority = np.zeros(len(setting.labels))
+    majority = np.zeros(len(context.labels))
     for index, reference in enumerate(rows["tags"]):
-        true_tags = [setting.labels[tag] for tag in reference]
+        true_tags = [context.labels[tag] for tag in reference]
         given = [
-            setting.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
+            context.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
         ]
         true, found = entities(true_tags, whole), entities(given, whole)
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1
         right[index] = sum(a == b for a, b in zip(true_tags, given, strict=True)), len(true_tags)
-        majority += np.bincount(reference, minlength=len(setting.labels))
+        majority += np.bincount(reference, minlength=len(context.labels))
     sums = counts.sum(2)
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -356,7 +354,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
     return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
 
 
-def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
+def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
     """The text twice: with the entities that are right, and with those that were found."""
     from markupsafe import escape
 
@@ -370,7 +368,7 @@ def show(row: Any, prediction: dict[str, Any], setting: Setting) -> str:
                 pieces.append(f'<mark title="{escape(entity)}">{escape(word)}<sub>{escape(entity)}</sub></mark>')
         return " ".join(pieces)
 
-    true = marked([setting.labels[tag] for tag in row["tags"]])
+    true = marked([context.labels[tag] for tag in row["tags"]])
     return f"<p>{true}</p><p>{marked(prediction['tags'])}</p>"
 
 
@@ -384,9 +382,7 @@ TASK = Task(
         Column("spans", "spans", ("entities", "spans", "label", "labels"), required=False, target=True),
     ),
     forms=(("words", "tags"), ("text", "spans")),
-    modality="text",
     auto_class="AutoModelForTokenClassification",
-    processor_class="AutoTokenizer",
     peft_task_type="TOKEN_CLS",
     metrics=("f1", "precision", "recall", "accuracy"),
     best_metric="f1",
@@ -395,10 +391,10 @@ TASK = Task(
     preprocess=preprocess,
     collator=collator,
     loss=loss,
-    outputs=outputs,
+    collect=collect,
     postprocess=postprocess,
     measure=measure,
-    show=show,
+    render_html=render_html,
     stranger="""keys = ("entity_group", "score", "start", "end")
 found = [
     {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}
@@ -407,7 +403,7 @@ found = [
     asked=bare_texts,
     demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
     asks='aggregation_strategy="first"',
-    counted="entities",
+    support_unit="entities",
     widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
     models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),

@@ -1,4 +1,4 @@
-"""Translation: the same text in another language."""
+"""Translation: a translation of a text into another language."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, listing
-from hf_tl.task import Column, Setting, Targets, Task
+from hf_tl.task import Column, Targets, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -87,15 +87,15 @@ def as_columns(rows: Any, source: str, target: str) -> Any:
     return rows.add_column("target", [each[target] for each in pairs])
 
 
-def preprocess(rows: Any, setting: Setting, training: bool) -> Any:
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """As `_seq2seq.preprocess`; rows to be translated may have the `translation` column still."""
-    return seq2seq.preprocess(_columns(rows, setting), setting, training, name=NAME, source="source", target="target")
+    return seq2seq.preprocess(_columns(rows, context), context, training, name=NAME, source="source", target="target")
 
 
-def _columns(rows: Any, setting: Setting) -> Any:
+def _columns(rows: Any, context: TaskContext) -> Any:
     if NAME not in rows.column_names:
         return rows
-    source, _ = of_keys(list(rows.features[NAME]), *writing.direction(setting))
+    source, _ = of_keys(list(rows.features[NAME]), *writing.direction(context))
     pairs = rows.with_format(None)[NAME]
     return rows.remove_columns(NAME).add_column("source", [(each or {}).get(source) or "" for each in pairs])
 
@@ -132,7 +132,7 @@ def chrf_of_sums(sums: np.ndarray) -> np.ndarray:
     return out
 
 
-def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: Any) -> Measurement:
+def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Corpus BLEU (Papineni et al. 2002, https://aclanthology.org/P02-1040/) and chrF (Popović 2015,
     https://aclanthology.org/W15-3049/) of the whole split by sacreBLEU, 0 to 100."""
     import numpy as np
@@ -154,7 +154,7 @@ def measure(outputs: Any, samples: Any, rows: Any, setting: Setting, **options: 
 
 TASK = Task(
     name=NAME,
-    summary="the same text in another language",
+    summary="a translation of a text into another language",
     columns=(
         Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
         Column("translation", "texts", ("translation", "translations"), required=False),
@@ -163,9 +163,7 @@ TASK = Task(
         ),
     ),
     forms=(("source", "target"), ("translation",)),
-    modality="text",
     auto_class="AutoModelForSeq2SeqLM",
-    processor_class="AutoTokenizer",
     peft_task_type="SEQ_2_SEQ_LM",
     metrics=("chrf", "bleu", "generated_tokens", "cut_share", "loss"),
     best_metric="chrf",
@@ -174,13 +172,13 @@ TASK = Task(
     preprocess=preprocess,
     collator=seq2seq.collator,
     loss=seq2seq.loss,
-    outputs=seq2seq.outputs,
+    collect=seq2seq.collect,
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
-    show=partial(seq2seq.show, source="source", target="target"),
+    render_html=partial(seq2seq.render_html, source="source", target="target"),
     stranger=seq2seq.STRANGER.format(role="source"),
-    asked=lambda rows, setting: _columns(rows, setting).select_columns(["source"]),
-    ready=partial(writing.ready, name=NAME),
+    asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
+    configure=partial(writing.configure, name=NAME),
     save=writing.save,
     usage=seq2seq.USAGE,
     example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),

@@ -15,11 +15,11 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from hf_tl.console import say
 from hf_tl.errors import InputError
-from hf_tl.json_text import parse_json
+from hf_tl.files import write_text
+from hf_tl.io.console import say
+from hf_tl.io.json_text import parse_json
 from hf_tl.models.methods import Stage, steps_of
-from hf_tl.run import write_text
 from hf_tl.training.checkpoints import fault
 from hf_tl.training.sampler import EpochSampler
 from hf_tl.training.trainer import loss_at
@@ -113,7 +113,7 @@ class BestBeside(TrainerCallback):
             return
         state.best_model_checkpoint = state.best_metric = state.best_global_step = None
         if state.is_world_process_zero:
-            say(f"{best.name}, the best so far, is left aside: {wrong}. The best of those to come is taken.")
+            say(f"{best.name}, the best so far, is skipped: {wrong}. The best of those to come is taken.")
 
 
 class Lines(TrainerCallback):

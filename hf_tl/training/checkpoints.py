@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hf_tl.errors import InputError, ModelError
-from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.io.json_text import kind_of, read_bytes, read_object
 from hf_tl.models.weights import check_index, read_header
 
 STATE = "trainer_state.json"
@@ -169,7 +169,7 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
         wrong = fault(path)
         if wrong is None:
             return path, notes
-        notes.append(f"{path.name} is left aside: {wrong}.")
+        notes.append(f"{path.name} is skipped: {wrong}.")
     return None, notes
 
 

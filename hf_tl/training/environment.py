@@ -14,18 +14,11 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import PartialState
 
 PACKAGES = (
     "torch", "transformers", "datasets", "accelerate", "peft", "evaluate", "huggingface_hub", "safetensors",
     "tokenizers", "numpy", "scikit-learn", "torchvision", "timm", "pillow",
 )  # fmt: skip
-
-
-def process_state() -> PartialState:
-    """Accelerate's view of the processes. Without an accelerator it must be told `cpu`, or processes that `torchrun`
-    started each take themselves for the only one."""
-    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def versions() -> dict[str, str]:
@@ -87,7 +80,7 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory that this process has held: of the GPU where there is one, else resident."""
+    """Peak memory that this process has held: of the GPU where there is one, else resident."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024

@@ -11,10 +11,11 @@ from hf_tl.config import LossConfig, RunConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.files import write_json
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import Pretrained
-from hf_tl.run import Run, write_json
-from hf_tl.task import Setting, Task
+from hf_tl.run_folder import RunFolder
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.environment import environment
 from hf_tl.training.fit import Fitted
 
@@ -40,11 +41,11 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
     """
     if loss.class_weights is None:
         return None
-    if not data.targets.classes:
+    if not data.targets.class_column:
         raise ConfigError("loss.class_weights: weighs classes, and these data do not have one class a row.")
-    counts = np.bincount(np.asarray(data.splits["train"][data.targets.classes]), minlength=len(data.labels)).astype(
-        np.float64
-    )
+    counts = np.bincount(
+        np.asarray(data.splits["train"][data.targets.class_column]), minlength=len(data.labels)
+    ).astype(np.float64)
     if loss.class_weights == "auto":
         weights = 1 / np.maximum(counts, 1)
     else:
@@ -65,7 +66,7 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
     return torch.tensor(weights / mean, dtype=torch.float32)
 
 
-def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting, fitted: Fitted) -> None:
+def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:
     """Writes `environment.json`."""
     facts: dict[str, Any] = {
         **environment(),
@@ -93,7 +94,7 @@ def describe_run(run: Run, pretrained: Pretrained, data: Data, setting: Setting,
             {"key": f"training.{choice.key}", "value": choice.value, "reason": choice.reason}
             for choice in fitted.choices
         ],
-        "notes": [note for note in setting.notes if note not in data.notes],
+        "notes": [note for note in context.notes if note not in data.notes],
         "precision": {"choice": fitted.precision[0], "reason": fitted.precision[1]},
         "processes": fitted.processes,
     }

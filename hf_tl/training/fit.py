@@ -16,20 +16,22 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hf_tl.config import RunConfig
-from hf_tl.console import say
 from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
+from hf_tl.inference.outputs import model_inputs
+from hf_tl.inference.processes import process_state
+from hf_tl.io.console import say
+from hf_tl.io.quiet import quiet
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Method
-from hf_tl.models.pretrained import Loaded, quiet
-from hf_tl.run import Run
-from hf_tl.task import Setting, Task
+from hf_tl.models.pretrained import Loaded
+from hf_tl.run_folder import RunFolder
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.arguments import Choice, Facts, build_arguments
 from hf_tl.training.callbacks import BestBeside, Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
-from hf_tl.training.environment import peak_memory_bytes, process_state
+from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
-from hf_tl.training.outputs import model_inputs
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import TransferTrainer
 
@@ -63,11 +65,11 @@ class Prepared:
 
 
 def fit(
-    run: Run,
+    run: RunFolder,
     config: RunConfig,
     data: Data,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     method: Method,
     loaded: Loaded,
     callbacks: Sequence[TrainerCallback] = (),
@@ -83,27 +85,27 @@ def fit(
     """
     set_seed(config.seed)
     start = time.monotonic()
-    prepared = _prepare_datasets(config, data, task, setting)
+    prepared = _prepare_datasets(config, data, task, context)
     facts = _facts(prepared, data, task, loaded)
-    model = _adapt(method, loaded, data, task, setting, facts)
+    model = _adapt(method, loaded, data, task, context, facts)
     counts = count_parameters(model)
     batch = _first_batch(prepared, task)
-    precision = _precision(run, config, loaded.model, batch, task, setting)
+    precision = _precision(run, config, loaded.model, batch, task, context)
     facts = dataclasses.replace(facts, precision=precision)
     trained: nn.Module = model
     if method.caches_features:
-        trained, prepared, facts = _on_features(config, data, task, setting, loaded, model, prepared, facts, batch)
+        trained, prepared, facts = _on_features(config, data, task, context, loaded, model, prepared, facts, batch)
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
-    trainer = _build_trainer(config, data, task, setting, method, trained, args, prepared, own)
+    trainer = _build_trainer(config, data, task, context, method, trained, args, prepared, own)
     _say_plan(method, counts, len(prepared.train), args, precision[1])
     with _attention(config, loaded, precision[0]), quiet():
         resumed = _train(run, trainer)
-    if setting.scale is not None:
+    if context.scale is not None:
         layer = output_layer(model, loaded.heads, 1)
         assert layer is not None
-        rescale(layer, *setting.scale)
-        setting.scale = None
+        rescale(layer, *context.scale)
+        context.scale = None
     return Fitted(
         model=model,
         facts=_outcome(trainer, counts, resumed),
@@ -114,12 +116,12 @@ def fit(
     )
 
 
-def _prepare_datasets(config: RunConfig, data: Data, task: Task, setting: Setting) -> Prepared:
-    train = task.preprocess(data.splits["train"], setting, True)
-    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, setting)
-    validation = task.preprocess(rows, setting, False)
-    collators = (task.collator(setting, True), task.collator(setting, False))
-    for note in setting.notes:
+def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskContext) -> Prepared:
+    train = task.preprocess(data.splits["train"], context, True)
+    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, context)
+    validation = task.preprocess(rows, context, False)
+    collators = (task.collator(context, True), task.collator(context, False))
+    for note in context.notes:
         _say(note)
     lengths = np.asarray(train["length"]) if "length" in getattr(train, "column_names", ()) else None
     return Prepared(train, validation, rows, collators, lengths)
@@ -140,10 +142,10 @@ def _facts(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Facts:
     )
 
 
-def _adapt(method: Method, loaded: Loaded, data: Data, task: Task, setting: Setting, facts: Facts) -> nn.Module:
+def _adapt(method: Method, loaded: Loaded, data: Data, task: Task, context: TaskContext, facts: Facts) -> nn.Module:
     """The module to train."""
     model = method.prepare(loaded, task)
-    _scale_targets(model, loaded, data, setting)
+    _scale_targets(model, loaded, data, context)
     if facts.convolutional and process_state().device.type in ("cpu", "cuda"):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
     return model
@@ -166,7 +168,7 @@ def _on_features(
     config: RunConfig,
     data: Data,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     loaded: Loaded,
     model: nn.Module,
     prepared: Prepared,
@@ -175,7 +177,7 @@ def _on_features(
 ) -> tuple[nn.Module, Prepared, Facts]:
     """(the head alone, its features to train on, facts about them); all as they are where features cannot be kept."""
     with _attention(config, loaded, facts.precision[0]):
-        cached = head_on_features(config, data, task, setting, loaded, batch, facts.precision[0])
+        cached = head_on_features(config, data, task, context, loaded, batch, facts.precision[0])
     for note in cached.notes:
         _say(note)
     if cached.model is None:
@@ -191,22 +193,22 @@ def _build_trainer(
     config: RunConfig,
     data: Data,
     task: Task,
-    setting: Setting,
+    context: TaskContext,
     method: Method,
     trained: nn.Module,
     args: TrainingArguments,
     prepared: Prepared,
     callbacks: list[TrainerCallback],
 ) -> TransferTrainer:
-    classes = data.targets.classes if config.data.sampling == "balanced" else None
+    classes = data.targets.class_column if config.data.sampling == "balanced" else None
 
     def measured(outputs: list[Any], samples: Any) -> dict[str, float]:
-        found: dict[str, float] = task.measure(outputs, samples, prepared.rows, setting, resamples=0).values
+        found: dict[str, float] = task.measure(outputs, samples, prepared.rows, context, resamples=0).values
         return found
 
     trainer = TransferTrainer(
         task=task,
-        setting=setting,
+        context=context,
         method=method,
         model=trained,
         args=args,
@@ -258,11 +260,11 @@ def _outcome(trainer: TransferTrainer, counts: tuple[int, int], resumed: int) ->
     }
 
 
-def some_rows(rows: Any, most: int | None, setting: Setting) -> Any:
+def some_rows(rows: Any, most: int | None, context: TaskContext) -> Any:
     """At most so many rows, evenly spaced."""
     if most is None or len(rows) <= most:
         return rows
-    setting.notes.append(
+    context.notes.append(
         f"Checkpoints are compared on {most} of the {len(rows)} validation rows (data.validation_rows)."
     )
     return rows.select(np.linspace(0, len(rows) - 1, most).round().astype(int))
@@ -280,7 +282,7 @@ def _convolutional(loaded: Loaded) -> bool:
 
 
 def _precision(
-    run: Run, config: RunConfig, model: nn.Module, batch: Any, task: Task, setting: Setting
+    run: RunFolder, config: RunConfig, model: nn.Module, batch: Any, task: Task, context: TaskContext
 ) -> tuple[str, str]:
     """Measured once a run and kept, so that a resumed run computes the same bits; one answer for all processes."""
     given = config.training.passed_through
@@ -292,7 +294,7 @@ def _precision(
         device = state.device
         moved = send_to_device(batch, device)
         answer = [
-            choose_precision(model.to(device), model_inputs(task, moved), lambda o: task.loss(o, moved, setting, None))
+            choose_precision(model.to(device), model_inputs(task, moved), lambda o: task.loss(o, moved, context, None))
         ]
         run.reach(run.stage, precision=list(answer[0]))
     if state.num_processes > 1:
@@ -300,7 +302,7 @@ def _precision(
     return str(answer[0][0]), str(answer[0][1])
 
 
-def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
+def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
         BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), Lines(task.best_metric),
     ]  # fmt: skip
@@ -311,7 +313,7 @@ def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
     return callbacks
 
 
-def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, setting: Setting) -> None:
+def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, context: TaskContext) -> None:
     """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
     if data.targets.problem != "regression" or "label" not in data.columns:
         return
@@ -319,13 +321,13 @@ def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, setting: Settin
     values = np.asarray(data.splits["train"]["label"], dtype=np.float64)
     if layer is None or values.std() == 0:
         return
-    setting.scale = (float(values.mean()), float(values.std()))
+    context.scale = (float(values.mean()), float(values.std()))
     if loaded.kept_head:
-        mean, deviation = setting.scale
+        mean, deviation = context.scale
         rescale(layer, -mean / deviation, 1 / deviation)
 
 
-def _train(run: Run, trainer: TransferTrainer) -> int:
+def _train(run: RunFolder, trainer: TransferTrainer) -> int:
     """Runs or resumes training; a run whose steps are all done is only brought back to its best checkpoint.
 
     Returns:
@@ -350,7 +352,7 @@ def _train(run: Run, trainer: TransferTrainer) -> int:
         raise Stopped(f"Stopped at once; the same command resumes {run.folder} from its last checkpoint.") from None
     except torch.OutOfMemoryError as error:
         raise HfTlError(
-            "The device's memory does not suffice; try training.per_device_train_batch_size="
+            "Out of device memory; try training.per_device_train_batch_size="
             f"{max(1, trainer.args.per_device_train_batch_size // 2)} training.gradient_accumulation_steps="
             f"{2 * trainer.args.gradient_accumulation_steps}, or training.gradient_checkpointing=true."
         ) from error

@@ -12,11 +12,11 @@ from torch import nn
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
 from hf_tl.errors import listing
+from hf_tl.inference.outputs import model_inputs, outputs_of
+from hf_tl.inference.processes import process_state
 from hf_tl.models.features import HeadModel, better_pooling, cached_features, content_key, feature_model
 from hf_tl.models.pretrained import Loaded
-from hf_tl.task import Setting, Task
-from hf_tl.training.environment import process_state
-from hf_tl.training.outputs import model_inputs, outputs_of
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.trainer import FeatureRows, collate_features
 
 
@@ -35,13 +35,13 @@ class OnFeatures:
 
 
 def head_on_features(
-    config: RunConfig, data: Data, task: Task, setting: Setting, loaded: Loaded, batch: Any, precision: str
+    config: RunConfig, data: Data, task: Task, context: TaskContext, loaded: Loaded, batch: Any, precision: str
 ) -> OnFeatures:
     """The head as a model of its own, with the features of both splits, from the cache where they are known."""
     every_step = OnFeatures(
         notes=["The head of this model reads more than one vector, so its backbone runs each step."]
     )
-    if not task.vectors:
+    if not task.cacheable_features:
         return every_step
     inputs = {key: value.to(loaded.model.device) for key, value in model_inputs(task, batch).items()}
     whole = feature_model(loaded.model, loaded.heads, inputs)
@@ -50,25 +50,27 @@ def head_on_features(
     size = config.training.passed_through.get("per_device_eval_batch_size")
     names = ("features", "mean")
 
-    def keep(model: nn.Module, outputs: Any, batch: Any, setting: Setting) -> list[dict[str, np.ndarray]]:
+    def collect(model: nn.Module, outputs: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
         arrays = {name: outputs[name].float().cpu().numpy() for name in names if name in outputs}
         return [dict(zip(arrays, each, strict=True)) for each in zip(*arrays.values(), strict=True)]
 
     arrays, state = {}, process_state()
     for split in ("train", "validation"):
-        samples = task.preprocess(data.splits[split], setting, False)
+        samples = task.preprocess(data.splits[split], context, False)
         about = {
             "data": data.source,
             "split": split,
             "preprocessing": config.data.preprocessing.model_dump(),
-            "processor": repr(setting.processor),
+            "processor": repr(context.processor),
             "precision": precision,
             "head": [loaded.heads, config.model.pooling, whole.first_only],
             "torch": torch.__version__,
         }
 
         def compute(samples: Any = samples) -> dict[str, np.ndarray]:
-            found = outputs_of(whole, task, setting, samples, batch_size=size, bf16=precision == "bf16", keep=keep)
+            found = outputs_of(
+                whole, task, context, samples, batch_size=size, bf16=precision == "bf16", collect=collect
+            )
             return {name: np.stack([each[name] for each in found.items]) for name in found.items[0]}
 
         key = content_key(about, loaded.model, loaded.heads, data.splits[split])
@@ -79,11 +81,13 @@ def head_on_features(
             return every_step
     whole.close()
     labels = {split: _targets(data, split) for split in arrays}
-    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.classes else []
+    notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.class_column else []
     changes = set(config.data.preprocessing.augmentations) - {"default"}
     if changes:
-        notes.append(f"Features are computed once, of unchanged pictures, so {listing(sorted(changes))} has no part.")
-    setting.notes += notes
+        notes.append(
+            f"Features are computed once, from unaugmented images, so {listing(sorted(changes))} has no effect."
+        )
+    context.notes += notes
     rows = {split: FeatureRows(arrays[split]["features"], labels[split]) for split in arrays}
     spread = max(1e-6, float(rows["train"].features.std(0).mean()))
     head = HeadModel(loaded.model.get_submodule(loaded.heads[0]))

@@ -28,7 +28,7 @@ def check_options(config: RunConfig, task: Task) -> None:
 
 def check_classes(config: RunConfig, data: Data) -> None:
     """Raises ConfigError for `data.sampling: balanced` without one class a row, of which it would draw equally many."""
-    if config.data.sampling == "balanced" and not data.targets.classes:
+    if config.data.sampling == "balanced" and not data.targets.class_column:
         raise ConfigError("data.sampling: balanced draws classes, and these data do not have one class a row.")
 
 

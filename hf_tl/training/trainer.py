@@ -15,16 +15,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Method, optimizer_groups
-from hf_tl.task import Setting, Task
-from hf_tl.training.outputs import count_items, model_inputs, outputs_of
+from hf_tl.task import Task, TaskContext
 from hf_tl.training.sampler import EpochSampler
 
 
 class TransferTrainer(Trainer):
     """Args beyond the Trainer's:
 
-    task, setting: what is computed; the task's loss is divided by the true number of items over all accumulated batches
+    task, context: what is computed; the task's loss is divided by the true number of items over all accumulated batches
         and processes (the stock classification losses are not: see tests/training/test_loss.py).
     method: groups the parameters; None for evaluation only.
     collators: (for training, for evaluation).
@@ -35,7 +35,7 @@ class TransferTrainer(Trainer):
         self,
         *,
         task: Task,
-        setting: Setting,
+        context: TaskContext,
         collators: tuple[Any, Any],
         method: Method | None = None,
         lengths: Any = None,
@@ -43,7 +43,7 @@ class TransferTrainer(Trainer):
         measure: Callable[[list[Any], Any], dict[str, float]] | None = None,
         **options: Any,
     ) -> None:
-        self.task, self.setting, self.method = task, setting, method
+        self.task, self.context, self.method = task, context, method
         self.collators, self.lengths, self.classes = collators, lengths, classes
         self.sampler: EpochSampler | None = None
         self.measure = measure
@@ -56,7 +56,7 @@ class TransferTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         outputs = model(**model_inputs(self.task, inputs))
-        loss = self.task.loss(outputs, inputs, self.setting, num_items_in_batch)
+        loss = self.task.loss(outputs, inputs, self.context, num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # gradients are averaged over processes, and the items were counted over all of them
             loss = loss * (self.accelerator.num_processes if self.args.n_gpu <= 1 else self.args.n_gpu)
@@ -81,7 +81,7 @@ class TransferTrainer(Trainer):
         found = outputs_of(
             self.model,
             self.task,
-            self.setting,
+            self.context,
             samples,
             batch_size=self.args.eval_batch_size,
             bf16=self.args.bf16,

@@ -65,7 +65,8 @@ def test_splits_that_are_there_are_left_alone(tmp_path: Path) -> None:
     assert list(data.splits) == ["train", "validation"] and data.splits.num_rows == {"train": 30, "validation": 10}
     assert data.held_out == "validation"
     assert any(
-        note.startswith("There is no test split: the final figures are of the validation split") for note in data.notes
+        note.startswith("There is no test split: the final metrics are measured on the validation split")
+        for note in data.notes
     )
     assert not any("no validation split" in note for note in data.notes)
 
@@ -88,25 +89,25 @@ def test_rows_that_stand_in_train_too_are_counted(tmp_path: Path) -> None:
     csv(tmp_path, "validation.csv", [*rows(3, "new"), ("ROW  number 3", "rare")])
     csv(tmp_path, "test.csv", [*rows(5), *rows(2, "newer")])
     notes = load(tmp_path).notes
-    assert [note for note in notes if "in train as well" in note] == [
-        "1 of 4 validation rows stand in train as well, which flatters the figures.",
-        "5 of 7 test rows stand in train as well, which flatters the figures.",
+    assert [note for note in notes if "also occur in train" in note] == [
+        "1 of 4 validation rows also occur in train, so the scores are optimistic.",
+        "5 of 7 test rows also occur in train, so the scores are optimistic.",
     ]
     csv(tmp_path, "validation.csv", rows(3, "new"))
     csv(tmp_path, "test.csv", rows(5, "newer"))
-    assert not any("in train as well" in note for note in load(tmp_path).notes)
+    assert not any("also occur in train" in note for note in load(tmp_path).notes)
 
 
 def test_the_label_is_no_part_of_what_makes_rows_the_same(tmp_path: Path) -> None:
     csv(tmp_path, "train.csv", [("a b c", "x"), ("d e f", "y")] * 5)
     csv(tmp_path, "test.csv", [("a b c", "y"), ("g h i", "x")])
-    assert any(note.startswith("1 of 2 test rows stand in train") for note in load(tmp_path).notes)
+    assert any(note.startswith("1 of 2 test rows also occur in train") for note in load(tmp_path).notes)
 
 
 def test_without_a_test_split_leaks_are_said_once(tmp_path: Path) -> None:
     csv(tmp_path, "train.csv", [("a b c", "x"), ("d e f", "y")] * 20)
     notes = load(tmp_path).notes
-    assert sum("validation rows stand in train as well" in note for note in notes) == 1
+    assert sum("validation rows also occur in train" in note for note in notes) == 1
 
 
 def test_the_train_split_is_needed(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_the_metrics_are_those_of_the_problem(tmp_path: Path) -> None:
 # rows for a finished model
 
 
-KNOWN = Targets(("usual", "rare"), "single_label_classification", classes="label")
+KNOWN = Targets(("usual", "rare"), "single_label_classification", class_column="label")
 
 
 def measured(folder: Path, need_labels: bool = True, known: Targets = KNOWN, **options: Any) -> Any:

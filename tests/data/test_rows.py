@@ -87,7 +87,7 @@ def test_texts_that_are_missing_or_empty() -> None:
     notes: list[str] = []
     found = check_inputs(rows, TEXT, config(on_error="skip"), notes)
     assert found["text"][:] == ["a", "b"]  # a missing label is no missing input
-    assert notes == ["2 rows are left out (the text is missing): 'd.csv, line 3', 'd.csv, line 4'."]
+    assert notes == ["2 rows are skipped (the text is missing): 'd.csv, line 3', 'd.csv, line 4'."]
     good = rows.select([0, 3])
     notes.clear()
     assert check_inputs(good, TEXT, config(), notes) is good and not notes
@@ -100,7 +100,7 @@ def test_every_text_is_checked() -> None:
     many = rows_of(text=[""] * 7 + ["a"])
     notes: list[str] = []
     assert len(check_inputs(many, TEXT, config(on_error="skip"), notes)) == 1
-    assert notes[0].startswith("7 rows are left out") and notes[0].endswith("'d.csv, line 6' and 2 more.")
+    assert notes[0].startswith("7 rows are skipped") and notes[0].endswith("'d.csv, line 6' and 2 more.")
 
 
 def png(mode: str = "RGB") -> bytes:
@@ -124,7 +124,7 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     notes: list[str] = []
     found = check_inputs(rows, IMAGE, config(on_error="skip"), notes)
     assert found[FILE][:] == ["d.csv, line 2", "d.csv, line 3"]
-    assert notes[0].startswith("5 rows are left out (the picture cannot be read (it is not an image of a known format)")
+    assert notes[0].startswith("5 rows are skipped (the picture cannot be read (it is not an image of a known format)")
     for index, words in (
         (2, "not an image of a known format"),
         (4, "cannot be read"),
@@ -206,12 +206,12 @@ def test_missing_labels() -> None:
     labels, notes = encoded(splits, on_error="skip")
     assert labels == ("a", "b") and splits["train"]["label"][:] == [0, 1, 0, 1]
     assert splits["train"][FILE][:] == [f"d.csv, line {line}" for line in (2, 4, 5, 6)]
-    assert notes == ["2 rows of train are left out: the label is missing."]
+    assert notes == ["2 rows of train are skipped: the label is missing."]
 
 
 def test_a_split_without_labels_is_set_aside() -> None:
     splits = {"train": labelled(*["a", "b"] * 2), "test": labelled("", None)}
-    assert encoded(splits)[1] == ["The test split has no labels and is set aside."] and list(splits) == ["train"]
+    assert encoded(splits)[1] == ["The test split has no labels and is not used."] and list(splits) == ["train"]
     with pytest.raises(DataError, match="line 2: the label is missing"):
         encoded({"train": labelled(None, None), "test": labelled("a", "b")})  # train is none to set aside
     with pytest.raises(DataError, match="line 2: the label is missing"):
@@ -249,11 +249,11 @@ def test_rows_are_skipped_or_stop() -> None:
     notes: list[str] = []
     skip_rows(splits, "train", {}, config(), notes)
     assert len(splits["train"]) == 3 and not notes
-    with pytest.raises(DataError, match=r"^d\.csv, line 3: it is blue; repair or remove it, or .*data\.on_error=skip"):
+    with pytest.raises(DataError, match=r"^d\.csv, line 3: it is blue; fix or remove it, or .*data\.on_error=skip"):
         skip_rows(splits, "train", {2: "it is red", 1: "it is blue"}, config(), notes)
     skip_rows(splits, "train", {2: "it is red", 1: "it is blue"}, config(on_error="skip"), notes)
     assert splits["train"]["text"][:] == ["a"]
-    assert notes == ["2 rows of train are left out (it is blue): 'd.csv, line 3', 'd.csv, line 4'."]
+    assert notes == ["2 rows of train are skipped (it is blue): 'd.csv, line 3', 'd.csv, line 4'."]
     with pytest.raises(DataError, match="no row of the train split is left"):
         skip_rows(splits, "train", {0: "it is red"}, config(on_error="skip"), notes)
 
@@ -316,13 +316,13 @@ def test_what_is_no_number() -> None:
             encode_numbers({"train": labelled("1", bad, "2")}, "label", config(), [])
     splits, notes = {"train": labelled("1", "x", "2")}, list[str]()
     encode_numbers(splits, "label", config(on_error="skip"), notes)
-    assert splits["train"]["label"][:] == [1.0, 2.0] and notes[0].startswith("1 rows of train are left out")
+    assert splits["train"]["label"][:] == [1.0, 2.0] and notes[0].startswith("1 rows of train are skipped")
     with pytest.raises(DataError, match="every label of train is the same number"):
         encode_numbers({"train": labelled(3, 3, 3)}, "label", config(), [])
     encode_numbers({"test": labelled(3, 3, 3)}, "label", config(), [])  # to measure on, it will do
     splits, notes = {"train": labelled(1, 2), "test": labelled(None, None)}, []
     encode_numbers(splits, "label", config(), notes)
-    assert list(splits) == ["train"] and notes == ["The test split has no labels and is set aside."]
+    assert list(splits) == ["train"] and notes == ["The test split has no labels and is not used."]
     for alone in ("train", "test"):
         with pytest.raises(DataError, match="line 2: the label is not a number"):
             encode_numbers({alone: labelled(None, None)}, "label", config(), [])
@@ -369,10 +369,10 @@ def test_sets_of_labels_that_will_not_do() -> None:
         sets({"train": labelled(["a", "b"], None)})
     splits = {"train": labelled(["a", "b"], None)}
     assert sets(splits, on_error="skip")[1] == [
-        "1 rows of train are left out (the labels are missing): 'd.csv, line 3'."
+        "1 rows of train are skipped (the labels are missing): 'd.csv, line 3'."
     ]
     splits = {"train": labelled(["a", "b"]), "test": labelled(None, None)}
-    assert sets(splits)[1] == ["The test split has no labels and is set aside."] and list(splits) == ["train"]
+    assert sets(splits)[1] == ["The test split has no labels and is not used."] and list(splits) == ["train"]
     with pytest.raises(DataError, match="the labels are missing"):
         sets({"test": labelled(None, None)}, known=("a", "b"))
     with pytest.raises(DataError, match="the labels are missing"):
@@ -381,5 +381,5 @@ def test_sets_of_labels_that_will_not_do() -> None:
 
 def test_images_are_decoded_when_read() -> None:
     rows = rows_of(image=[{"bytes": png("L"), "path": None}], text=["a"]).cast_column("image", Image(decode=False))
-    found = decoded(rows)
+    found = decoded(rows, IMAGE)
     assert found[0]["image"].size == (4, 3) and found[0]["file"] == "d.csv, line 2" and FILE not in found.column_names

@@ -179,12 +179,12 @@ def test_the_splits_of_the_hub(hub_of: Any) -> None:
     source = read("imdb")
     assert texts(source) == {"train": ["one", "two"], "validation": ["three"]}  # the first that is one
     assert list(source.splits["train"][FILE]) == ["imdb train, row 0", "imdb train, row 1"]
-    assert source.notes == ["A note.", "Split 'valid' of imdb is left aside.", "Split 'extra' of imdb is left aside."]
+    assert source.notes == ["A note.", "Split 'valid' of imdb is not used.", "Split 'extra' of imdb is not used."]
     assert (source.facts["path"], source.facts["revision"]) == ("imdb", "abc")
     assert set(source.facts["fingerprint"]) == {"train", "dev", "valid", "extra"}
     found = read("imdb", splits={"train": "extra", "test": "valid"})
     assert texts(found) == {"train": ["five"], "test": ["four"]}
-    assert found.notes[1:] == ["Split 'train' of imdb is left aside.", "Split 'dev' of imdb is left aside."]
+    assert found.notes[1:] == ["Split 'train' of imdb is not used.", "Split 'dev' of imdb is not used."]
     with pytest.raises(DataError, match=r"data\.splits\.train: imdb has no split 'extr'; did you mean 'extra'"):
         read("imdb", splits={"train": "extr"})
     with pytest.raises(

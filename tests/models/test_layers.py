@@ -17,8 +17,8 @@ from hf_tl.models.layers import (
     copied_whole,
     count_parameters,
     depths,
+    freeze_batch_norm_stats,
     head_modules,
-    hold_batch_norm,
     in_modules,
     output_layer,
     rescale,
@@ -264,12 +264,12 @@ def test_batch_norms_are_held_but_for_heads_and_those_without_statistics() -> No
         "head": nn.Sequential(nn.BatchNorm1d(2)),
         "header": nn.BatchNorm3d(2),
     })  # fmt: skip
-    assert hold_batch_norm(model, ["head"]) == 3
+    assert freeze_batch_norm_stats(model, ["head"]) == 3
     model.train()
     x = torch.randn(8, 2) * 3 + 5
     assert torch.allclose(model["a"](x), x, atol=1e-3)  # statistics of a fresh one: mean 0, variance 1
     assert model["head"](x).mean().abs() < 1e-5 and model["c"](x).mean().abs() < 1e-5
-    assert hold_batch_norm(nn.BatchNorm1d(2)) == 1
+    assert freeze_batch_norm_stats(nn.BatchNorm1d(2)) == 1
 
 
 def test_parameters_are_counted_and_marked() -> None:

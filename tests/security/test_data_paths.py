@@ -25,7 +25,7 @@ import hf_tl
 from hf_tl.config import DataConfig
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError, InputError
-from hf_tl.sharing.origin import config_of
+from hf_tl.reporting.provenance import config_of
 from tests.hub.server import RunningHub
 from tests.hub.talk import Talk
 from tests.tasks.test_object_detection import picture, yolo
@@ -318,7 +318,7 @@ def test_private_paths_are_in_nothing_that_is_pushed(private: Path, tmp_path: Pa
             content = file.read_bytes()
             for secret in (private.parent.name, private.name, broken.name):
                 assert secret.encode() not in content, (file, secret)
-    assert "1 rows are left out" in (run.folder / "README.md").read_text()
+    assert "1 rows are skipped" in (run.folder / "README.md").read_text()
 
 
 def test_the_cache_of_an_archive_is_not_on_the_card(tmp_path: Path) -> None:

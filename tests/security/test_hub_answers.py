@@ -14,10 +14,10 @@ import httpx2
 import pytest
 from huggingface_hub import constants
 
-from hf_tl import hubanswer
-from hf_tl.hubanswer import NotOfAHub, fault_of
-from hf_tl.hubwire import Client, Unreachable
-from hf_tl.patience import LIMITS, Patience, operation
+from hf_tl.hub import answers
+from hf_tl.hub.answers import NotOfAHub, fault_of
+from hf_tl.hub.patience import LIMITS, Patience, operation
+from hf_tl.hub.wire import Client, Unreachable
 
 HUB = constants.ENDPOINT
 MODEL = {"id": "bob/base", "sha": "0" * 40}
@@ -27,8 +27,8 @@ MODEL = {"id": "bob/base", "sha": "0" * 40}
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"in_all": 0.2, "first": 0.01, "longest": 0.02, "total": 1.0}.items():
         monkeypatch.setattr(LIMITS, name, value)
-    monkeypatch.setattr(hubanswer, "MOST", 100_000)
-    monkeypatch.setattr("hf_tl.hubwire.MOST", 100_000)
+    monkeypatch.setattr(answers, "MOST", 100_000)
+    monkeypatch.setattr("hf_tl.hub.wire.MOST", 100_000)
 
 
 def asked(

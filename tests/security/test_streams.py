@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_tl.console import write_rows
-from hf_tl.failures import guarded
-from hf_tl.files import replacing_file
-from hf_tl.run import replacing_folder, write_text
+from hf_tl.cli.exit_codes import guarded
+from hf_tl.files import replacing_file, replacing_folder, write_text
+from hf_tl.io.console import write_rows
 
 TASKS = [sys.executable, "-m", "hf_tl", "recipes", "list"]
 
@@ -35,8 +34,8 @@ def test_a_reader_that_has_seen_enough() -> None:
 def test_an_exit_code_outlives_a_broken_pipe() -> None:
     program = """if True:
         import sys, typer
-        from hf_tl.console import show
-        from hf_tl.failures import guarded
+        from hf_tl.io.console import show
+        from hf_tl.cli.exit_codes import guarded
 
         def run():
             sys.stdin.read()  # until nobody reads
@@ -122,7 +121,7 @@ def test_no_link_waits_for_a_temporary_file(tmp_path: Path) -> None:
 
 
 def test_no_temporary_name_of_a_run_can_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hf_tl.sharing import plots
+    from hf_tl.reporting import plots
 
     mine = tmp_path / "mine"
     mine.write_text("mine")

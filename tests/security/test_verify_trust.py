@@ -69,7 +69,7 @@ def test_an_honest_card_holds(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert verdicts(found, "accuracy") == dict.fromkeys(("model-index", "text", "block"), "holds")
     assert {each["verdict"] for each in found["claims"]} == {"holds"}
     assert main(["verify", str(run), "--data", str(run.parent / "reviews.csv")]) == 0
-    assert "The card's figures hold." in capsys.readouterr().out
+    assert "The card's metrics hold." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("key", ["data_sha256", "model.safetensors"])
@@ -92,7 +92,7 @@ def test_other_weights_or_data_are_a_failure(run: Path, capsys: pytest.CaptureFi
     """Though every figure comes out again."""
     (run / "model" / "more.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes()[:-1] + b"x")
     found = looked_at(run)
-    assert found["failures"] == ["more.safetensors is not the file that the card's figures were measured with."]
+    assert found["failures"] == ["more.safetensors is not the file that the card's metrics were measured with."]
     assert not found["holds"] and {each["verdict"] for each in found["claims"]} == {"holds"}
     (run / "model" / "more.safetensors").unlink()
     data = run.parent / "reviews.csv"
@@ -216,7 +216,7 @@ def test_a_card_of_others(run: Path) -> None:
     plain_card(run, [{"type": "accuracy", "value": measured}, {"type": "owner/metric", "value": 3.0}])
     found = theirs(run)
     assert found["holds"] and verdicts(found, "owner/metric") == {"model-index": claims.OF_THE_HUB}
-    assert any("1 of the card's figures were not checked" in note for note in found["notes"])
+    assert any("1 of the card's metrics were not checked" in note for note in found["notes"])
     plain_card(run, [{"type": "owner/metric", "value": 3.0}])
     assert not theirs(run)["holds"]
     plain_card(run, [{"type": "accuracy", "value": measured}, {"type": "accuracy", "value": measured + 0.01}])

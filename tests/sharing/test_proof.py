@@ -192,7 +192,7 @@ def seeded(folder: Path, run: Run) -> Path:
 def pushed_check(run: Run, hub: RunningHub) -> None:
     from huggingface_hub import snapshot_download
 
-    from hf_tl.sharing.hub import Pushed
+    from hf_tl.hub.upload import Pushed
 
     commit = hub.store.repos["model", "alice/fine"].refs["main"]
     original = snapshot_download
@@ -219,7 +219,7 @@ def test_an_adapter_is_proved_upon_its_base(tmp_path: Path, hub: RunningHub) -> 
     name = next(name for name in tensors if name.endswith("classifier.weight"))
     tensors[name] = -tensors[name]
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(ProofError, match=r"adapter: a stranger gets something else .*adapter_model.safetensors has"):
+    with pytest.raises(ProofError, match=r"adapter: its predictions differ .*adapter_model.safetensors has"):
         proof.prove(run)
 
 

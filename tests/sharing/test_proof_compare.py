@@ -113,7 +113,9 @@ def test_each_copy_has_to_answer_within_its_own_tolerance(monkeypatch: pytest.Mo
     asked(monkeypatch, good, near)
     compare(run, [whole, adapter], KNOWN)
     asked(monkeypatch, near, good)
-    with pytest.raises(ProofError, match=r"the model: a stranger gets something else than was measured: row 0, score"):
+    with pytest.raises(
+        ProofError, match=r"the model: its predictions differ from those that were measured: row 0, score"
+    ):
         compare(run, [whole, adapter], KNOWN)
     asked(monkeypatch, good, {"found": [{"score": 0.5}, {"score": 0.2}]})
     with pytest.raises(ProofError, match=r"the adapter: .*row 1, score: 0.25 measured, 0.2 now"):
@@ -122,7 +124,9 @@ def test_each_copy_has_to_answer_within_its_own_tolerance(monkeypatch: pytest.Mo
     with pytest.raises(ProofError, match=r"the adapter: .*2 rows measured, 1 now"):
         compare(run, [whole, adapter], KNOWN)
     asked(monkeypatch, {"error": "OSError: no such file"}, good)
-    with pytest.raises(ProofError, match=r"the model: a stranger cannot use it \(OSError: no such file\)"):
+    with pytest.raises(
+        ProofError, match=r"the model: it cannot be loaded in a clean process \(OSError: no such file\)"
+    ):
         compare(run, [whole, adapter], KNOWN)
 
 

@@ -76,7 +76,7 @@ def test_adapter_alone(hub: RunningHub, tmp_path: Path) -> None:
 def test_adapter_of_a_local_base_is_not_pushed_alone(hub: RunningHub, tmp_path: Path) -> None:
     run = train(hub, tmp_path, "lora")
     done = command(hub.env(TOKEN), "push", run, "alice/adapter", "--no-merge", code=2)
-    assert "needs a base model that strangers can find" in done.stderr
+    assert "needs a base model that others can find" in done.stderr
     assert ("model", "alice/adapter") not in hub.store.repos
 
 

@@ -22,7 +22,7 @@ def data(labels: tuple[str, ...] = ("a", "b", "c"), classes: str | None = "label
     rows = {"text": ["v", "w", "x", "y", "z"], "label": [0, 1, 2, 2, 0]}
     return SimpleNamespace(
         splits={"test": Dataset.from_dict(rows), "train": Dataset.from_dict({"label": [1]})},
-        held_out="test", labels=labels, targets=Targets(labels, classes=classes),
+        held_out="test", labels=labels, targets=Targets(labels, class_column=classes),
     )  # fmt: skip
 
 

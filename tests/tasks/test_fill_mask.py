@@ -13,7 +13,7 @@ from datasets import Dataset
 import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import DataError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from tests.anything import tiny_model
 from tests.tiny import sentiment_csv
 
@@ -22,24 +22,24 @@ TEXTS = ["the film was good and the meal was fine", "a bad book is a bad book"] 
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def context(tmp_path: Path) -> TaskContext:
     from transformers import AutoConfig, AutoTokenizer
 
     path = tiny_model(TASK, tmp_path / "model")
-    return Setting(
+    return TaskContext(
         processor=AutoTokenizer.from_pretrained(path),
         preprocessing=Preprocessing(max_length=16),
         model_config=AutoConfig.from_pretrained(path),
     )
 
 
-def test_what_is_hidden_is_new_each_epoch_and_the_same_again(setting: Setting) -> None:
-    samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), setting, True)
+def test_what_is_hidden_is_new_each_epoch_and_the_same_again(context: TaskContext) -> None:
+    samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), context, True)
     first = [samples[index] for index in range(len(samples))]
     assert first == [samples[index] for index in range(len(samples))]
     samples.set_epoch(1)
     assert first != [samples[index] for index in range(len(samples))]
-    mask, hidden, masked = setting.processor.mask_token_id, 0, 0
+    mask, hidden, masked = context.processor.mask_token_id, 0, 0
     for sample in first:
         assert -100 in sample["labels"] and any(label >= 0 for label in sample["labels"])
         for token, label in zip(sample["input_ids"], sample["labels"], strict=True):
@@ -48,18 +48,18 @@ def test_what_is_hidden_is_new_each_epoch_and_the_same_again(setting: Setting) -
     assert 0.65 < masked / hidden < 0.95
 
 
-def test_perplexity_by_hand(setting: Setting) -> None:
+def test_perplexity_by_hand(context: TaskContext) -> None:
     """A model that gives each of the V tokens the same probability has perplexity V."""
     rows = Dataset.from_dict({"text": TEXTS[:4]})
-    samples = TASK.preprocess(rows, setting, False)
-    batch = TASK.collator(setting, False)([samples[index] for index in range(4)])
-    size = len(setting.processor)
+    samples = TASK.preprocess(rows, context, False)
+    batch = TASK.collator(context, False)([samples[index] for index in range(4)])
+    size = len(context.processor)
     flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
-    assert float(TASK.loss(flat, batch, setting, None)) == pytest.approx(math.log(size))
-    found = TASK.measure(TASK.outputs(None, flat, batch, setting), samples, rows, setting, resamples=20)
+    assert float(TASK.loss(flat, batch, context, None)) == pytest.approx(math.log(size))
+    found = TASK.measure(TASK.collect(None, flat, batch, context), samples, rows, context, resamples=20)
     assert found.values["perplexity"] == pytest.approx(size)
     right = torch.nn.functional.one_hot(batch["labels"].clamp(min=0), size).float() * 50
-    sure = TASK.measure(TASK.outputs(None, {"logits": right}, batch, setting), samples, rows, setting, resamples=20)
+    sure = TASK.measure(TASK.collect(None, {"logits": right}, batch, context), samples, rows, context, resamples=20)
     assert sure.values["accuracy"] == 1.0 and sure.values["perplexity"] == pytest.approx(1.0)
 
 

@@ -19,7 +19,7 @@ from hf_tl import compat
 from hf_tl.config import LossConfig, Preprocessing
 from hf_tl.data.augment import erase, mix
 from hf_tl.errors import ConfigError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import _classification as classification
 from tests.anything import tiny_model
 from tests.tiny import colour_folder, declare_torchvision_operators
@@ -47,17 +47,19 @@ def test_loss_of_mixed_labels_is_the_mix_of_the_losses() -> None:
     torch.manual_seed(0)
     logits = torch.randn(3, 4)
     weights = torch.tensor([0.5, 1.0, 2.0, 0.5])
-    setting = Setting(labels=tuple("abcd"), class_weights=weights, label_smoothing=0.1, problem=classification.SINGLE)
+    context = TaskContext(
+        labels=tuple("abcd"), class_weights=weights, label_smoothing=0.1, problem=classification.SINGLE
+    )
     first, second = torch.tensor([0, 1, 2]), torch.tensor([3, 1, 0])
     one_hot = torch.nn.functional.one_hot
     soft = 0.3 * one_hot(first, 4) + 0.7 * one_hot(second, 4)
-    found = classification.loss({"logits": logits}, {"labels": soft}, setting, 3)
+    found = classification.loss({"logits": logits}, {"labels": soft}, context, 3)
     wanted = sum(
-        share * classification.loss({"logits": logits}, {"labels": hard}, setting, 3)
+        share * classification.loss({"logits": logits}, {"labels": hard}, context, 3)
         for share, hard in ((0.3, first), (0.7, second))
     )
     assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
-    focal = Setting(labels=tuple("abcd"), loss=LossConfig(focal_gamma=2.0), problem=classification.SINGLE)
+    focal = TaskContext(labels=tuple("abcd"), loss=LossConfig(focal_gamma=2.0), problem=classification.SINGLE)
     hard = classification.loss({"logits": logits}, {"labels": first}, focal, 3)
     assert classification.loss({"logits": logits}, {"labels": one_hot(first, 4).float()}, focal, 3) == pytest.approx(
         hard.item(), rel=1e-5
@@ -99,9 +101,9 @@ def test_a_mixed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_numbers_cannot_be_mixed(tmp_path: Path) -> None:
-    setting = Setting(problem="regression", preprocessing=Preprocessing(augment="mixup"))
+    context = TaskContext(problem="regression", preprocessing=Preprocessing(augment="mixup"))
     with pytest.raises(ConfigError, match="augment: mixup mixes labels"):
-        get_task("image-classification").preprocess(None, setting, True)
+        get_task("image-classification").preprocess(None, context, True)
 
 
 def timm_model(architecture: str, folder: Path, **options: Any) -> Path:

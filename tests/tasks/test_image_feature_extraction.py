@@ -12,7 +12,7 @@ from datasets import Dataset
 
 import hf_tl
 from hf_tl.errors import ConfigError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import image_feature_extraction as task
 from tests.anything import tiny_model
 from tests.tiny import colour_folder, declare_torchvision_operators
@@ -28,7 +28,7 @@ def test_metrics_against_scikit_learn() -> None:
     labels = np.arange(40) % 4
     vectors = drawn.normal(size=(40, 8)).astype(np.float32) + np.eye(8)[labels] * 1.5
     rows = Dataset.from_dict({"label": labels.tolist()})
-    found = task.measure(list(vectors), None, rows, Setting(), resamples=100)
+    found = task.measure(list(vectors), None, rows, TaskContext(), resamples=100)
     scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     one = cross_val_predict(KNeighborsClassifier(1), scaled, labels, cv=LeaveOneOut())
     assert found.values["recall_at_1"] == pytest.approx((one == labels).mean())
@@ -42,7 +42,7 @@ def test_map_at_r_and_the_vote_by_hand() -> None:
     angles = np.array([0.0, 0.5, 0.9, 1.3])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     rows = Dataset.from_dict({"label": [0, 0, 1, 1]})
-    found = task.measure(list(vectors), None, rows, Setting(), resamples=0)
+    found = task.measure(list(vectors), None, rows, TaskContext(), resamples=0)
     # nearest of each: a->a right, a->b wrong; the first b is as near to a as to b: 0.4 away both, so the order decides
     assert found.values["map_at_r"] == pytest.approx(found.values["recall_at_1"])  # R is 1
     assert task._vote(np.array([[1, 0, 0], [2, 1, 0], [0, 1, 1]])).tolist() == [0, 2, 1]
@@ -51,8 +51,8 @@ def test_map_at_r_and_the_vote_by_hand() -> None:
 def test_an_image_alone_in_its_class_is_not_asked() -> None:
     vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [1, 0.1], [0, 1])]
     rows = Dataset.from_dict({"label": [0, 0, 1]})
-    assert task.measure(vectors, None, rows, Setting(), resamples=0).values["recall_at_1"] == 1.0
-    nobody = task.measure(vectors[1:], None, rows.select([1, 2]), Setting())
+    assert task.measure(vectors, None, rows, TaskContext(), resamples=0).values["recall_at_1"] == 1.0
+    nobody = task.measure(vectors[1:], None, rows.select([1, 2]), TaskContext())
     assert all(np.isnan(value) for each in nobody.metrics.values() for value in each.values())
 
 
@@ -62,8 +62,8 @@ def test_loss_of_the_hardest_triplet_by_hand() -> None:
     # unit vectors: the two of class 0 are sqrt(2) apart, the stranger 0 and sqrt(2); the stranger has no positive (0)
     root = np.sqrt(2)
     wanted = np.mean([np.log1p(np.exp(root - 0)), np.log1p(np.exp(root - root)), np.log1p(np.exp(0 - 0))])
-    assert task.loss(out, batch, Setting(), None).item() == pytest.approx(wanted, abs=1e-3)
-    assert task.loss(out, batch, Setting(), 6).item() == pytest.approx(wanted / 2, abs=1e-3)
+    assert task.loss(out, batch, TaskContext(), None).item() == pytest.approx(wanted, abs=1e-3)
+    assert task.loss(out, batch, TaskContext(), 6).item() == pytest.approx(wanted / 2, abs=1e-3)
 
 
 def test_training_brings_classes_together(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import hf_tl
-from hf_tl.sharing import sections
+from hf_tl.reporting import sections
 from hf_tl.task import get_task
 from tests.tasks.test_timm import RESNET, timm_folder
 from tests.tiny import colour_folder, tiny_vit
@@ -64,7 +64,7 @@ def test_the_baseline_is_beaten_from_above_or_below(
         task=get_task(task), headline=name, values={name: value}, labels=(), train={}, evaluations=[], before=None,
         metrics={"baseline": {name: 0.5}, "split": "test"},
     )  # fmt: skip
-    said = [each for each in sections.result(record)["warnings"] if "not clearly better" in each]
+    said = [each for each in sections.result(record)["warnings"] if "not significantly better" in each]
     assert bool(said) is warned
 
 

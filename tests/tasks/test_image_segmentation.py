@@ -20,7 +20,7 @@ import hf_tl
 from hf_tl.config import load_config
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 from hf_tl.tasks import _masks as masks
 from hf_tl.tasks import image_segmentation as task
 from tests.tiny import tiny_mobilenet
@@ -316,19 +316,19 @@ def test_augmentation_that_leaves_masks_behind_is_refused(tmp_path: Path) -> Non
         )
 
 
-def samples_of(folder: Path, training: bool) -> tuple[Any, Setting]:
+def samples_of(folder: Path, training: bool) -> tuple[Any, TaskContext]:
     from transformers import AutoImageProcessor
 
     from hf_tl.config import Preprocessing
 
     processor = AutoImageProcessor.from_pretrained(tiny_segformer(folder / "model"), backend="pil")
-    setting = Setting(labels=("0", "1", "2"), processor=processor, preprocessing=Preprocessing())
+    context = TaskContext(labels=("0", "1", "2"), processor=processor, preprocessing=Preprocessing())
     rows = read(segmentation_folder(folder / "data")).splits["train"]
-    return task.preprocess(rows, setting, training), setting
+    return task.preprocess(rows, context, training), context
 
 
 def test_picture_and_mask_move_together(tmp_path: Path) -> None:
-    samples, setting = samples_of(tmp_path, training=True)
+    samples, context = samples_of(tmp_path, training=True)
     red = []
     for epoch in range(4):
         samples.set_epoch(epoch)
@@ -336,7 +336,7 @@ def test_picture_and_mask_move_together(tmp_path: Path) -> None:
         pixels, labels = sample["pixel_values"].numpy(), sample["labels"].numpy()
         assert pixels.shape == (3, 32, 32) and labels.shape == (32, 32) and labels.dtype == np.int64
         mean, std = (
-            np.reshape(each, (3, 1, 1)) for each in (setting.processor.image_mean, setting.processor.image_std)
+            np.reshape(each, (3, 1, 1)) for each in (context.processor.image_mean, context.processor.image_std)
         )
         colours = pixels * std + mean
         bright = np.where(colours[0] > 0.55, 1, np.where(colours[2] > 0.55, 2, 0))
@@ -351,7 +351,7 @@ def test_loss_is_the_mean_over_pixels_that_count() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 8, 8))
     labels[0, :3] = -100
-    setting = Setting(labels=("a", "b", "c"))
+    context = TaskContext(labels=("a", "b", "c"))
     larger = torch.nn.functional.interpolate(logits, size=(8, 8), mode="bilinear", align_corners=False)
     by_hand = [
         -larger[b, :, y, x].log_softmax(0)[labels[b, y, x]]
@@ -359,11 +359,11 @@ def test_loss_is_the_mean_over_pixels_that_count() -> None:
     ]  # fmt: skip
     batch = {"labels": labels}
     assert len(by_hand) == 104
-    found = task.loss({"logits": logits}, batch, setting, None)
+    found = task.loss({"logits": logits}, batch, context, None)
     assert found.item() == pytest.approx(torch.stack(by_hand).mean().item(), rel=1e-5)
-    assert task.loss({"logits": logits}, batch, setting, torch.tensor(208)).item() == pytest.approx(found.item() / 2)
+    assert task.loss({"logits": logits}, batch, context, torch.tensor(208)).item() == pytest.approx(found.item() / 2)
     none = {"labels": torch.full((2, 8, 8), -100)}
-    assert task.loss({"logits": logits}, none, setting, None).item() == 0
+    assert task.loss({"logits": logits}, none, context, None).item() == 0
 
 
 def rows_of(true: list[np.ndarray]) -> Any:
@@ -378,8 +378,8 @@ def test_measured_by_hand() -> None:
     """Class 0: 2 of 4 right, none wrongly; class 1: 2 right, 1 wrongly; class 2: 1 wrongly and none there."""
     true = [np.array([[0, 0], [1, 255]]), np.array([[0, 0], [1, 255]])]
     found = [np.array([[0, 1], [1, 2]]), np.array([[0, 2], [1, 1]])]
-    setting = Setting(labels=("a", "b", "c", "d"))
-    got = task.measure(found, None, rows_of(true), setting, resamples=0)
+    context = TaskContext(labels=("a", "b", "c", "d"))
+    got = task.measure(found, None, rows_of(true), context, resamples=0)
     assert got.values["mean_iou"] == pytest.approx((2 / 4 + 2 / 3 + 0 / 1) / 3)
     assert got.values["dice"] == pytest.approx((4 / 6 + 4 / 5 + 0) / 3)
     assert got.values["pixel_accuracy"] == pytest.approx(4 / 6)
@@ -400,7 +400,7 @@ def test_measured_as_torchmetrics_does() -> None:
     found = [np.where(drawn.random(each.shape) < 0.6, each, drawn.integers(0, 5, each.shape)) for each in true]
     for each in true:
         each[:3] = 255
-    got = task.measure(found, None, rows_of(true), Setting(labels=tuple("abcdef")))
+    got = task.measure(found, None, rows_of(true), TaskContext(labels=tuple("abcdef")))
     p = torch.tensor(np.concatenate([each.ravel() for each in found]))
     r = torch.tensor(np.concatenate([each.ravel() for each in true]))
     options: dict[str, Any] = {"num_classes": 6, "ignore_index": 255}
@@ -415,15 +415,15 @@ def test_measured_as_torchmetrics_does() -> None:
 
 
 def test_predictions_and_what_the_report_shows() -> None:
-    setting = Setting(labels=("background", "<b>roof</b>", "tree"))
+    context = TaskContext(labels=("background", "<b>roof</b>", "tree"))
     ids = np.array([[0, 0, 0], [1, 2, 2]], np.uint8)
-    (found,) = task.postprocess([ids], None, None, setting)
+    (found,) = task.postprocess([ids], None, None, context)
     assert found["label"] == "tree" and found["score"] == pytest.approx(1 / 3)
     assert [each["label"] for each in found["segments"]] == ["background", "tree", "<b>roof</b>"]
     json.dumps(found)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(found["mask"].split(",")[1])))), ids)
-    assert task.postprocess([0 * ids], None, None, setting)[0]["label"] == "background"
-    streets = Setting(labels=("road", "<b>roof</b>", "tree"))
+    assert task.postprocess([0 * ids], None, None, context)[0]["label"] == "background"
+    streets = TaskContext(labels=("road", "<b>roof</b>", "tree"))
     assert task.postprocess([ids], None, None, streets)[0]["label"] == "road"
-    html = task.show({"image": Image.new("L", (3, 2)), "mask": Image.fromarray(ids)}, found, setting)
+    html = task.render_html({"image": Image.new("L", (3, 2)), "mask": Image.fromarray(ids)}, found, context)
     assert html.count("<img ") == 2 and "<b>" not in html and "&lt;b&gt;roof" in html

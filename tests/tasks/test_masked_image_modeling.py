@@ -13,7 +13,7 @@ import torch
 import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import ConfigError, DataError, ModelError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import masked_image_modeling as task
 from tests.anything import tiny_model
 from tests.tiny import colour_folder, declare_torchvision_operators
@@ -71,23 +71,23 @@ def test_loss_is_that_of_transformers(kind: str) -> None:
         )
     ).eval()
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
-    setting = Setting(processor=processor, model_config=model.config, preprocessing=Preprocessing())
-    task.ready(model, setting)
-    patches, square = task.grid(setting)
+    context = TaskContext(processor=processor, model_config=model.config, preprocessing=Preprocessing())
+    task.configure(model, context)
+    patches, square = task.grid(context)
     batch = {
         "pixel_values": torch.randn(3, 3, 32, 32),
         "bool_masked_pos": torch.stack([task.hide(patches, square, 0.5) for _ in range(3)]),
     }
     with torch.no_grad():
         out = model(**batch)
-    assert task.loss(out, batch, setting, None).item() == pytest.approx(out.loss.item(), rel=1e-4)
+    assert task.loss(out, batch, context, None).item() == pytest.approx(out.loss.item(), rel=1e-4)
     half = {name: value[:1] for name, value in batch.items()}, {name: value[1:] for name, value in batch.items()}
     whole = task.items(batch)
     with torch.no_grad():
-        parts = [task.loss(model(**each), each, setting, whole).item() for each in half]
+        parts = [task.loss(model(**each), each, context, whole).item() for each in half]
     assert sum(parts) == pytest.approx(out.loss.item(), rel=1e-4)  # however the batch is cut
-    found = task.outputs(model, out, batch, setting)
-    measured = task.measure(found, None, range(3), setting, resamples=50)
+    found = task.collect(model, out, batch, context)
+    measured = task.measure(found, None, range(3), context, resamples=50)
     assert measured.values["loss"] == pytest.approx(out.loss.item(), rel=1e-4)
 
 
@@ -100,15 +100,15 @@ def test_a_decoder_for_other_patches_is_named() -> None:
     )  # fmt: skip
     model.config.encoder_stride = 16
     with pytest.raises(ModelError, match=r"model\.config\.encoder_stride=8"):
-        task.ready(model, Setting())
-    setting = Setting(
+        task.configure(model, TaskContext())
+    context = TaskContext(
         processor=ViTImageProcessor(size={"height": 32, "width": 32}), model_config=model.config,
         preprocessing=Preprocessing(mask_patch_size=12),
     )  # fmt: skip
     with pytest.raises(
         ConfigError, match="mask_patch_size: 12 pixels; expected a multiple of the model's patches of 8"
     ):
-        task.grid(setting)
+        task.grid(context)
 
 
 def test_adapt_then_classify(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hf_tl.errors import ConfigError, DataError
 from hf_tl.models.layers import tied
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import find_pretrained, load_model
-from hf_tl.task import Setting, Targets, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.tasks import _boxes as boxes_of
 from hf_tl.tasks import object_detection as task
 from tests.anything import tiny_data, tiny_model
@@ -161,7 +161,7 @@ def test_bad_boxes_are_named_or_left_out(objects: dict[str, Any], sentence: str,
         load_data(DataConfig(path=path))
     data = load_data(DataConfig(path=path, on_error="skip"))
     assert sum(len(rows) for rows in data.splits.values()) == 8
-    assert any("1 rows of train are left out" in note for note in data.notes)
+    assert any("1 rows of train are skipped" in note for note in data.notes)
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 def assert_left_out(folder: Path, name: str, rows: int) -> None:
     data = load_data(DataConfig(path=str(folder), on_error="skip"))
     assert sum(len(part) for part in data.splits.values()) == rows
-    assert any("1 rows of train are left out" in note and name in note for note in data.notes)
+    assert any("1 rows of train are skipped" in note and name in note for note in data.notes)
 
 
 def test_one_bad_box_does_not_change_what_the_others_mean(tmp_path: Path) -> None:
@@ -367,10 +367,10 @@ def test_boxes_are_measured_as_the_model_measures_them(name: str) -> None:
             torch.nn.init.normal_(
                 weight, std=(1.2 if "bbox" in part or "class" in part else 1.5) / weight.shape[1] ** 0.5
             )
-    setting = Setting(model_config=model.config, preprocessing=Preprocessing(), labels=("cat",))
+    context = TaskContext(model_config=model.config, preprocessing=Preprocessing(), labels=("cat",))
     label = {"boxes": torch.tensor([[0.5, 0.5, 1, 1]]), "class_labels": torch.zeros(1, dtype=torch.long)}
     small, large = coloured(128, 192), torch.zeros(3, 256, 384)
-    batch = task.collator(setting, True)(
+    batch = task.collator(context, True)(
         [{"pixel_values": each, "size": torch.tensor([60, 80]), "labels": label} for each in (small, large)]
     )
     assert batch["pixel_values"].shape == (2, 3, 256, 384)
@@ -400,19 +400,19 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     """RT-DETR's loss is a sum over boxes divided by their number: of parts, weighed by theirs, it is that of all."""
     torch.manual_seed(0)
     model = transformers.AutoModelForObjectDetection.from_config(FAMILIES["rtdetr"]()).eval()
-    setting = Setting(model_config=model.config, preprocessing=Preprocessing(), labels=("cat", "dog"))
+    context = TaskContext(model_config=model.config, preprocessing=Preprocessing(), labels=("cat", "dog"))
     samples = []
     for index, count in enumerate((1, 4, 0, 2)):
         boxes = torch.rand(count, 4, generator=torch.Generator().manual_seed(index)) * 0.3 + 0.3
         label = {"boxes": boxes, "class_labels": torch.arange(count) % 2}
         samples.append({"pixel_values": torch.rand(3, 64, 64), "size": torch.tensor([64, 64]), "labels": label})
-    collate = task.collator(setting, True)
+    collate = task.collator(context, True)
 
     def loss_of(part: list[Any], items: int | None) -> float:
         batch = collate(part)
         inputs = {name: value for name, value in batch.items() if name not in get_task("object-detection").unread}
         with torch.no_grad():
-            return float(task.loss(model(**inputs), batch, setting, items))
+            return float(task.loss(model(**inputs), batch, context, items))
 
     parts = [samples[:2], samples[2:]]
     assert sum(loss_of(part, 7) for part in parts) == pytest.approx(loss_of(samples, None), rel=1e-5)

@@ -20,7 +20,7 @@ from datasets import Dataset, Features, List, Value
 import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import DataError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks.question_answering import LONGEST, check_answers, exact_and_f1, postprocess
 from tests.tiny import tiny_bert
 
@@ -43,17 +43,17 @@ def test_the_official_scores(answer: str, truths: list[str], expected: tuple[flo
 
 
 def test_windows_hold_the_answer_and_give_it_back(tmp_path: Path) -> None:
-    setting = setting_of(tmp_path, 24)
-    context = "the film was fine " * 12 + "a good book " + "the meal was poor " * 12
-    answers = {"text": ["good book"], "answer_start": [context.index("good book")]}
-    rows = Dataset.from_list([{"question": "was the book good", "context": context, "answers": answers}])
-    samples = TASK.preprocess(rows, setting, True)
+    context = context_of(tmp_path, 24)
+    passage = "the film was fine " * 12 + "a good book " + "the meal was poor " * 12
+    answers = {"text": ["good book"], "answer_start": [passage.index("good book")]}
+    rows = Dataset.from_list([{"question": "was the book good", "context": passage, "answers": answers}])
+    samples = TASK.preprocess(rows, context, True)
     assert len(samples) > 4
     holding = [each for each in samples if each["start_positions"] > 0]
     assert holding
     for sample in holding:
         first, last = sample["start_positions"], sample["end_positions"]
-        assert context[sample["offsets"][first][0] : sample["offsets"][last][1]] == "good book"
+        assert passage[sample["offsets"][first][0] : sample["offsets"][last][1]] == "good book"
     # a model that knows: high where the answer is, and nowhere else
     outputs = []
     for sample in samples:
@@ -61,13 +61,13 @@ def test_windows_hold_the_answer_and_give_it_back(tmp_path: Path) -> None:
         if sample["start_positions"]:
             logits[0, sample["start_positions"]] = logits[1, sample["end_positions"]] = 9.0
         outputs.append(logits)
-    (found,) = postprocess(outputs, samples, rows, setting)
-    assert found["answer"] == "good book" and context[found["start"] : found["end"]] == "good book"
+    (found,) = postprocess(outputs, samples, rows, context)
+    assert found["answer"] == "good book" and passage[found["start"] : found["end"]] == "good book"
     assert found["score"] > 0.9
-    assert TASK.measure(outputs, samples, rows, setting, resamples=10).values == {"exact_match": 1.0, "f1": 1.0}
+    assert TASK.measure(outputs, samples, rows, context, resamples=10).values == {"exact_match": 1.0, "f1": 1.0}
 
 
-def setting_of(folder: Path, max_length: int | None = None, **changes: object) -> Setting:
+def context_of(folder: Path, max_length: int | None = None, **changes: object) -> TaskContext:
     from transformers import AutoConfig, AutoTokenizer
 
     path = tiny_bert(folder / "bert")
@@ -75,7 +75,7 @@ def setting_of(folder: Path, max_length: int | None = None, **changes: object) -
     for key, value in changes.items():
         setattr(config, key, value)
     tokenizer = AutoTokenizer.from_pretrained(path)
-    return Setting(processor=tokenizer, preprocessing=Preprocessing(max_length=max_length), model_config=config)
+    return TaskContext(processor=tokenizer, preprocessing=Preprocessing(max_length=max_length), model_config=config)
 
 
 def stock(logits: list[np.ndarray], samples: Dataset, none: bool) -> tuple[float, int, int]:
@@ -98,16 +98,16 @@ def stock(logits: list[np.ndarray], samples: Dataset, none: bool) -> tuple[float
 @pytest.mark.parametrize("none", [False, True])
 def test_answers_and_scores_are_those_of_the_stock_pipeline(none: bool, tmp_path: Path) -> None:
     drawn = np.random.default_rng(3)
-    setting = setting_of(tmp_path, 24, allows_no_answer=none)
+    context = context_of(tmp_path, 24, allows_no_answer=none)
     rows = Dataset.from_list(
         [
             {"question": "was the book good", "context": "the film was very fine " * count}
             for count in (1, 2, 5, 20, 40, 3, 7, 30)
         ]
     )
-    samples = TASK.preprocess(rows, setting, False)
+    samples = TASK.preprocess(rows, context, False)
     logits = [drawn.normal(0, 4, (2, len(each["input_ids"]))).astype(np.float32) for each in samples]
-    ours = TASK.postprocess(logits, samples, rows, setting)
+    ours = TASK.postprocess(logits, samples, rows, context)
     for index, mine in enumerate(ours):
         windows = [at for at, row in enumerate(samples["row"]) if row == index]
         score, start, end = stock([logits[at] for at in windows], samples.select(windows), none)
@@ -118,17 +118,17 @@ def test_answers_and_scores_are_those_of_the_stock_pipeline(none: bool, tmp_path
 
 def test_no_answer_by_a_model_of_others_where_the_data_have_some(tmp_path: Path) -> None:
     """A model that does not say whether it finds no answer: as the stock pipeline's default, but fairly measured."""
-    setting = setting_of(tmp_path)
+    context = context_of(tmp_path)
     rows = Dataset.from_list([{"question": "was it", "context": "the film was good"}])
-    samples = TASK.preprocess(rows, setting, False)
+    samples = TASK.preprocess(rows, context, False)
     logits = np.zeros((2, len(samples[0]["input_ids"])), dtype=np.float32)
     logits[:, 0] = 60.0
-    (found,) = TASK.postprocess([logits], samples, rows, setting)
+    (found,) = TASK.postprocess([logits], samples, rows, context)
     assert found["answer"] and found["score"] < 1e-20
     answers = Features({"text": List(Value("string")), "answer_start": List(Value("int64"))})
     measured = rows.add_column("answers", [{"text": [], "answer_start": []}]).cast_column("answers", answers)
-    assert TASK.postprocess([logits], samples, measured, setting)[0]["answer"] == ""
-    assert TASK.measure([logits], samples, measured, setting, resamples=0).values == {"exact_match": 1.0, "f1": 1.0}
+    assert TASK.postprocess([logits], samples, measured, context)[0]["answer"] == ""
+    assert TASK.measure([logits], samples, measured, context, resamples=0).values == {"exact_match": 1.0, "f1": 1.0}
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -136,25 +136,25 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
     import torch
     from transformers import AutoModelForQuestionAnswering
 
-    setting = setting_of(tmp_path)
-    setting.processor.padding_side = side
+    context = context_of(tmp_path)
+    context.processor.padding_side = side
     torch.manual_seed(0)
     model = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "bert").eval()
     contexts = ["the film was good", "the book was very very very good and so was the song"]
     answers = [{"text": ["good"], "answer_start": [context.index("good")]} for context in contexts]
     rows = Dataset.from_dict({"question": ["was it"] * 2, "context": contexts, "answers": answers})
-    samples, collate = TASK.preprocess(rows, setting, True), TASK.collator(setting, True)
+    samples, collate = TASK.preprocess(rows, context, True), TASK.collator(context, True)
     alone, kept = [], []
     with torch.no_grad():
         for sample in samples:
             batch = collate([sample])
             given = {name: batch[name] for name in batch if name not in TASK.label_fields}
             out = model(**given)
-            alone.append(float(TASK.loss(out, batch, setting, None)))
+            alone.append(float(TASK.loss(out, batch, context, None)))
             assert alone[-1] == pytest.approx(float(model(**batch).loss), rel=1e-5)
-            kept += TASK.outputs(model, out, batch, setting)
-        setting.label_smoothing = 0.1
-        assert float(TASK.loss(out, batch, setting, 1)) == pytest.approx(
+            kept += TASK.collect(model, out, batch, context)
+        context.label_smoothing = 0.1
+        assert float(TASK.loss(out, batch, context, 1)) == pytest.approx(
             sum(
                 float(torch.nn.functional.cross_entropy(logits, batch[f"{name}_positions"], label_smoothing=0.1))
                 for name, logits in (("start", out.start_logits), ("end", out.end_logits))
@@ -162,38 +162,38 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
             / 2,
             rel=1e-5,
         )
-        setting.label_smoothing = 0.0
+        context.label_smoothing = 0.0
         batch = collate(list(samples))
         assert TASK.items is not None and TASK.items(batch) == 2
         if side == "right":  # BERT counts positions from the left, padding too
             out = model(**{name: batch[name] for name in batch if name not in TASK.label_fields})
-            assert float(TASK.loss(out, batch, setting, 2)) == pytest.approx(sum(alone) / 2, rel=1e-5)
-            together = TASK.outputs(model, out, batch, setting)
+            assert float(TASK.loss(out, batch, context, 2)) == pytest.approx(sum(alone) / 2, rel=1e-5)
+            together = TASK.collect(model, out, batch, context)
             for one, other in zip(kept, together, strict=True):
                 assert one.shape == other.shape and np.allclose(one, other, atol=1e-5)
         else:
             positions = batch["start_positions"].tolist()
-            assert [setting.processor.decode(batch["input_ids"][at, each]) for at, each in enumerate(positions)] == [
+            assert [context.processor.decode(batch["input_ids"][at, each]) for at, each in enumerate(positions)] == [
                 "good",
                 "good",
             ]
 
 
 def test_long_questions_are_cut_and_short_windows_refused(tmp_path: Path) -> None:
-    setting = setting_of(tmp_path, 24)
+    context = context_of(tmp_path, 24)
     rows = Dataset.from_list(
         [
             {"question": "was the book good " * 40, "context": "the film was fine " * 20},
             {"question": "a", "context": "b"},
         ]
     )
-    samples = TASK.preprocess(rows, setting, True)
+    samples = TASK.preprocess(rows, context, True)
     assert max(samples["length"]) <= 24 and set(samples["row"]) == {0, 1}
-    assert any("1 questions are longer than" in note for note in setting.notes)
+    assert any("1 questions are longer than" in note for note in context.notes)
     read = {at for sample in samples if sample["row"] == 0 for at, _ in sample["offsets"] if at >= 0}
     assert len(read) == 80, "every word of the context is read"
     with pytest.raises(hf_tl.ConfigError, match=r"max_length: 10 tokens are too few"):
-        TASK.preprocess(rows, setting_of(tmp_path, 10), True)
+        TASK.preprocess(rows, context_of(tmp_path, 10), True)
 
 
 def test_forms_of_answers() -> None:
@@ -209,12 +209,12 @@ def test_report_marks_both_answers_and_escapes() -> None:
     answers = {"text": ["good", "was good"], "answer_start": [context.index("good"), context.index("was good")]}
     row = {"question": "<i>?", "context": context, "answers": answers}
     at = context.index("bad")
-    assert TASK.show is not None
-    html = TASK.show(row, {"answer": "bad", "start": at, "end": at + 3}, Setting())
+    assert TASK.render_html is not None
+    html = TASK.render_html(row, {"answer": "bad", "start": at, "end": at + 3}, TaskContext())
     assert "<mark>was good</mark>" in html and "<mark>bad</mark>" in html
     assert "&lt;b&gt;film&lt;/b&gt;" in html and "&lt;i&gt;?" in html and "<b>film" not in html
-    none = TASK.show(
-        {**row, "answers": {"text": [], "answer_start": []}}, {"answer": "", "start": 0, "end": 0}, Setting()
+    none = TASK.render_html(
+        {**row, "answers": {"text": [], "answer_start": []}}, {"answer": "", "start": 0, "end": 0}, TaskContext()
     )
     assert none.count("no answer") == 2
 

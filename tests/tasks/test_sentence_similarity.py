@@ -15,7 +15,7 @@ import torch
 import hf_tl
 from hf_tl.config import LossConfig
 from hf_tl.errors import ConfigError, DataError
-from hf_tl.task import Setting
+from hf_tl.task import TaskContext
 from hf_tl.tasks import sentence_similarity as task
 from tests.tiny import declare_torchvision_operators, tiny_bert
 
@@ -114,15 +114,15 @@ def batch_of(width: int, **columns: Any) -> tuple[dict[str, Any], dict[str, Any]
 def test_losses_by_hand() -> None:
     first, second = [[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]  # cosines 1 and 0
     out, batch = batch_of(2, vectors=[first, second], labels=[0.1, 0.9])
-    scored = Setting(problem="regression")
+    scored = TaskContext(problem="regression")
     # CoSENT, scale 20: log(1 + exp(20 (cos of the lower scored - cos of the higher scored)))
     assert task.loss(out, batch, scored, None).item() == pytest.approx(np.log1p(np.exp(20.0)), rel=1e-6)
     assert task.loss(out, batch, scored, 8).item() == pytest.approx(np.log1p(np.exp(20.0)) * 2 / 8, rel=1e-6)
-    squared = Setting(problem="regression", loss=LossConfig(name="CosineSimilarityLoss"))
+    squared = TaskContext(problem="regression", loss=LossConfig(name="CosineSimilarityLoss"))
     assert task.loss(out, batch, squared, None).item() == pytest.approx((0.9**2 + 0.9**2) / 2, rel=1e-6)
     # in-batch negatives, scale 20: both queries are nearest to the first answer
     wanted = (np.log(1 + np.exp(-20.0)) + np.log(1 + np.exp(20.0))) / 2
-    assert task.loss(out, batch, Setting(), None).item() == pytest.approx(wanted, rel=1e-6)
+    assert task.loss(out, batch, TaskContext(), None).item() == pytest.approx(wanted, rel=1e-6)
 
 
 def test_ranks_count_different_answers_only() -> None:
@@ -139,7 +139,7 @@ def test_scores_are_compared_by_rank(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0)
     outputs = list(drawn.normal(size=(20, 2, 4)).astype(np.float32))
     scores = drawn.uniform(0, 5, 20)
-    found = task.measure(outputs, None, Dataset.from_dict({"score": scores}), Setting(problem="regression"))
+    found = task.measure(outputs, None, Dataset.from_dict({"score": scores}), TaskContext(problem="regression"))
     cosines = [float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in outputs]
     assert found.metrics["spearman"]["value"] == pytest.approx(stats.spearmanr(cosines, scores).statistic)
     assert found.metrics["spearman"]["low"] < found.metrics["spearman"]["value"] < found.metrics["spearman"]["high"]

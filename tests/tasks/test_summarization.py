@@ -19,8 +19,8 @@ from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError
 from hf_tl.models.pretrained import task_of
-from hf_tl.task import Setting, get_task
-from hf_tl.tasks._writing import ready
+from hf_tl.task import TaskContext, get_task
+from hf_tl.tasks._writing import configure
 from tests.stranger import stranger_says
 from tests.tiny import tiny_tokenizer, tiny_writer
 
@@ -34,8 +34,8 @@ ROWS = Dataset.from_dict(
 )
 
 
-def setting_of(folder: Path, **options: Any) -> Setting:
-    return Setting(
+def context_of(folder: Path, **options: Any) -> TaskContext:
+    return TaskContext(
         processor=transformers.AutoTokenizer.from_pretrained(folder),
         preprocessing=Preprocessing(**options),
         model_config=transformers.AutoConfig.from_pretrained(folder),
@@ -48,7 +48,7 @@ def written(*texts: str, **options: Any) -> list[dict[str, Any]]:
 
 def test_rouge_by_hand() -> None:
     rows = Dataset.from_dict({"summary": ["the cat sat down", "a dog"]})
-    found = TASK.measure(written("the cat ran", ""), None, rows, Setting(), resamples=100)
+    found = TASK.measure(written("the cat ran", ""), None, rows, TaskContext(), resamples=100)
     # unigrams: 2 of 3 written, 2 of 4 true; bigrams: 1 of 2 and 1 of 3; longest common: as unigrams
     by_hand = {"rouge1": 4 / 7, "rouge2": 2 / 5, "rougeL": 4 / 7}
     for name, value in by_hand.items():
@@ -67,73 +67,73 @@ def test_rouge_by_hand() -> None:
     ],
 )
 def test_rouge_counts_words_of_any_script(true: str, said: str, f1: float) -> None:
-    found = TASK.measure(written(said), None, Dataset.from_dict({"summary": [true]}), Setting(), resamples=0)
+    found = TASK.measure(written(said), None, Dataset.from_dict({"summary": [true]}), TaskContext(), resamples=0)
     assert found.values["rouge1"] == pytest.approx(f1)
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])
 def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
     """Equal to what the model computes from `labels`, which shifts them itself; and to Transformers' own smoothing."""
-    setting = setting_of(tiny_writer(tmp_path, WORDS, kind))
+    context = context_of(tiny_writer(tmp_path, WORDS, kind))
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
-    ready(model, setting, name="summarization")
-    samples = TASK.preprocess(ROWS, setting, True)
-    batch = TASK.collator(setting, True)(list(samples))
+    configure(model, context, name="summarization")
+    samples = TASK.preprocess(ROWS, context, True)
+    batch = TASK.collator(context, True)(list(samples))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         mine = model(**inputs, decoder_input_ids=batch["decoder_input_ids"])
         own = model(**inputs, labels=batch["labels"])
     assert torch.equal(mine.logits, own.logits)
-    assert float(TASK.loss(mine, batch, setting, None)) == pytest.approx(float(own.loss), rel=1e-6)
-    assert float(TASK.loss(mine, batch, setting, 40)) == pytest.approx(float(own.loss) * 13 / 40, rel=1e-6)
+    assert float(TASK.loss(mine, batch, context, None)) == pytest.approx(float(own.loss), rel=1e-6)
+    assert float(TASK.loss(mine, batch, context, 40)) == pytest.approx(float(own.loss) * 13 / 40, rel=1e-6)
     parts = 0.0  # accumulated batches, padded each for itself, are one large one
     for some in ([0], [1, 2]):
-        part = TASK.collator(setting, True)([samples[index] for index in some])
+        part = TASK.collator(context, True)([samples[index] for index in some])
         with torch.no_grad():
             out = model(**{name: part[name] for name in (*inputs, "decoder_input_ids")})
-        parts += float(TASK.loss(out, part, setting, 13))
+        parts += float(TASK.loss(out, part, context, 13))
     assert parts == pytest.approx(float(own.loss), rel=1e-5)
-    setting.label_smoothing = 0.1
+    context.label_smoothing = 0.1
     from transformers.trainer_pt_utils import LabelSmoother
 
     smooth = LabelSmoother(0.1)({"logits": own.logits}, batch["labels"])
-    assert float(TASK.loss(mine, batch, setting, None)) == pytest.approx(float(smooth), rel=1e-6)
+    assert float(TASK.loss(mine, batch, context, None)) == pytest.approx(float(smooth), rel=1e-6)
     flat = {"logits": torch.zeros(*batch["labels"].shape, 14)}
-    assert float(TASK.loss(flat, batch, setting, None)) == pytest.approx(math.log(14))
-    kept = TASK.outputs(model, own, batch, setting)
+    assert float(TASK.loss(flat, batch, context, None)) == pytest.approx(math.log(14))
+    kept = TASK.collect(model, own, batch, context)
     assert sum(each["nll"] for each in kept) / sum(each["count"] for each in kept) == pytest.approx(float(own.loss))
 
 
 def test_every_target_ends(tmp_path: Path) -> None:
     """Also one that is cut, one of a tokenizer that adds no end, and one that is padded with the end's token."""
-    setting = setting_of(tiny_writer(tmp_path, WORDS), max_target_length=4, max_length=6)
-    samples = TASK.preprocess(ROWS, setting, True)
+    context = context_of(tiny_writer(tmp_path, WORDS), max_target_length=4, max_length=6)
+    samples = TASK.preprocess(ROWS, context, True)
     assert [len(ids) for ids in samples["labels"]] == [3, 2, 4] and {ids[-1] for ids in samples["labels"]} == {2}
     assert max(len(ids) for ids in samples["input_ids"]) == 6
-    assert [note.partition(" longer")[0] for note in setting.notes] == [
+    assert [note.partition(" longer")[0] for note in context.notes] == [
         "1 of 3 training rows have a document", "1 of 3 training rows have a summary",
     ]  # fmt: skip
     from tokenizers import processors
 
-    setting.processor.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
-    samples = TASK.preprocess(ROWS, setting, True)
+    context.processor.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+    samples = TASK.preprocess(ROWS, context, True)
     assert [ids[-1] for ids in samples["labels"]] == [2, 2, 2] and max(map(len, samples["labels"])) == 4
-    setting.processor.pad_token = setting.processor.eos_token
-    batch = TASK.collator(setting, True)(list(samples))
+    context.processor.pad_token = context.processor.eos_token
+    batch = TASK.collator(context, True)(list(samples))
     assert batch["labels"][1].tolist()[1:] == [2, -100, -100]  # the end trains, padding does not
 
 
 def test_what_is_cut_is_counted(tmp_path: Path) -> None:
-    setting = setting_of(tiny_writer(tmp_path, WORDS))
+    context = context_of(tiny_writer(tmp_path, WORDS))
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
     model.generation_config.max_new_tokens = 4
-    batch = TASK.collator(setting, False)([{"input_ids": [4, 5, 2], "attention_mask": [1, 1, 1]}] * 3)
+    batch = TASK.collator(context, False)([{"input_ids": [4, 5, 2], "attention_mask": [1, 1, 1]}] * 3)
     assert batch["decoder_input_ids"].tolist() == [[2]] * 3 and "labels" not in batch
     said = torch.tensor([[2, 4, 2, 1, 1], [2, 4, 5, 6, 7], [2, 4, 5, 6, 2]])
     for forced, cut in ((None, [False, True, False]), (2, [False, True, True])):  # a forced end is no end
         model.generation_config.forced_eos_token_id = forced
         fake = SimpleNamespace(generation_config=model.generation_config, generate=lambda **_: said)
-        found = TASK.outputs(fake, {}, batch, setting)
+        found = TASK.collect(fake, {}, batch, context)
         assert [each["cut"] for each in found] == cut
         assert [each["tokens"] for each in found] == [2, 4, 4]
         assert found[0]["text"] == "the"
@@ -181,11 +181,11 @@ def test_a_tokenizer_with_token_types(tmp_path: Path) -> None:
     """BERT's gives what BART does not take: what is saved no longer does."""
     folder = tiny_writer(tmp_path, WORDS)
     tiny_tokenizer(folder, WORDS[:9])
-    setting = setting_of(folder)
-    assert "token_type_ids" in setting.processor("the film")
+    context = context_of(folder)
+    assert "token_type_ids" in context.processor("the film")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
-    ready(model, setting, name="summarization")
-    setting.processor.save_pretrained(folder)
+    configure(model, context, name="summarization")
+    context.processor.save_pretrained(folder)
     again = transformers.AutoTokenizer.from_pretrained(folder)
     model.generate(**again("the film", return_tensors="pt"), max_new_tokens=2)
 
@@ -193,23 +193,23 @@ def test_a_tokenizer_with_token_types(tmp_path: Path) -> None:
 def test_generation_settings(tmp_path: Path) -> None:
     folder = tiny_writer(tmp_path, WORDS)
 
-    def settled(brought: dict[str, Any], given: dict[str, Any], **options: Any) -> tuple[Any, Setting]:
+    def settled(brought: dict[str, Any], given: dict[str, Any], **options: Any) -> tuple[Any, TaskContext]:
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
         model.generation_config.update(**brought)
-        setting = setting_of(folder, **options)
-        setting.generation = given
-        ready(model, setting, name="summarization")
+        context = context_of(folder, **options)
+        context.generation = given
+        configure(model, context, name="summarization")
         model.save_pretrained(tmp_path / "saved")
-        return transformers.GenerationConfig.from_pretrained(tmp_path / "saved"), setting
+        return transformers.GenerationConfig.from_pretrained(tmp_path / "saved"), context
 
     assert settled({}, {})[0].max_new_tokens == 48  # 128, within the positions
     assert settled({}, {}, max_target_length=20)[0].max_new_tokens == 20
     large_cnn = {"max_length": 40, "min_length": 6, "num_beams": 4, "early_stopping": True, "length_penalty": 2.0}
-    found, setting = settled(large_cnn, {})
+    found, context = settled(large_cnn, {})
     assert (found.max_length, found.max_new_tokens, found.num_beams) == (40, None, 4)
-    assert "max_length 40, min_length 6, num_beams 4" in setting.notes[-1]
-    found, setting = settled(large_cnn, {"num_beams": 1, "max_new_tokens": 9, "min_length": 0})
-    assert (found.max_length, found.max_new_tokens, found.early_stopping) == (None, 9, None) and not setting.notes
+    assert "max_length 40, min_length 6, num_beams 4" in context.notes[-1]
+    found, context = settled(large_cnn, {"num_beams": 1, "max_new_tokens": 9, "min_length": 0})
+    assert (found.max_length, found.max_new_tokens, found.early_stopping) == (None, 9, None) and not context.notes
     assert settled(large_cnn, {}, max_target_length=30)[0].max_new_tokens == 30
     for given, what in (
         ({"max_new_tokens": 400}, "generation.max_new_tokens: 400 tokens.*positions for 48"),
@@ -277,16 +277,16 @@ def test_the_prefix_of_t5(tmp_path: Path) -> None:
               "translation_en_to_fr": {"prefix": "fr: "}}  # fmt: skip
 
     def prefix(name: str, **options: Any) -> str:
-        setting = setting_of(folder, **options)
+        context = context_of(folder, **options)
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
-        model.config.task_specific_params = setting.model_config.task_specific_params = params
-        ready(model, setting, name=name)
+        model.config.task_specific_params = context.model_config.task_specific_params = params
+        configure(model, context, name=name)
         return str(next(iter(model.config.task_specific_params.values()))["prefix"])
 
     assert prefix("summarization") == "summarize: "
     assert prefix("summarization", prefix="") == ""
     assert prefix("translation", source_lang="en", target_lang="fr") == "fr: "
     assert prefix("translation", source_lang="en", target_lang="es") == ""
-    ids = TASK.preprocess(ROWS.select([1]), setting_of(folder, prefix="summarize: "), True)["input_ids"][0]
+    ids = TASK.preprocess(ROWS.select([1]), context_of(folder, prefix="summarize: "), True)["input_ids"][0]
     assert ids == [4, 6, 8, 2]
     assert np.isfinite(ids).all()

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 import hf_tl
 from hf_tl.config import Preprocessing, load_config
 from hf_tl.errors import ConfigError, DataError, ModelError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import _chat
 from tests.anything import tiny_model
 from tests.tiny import CHATML, sentiment_csv, tiny_chat_tokenizer
@@ -38,10 +38,10 @@ CHAT = [
 ]
 
 
-def setting_of(path: Path, **options: Any) -> Setting:
+def context_of(path: Path, **options: Any) -> TaskContext:
     from transformers import AutoConfig, AutoTokenizer
 
-    return Setting(
+    return TaskContext(
         processor=AutoTokenizer.from_pretrained(path),
         preprocessing=Preprocessing(**options),
         model_config=AutoConfig.from_pretrained(path),
@@ -90,22 +90,22 @@ def test_the_mask_is_that_of_trl(path: Path) -> None:
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(path: Path) -> None:
     template = "{% for m in messages %}{{ m['role'] }} {% if loop.last %}{{ m['content'] }}{% endif %}{% endfor %}"
-    setting = setting_of(path)
-    setting.processor.chat_template = template
+    context = context_of(path)
+    context.processor.chat_template = template
     rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 7"]})
     with pytest.raises(DataError, match=r"a\.jsonl, line 7: the chat template has no .*generation.* markers"):
-        TASK.preprocess(rows, setting, True)
+        TASK.preprocess(rows, context, True)
 
 
 def test_a_mask_that_trains_on_nothing_stops(path: Path) -> None:
-    setting = setting_of(path)
-    setting.processor.chat_template = MARKED.replace("== 'assistant'", "== 'model'")
+    context = context_of(path)
+    context.processor.chat_template = MARKED.replace("== 'assistant'", "== 'model'")
     rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 1"]})
     with pytest.raises(DataError, match="not one token of the 1 training rows is trained on"):
-        TASK.preprocess(rows, setting, True)
+        TASK.preprocess(rows, context, True)
     long = Dataset.from_dict({"prompt": ["the film was " * 9], "completion": ["good"], "file": ["a.jsonl, line 1"]})
     with pytest.raises(DataError, match="cut off at 16 tokens"):
-        TASK.preprocess(long, setting_of(path, max_length=16), True)
+        TASK.preprocess(long, context_of(path, max_length=16), True)
 
 
 @pytest.mark.parametrize(
@@ -138,41 +138,41 @@ def test_bad_rows_are_left_out_and_counted(path: Path, tmp_path: Path) -> None:
     file.write_text("\n".join([good, json.dumps({"messages": []}), *[good] * 9]))
     data = load_data(load_config({"model": "-", "data": {"path": str(file), "on_error": "skip"}}).data)
     assert data.task.name == "text-generation" and sum(len(rows) for rows in data.splits.values()) == 10
-    assert any("1 rows of train are left out (the conversation is empty)" in note for note in data.notes)
+    assert any("1 rows of train are skipped (the conversation is empty)" in note for note in data.notes)
 
 
 def test_no_chat_template(path: Path, tmp_path: Path) -> None:
-    setting = setting_of(path)
-    setting.processor.chat_template = None
+    context = context_of(path)
+    context.processor.chat_template = None
     rows = Dataset.from_dict({"messages": [CHAT], "file": ["a.jsonl, line 1"]})
     with pytest.raises(ModelError, match=r"a\.jsonl, line 1: the tokenizer has no chat template"):
-        TASK.preprocess(rows, setting, True)
+        TASK.preprocess(rows, context, True)
     file = tmp_path / "chat.jinja"
     file.write_text(CHATML)
-    setting.preprocessing = Preprocessing(chat_template=str(file))
-    assert len(TASK.preprocess(rows, setting, True)) == 1 and setting.processor.chat_template == CHATML
-    setting.preprocessing = Preprocessing(chat_template=str(tmp_path / "none.jinja"))
+    context.preprocessing = Preprocessing(chat_template=str(file))
+    assert len(TASK.preprocess(rows, context, True)) == 1 and context.processor.chat_template == CHATML
+    context.preprocessing = Preprocessing(chat_template=str(tmp_path / "none.jinja"))
     with pytest.raises(ConfigError, match=r"data\.preprocessing\.chat_template: .*none\.jinja cannot be read"):
-        TASK.preprocess(rows, setting, True)
+        TASK.preprocess(rows, context, True)
 
 
 def test_no_end_of_sequence(path: Path) -> None:
-    setting = setting_of(path)
-    setting.processor.eos_token = None
+    context = context_of(path)
+    context.processor.eos_token = None
     with pytest.raises(ModelError, match="no end-of-sequence token"):
-        TASK.preprocess(Dataset.from_dict({"text": ["the film was good"]}), setting, True)
+        TASK.preprocess(Dataset.from_dict({"text": ["the film was good"]}), context, True)
 
 
 @pytest.mark.parametrize("pad", ["<|im_end|>", None])
 def test_the_end_is_trained_on_though_it_pads_too(path: Path, pad: str | None) -> None:
-    setting = setting_of(path)
-    tokenizer = setting.processor
+    context = context_of(path)
+    tokenizer = context.processor
     tokenizer.pad_token = pad
     rows = Dataset.from_dict(
         {"prompt": ["the film was ", "a very good "], "completion": ["good", "book was not so bad"]}
     )
-    samples = TASK.preprocess(rows, setting, True)
-    batch = TASK.collator(setting, True)([samples[0], samples[1]])
+    samples = TASK.preprocess(rows, context, True)
+    batch = TASK.collator(context, True)([samples[0], samples[1]])
     end = tokenizer.eos_token_id
     for index in range(2):
         labels = [token for token in batch["labels"][index].tolist() if token != -100]
@@ -182,17 +182,17 @@ def test_the_end_is_trained_on_though_it_pads_too(path: Path, pad: str | None) -
 
 
 @pytest.mark.parametrize(("policy", "pieces", "note"), [
-    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are left out"),
-    ("truncate", [8, 16], "are cut there"),
+    ("drop", [8], "1 of 2 training rows are longer than 16 tokens and are dropped"),
+    ("truncate", [8, 16], "are truncated"),
     ("split", [8, 16, 16, 8], "are split into pieces"),
     (None, [8, 16, 16, 8], "are split into pieces"),
 ])  # fmt: skip
 def test_long_samples_are_counted(path: Path, policy: Any, pieces: list[int], note: str) -> None:
-    setting = setting_of(path, max_length=16, long_samples=policy, packing=False)
+    context = context_of(path, max_length=16, long_samples=policy, packing=False)
     rows = Dataset.from_dict({"text": ["the film was good", " ".join(["bad"] * 20)]})  # 7 and 39 tokens, and the end
-    samples = TASK.preprocess(rows, setting, True)
+    samples = TASK.preprocess(rows, context, True)
     assert samples["length"] == pieces
-    assert any(note in each for each in setting.notes)
+    assert any(note in each for each in context.notes)
     # each token but the first of a piece is learned once
     assert sum(label != -100 for labels in samples["labels"] for label in labels) == sum(pieces) - len(pieces)
 
@@ -216,24 +216,24 @@ TEXTS = ["the film was good", "a very bad book", "great", "the song is not so aw
 def test_packed_texts_do_not_see_each_other(path: Path, attention: str) -> None:
     """The summed loss of packed texts is that of the texts one by one, by Transformers' own loss."""
     for model in models(path):
-        setting = setting_of(path, max_length=48)
+        context = context_of(path, max_length=48)
         if attention == "flash":  # its layout of a batch, by an attention that this machine has
-            setting.model_config = type(model.config)(**model.config.to_dict())
-            setting.model_config._attn_implementation = "flash_attention_2"
+            context.model_config = type(model.config)(**model.config.to_dict())
+            context.model_config._attn_implementation = "flash_attention_2"
         else:
             model.set_attn_implementation(attention)
-            setting.model_config = model.config
-        samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), setting, True)
-        assert len(samples) < len(TEXTS) and any("packed" in note for note in setting.notes)
-        batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+            context.model_config = model.config
+        samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), context, True)
+        assert len(samples) < len(TEXTS) and any("packed" in note for note in context.notes)
+        batch = TASK.collator(context, True)([samples[index] for index in range(len(samples))])
         assert len(batch["input_ids"]) == (1 if attention == "flash" else len(samples))
         for mode in (model.train(), model.eval()):
             with torch.no_grad():
                 out = mode(**{name: value for name, value in batch.items() if name != "labels"})
-            packed = float(TASK.loss(out, batch, setting, 1))
+            packed = float(TASK.loss(out, batch, context, 1))
             alone, count = 0.0, 0
             for text in TEXTS:
-                ids = torch.tensor([[*setting.processor(text)["input_ids"], setting.processor.eos_token_id]])
+                ids = torch.tensor([[*context.processor(text)["input_ids"], context.processor.eos_token_id]])
                 with torch.no_grad():
                     alone += float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
                 count += ids.shape[1] - 1
@@ -245,21 +245,21 @@ def test_packed_conversations_are_trained_on_the_same_tokens(path: Path) -> None
     rows = Dataset.from_dict({"messages": [CHAT, CHAT[1:3], CHAT[1:]], "file": ["a", "b", "c"]})
     found = []
     for packing in (True, False):
-        setting = setting_of(path, packing=packing, max_length=64)
-        samples = TASK.preprocess(rows, setting, True)
-        batch = TASK.collator(setting, True)([samples[index] for index in range(len(samples))])
+        context = context_of(path, packing=packing, max_length=64)
+        samples = TASK.preprocess(rows, context, True)
+        batch = TASK.collator(context, True)([samples[index] for index in range(len(samples))])
         found.append(sorted(batch["labels"][batch["labels"] != -100].tolist()))
         assert len(samples) == (2 if packing else 3)
-        assert any("tokens are trained on" in note for note in setting.notes)
+        assert any("tokens are trained on" in note for note in context.notes)
     assert found[0] == found[1]
 
 
 def test_loss_after_the_shift_and_under_accumulation(path: Path) -> None:
     model = models(path)[0]
-    setting = setting_of(path)
+    context = context_of(path)
     rows = Dataset.from_dict({"prompt": ["the film ", "a ", "the "], "completion": ["was good", "bad book", "meal"]})
-    samples = TASK.preprocess(rows, setting, True)
-    collate = TASK.collator(setting, True)
+    samples = TASK.preprocess(rows, context, True)
+    collate = TASK.collator(context, True)
     chosen = [samples[index] for index in range(3)]
     assert TASK.items is not None
 
@@ -268,7 +268,7 @@ def test_loss_after_the_shift_and_under_accumulation(path: Path) -> None:
         count = sum(TASK.items(batch) for batch in batches)
         for batch in batches:
             out = model(**{name: value for name, value in batch.items() if name != "labels"})
-            TASK.loss(out, batch, setting, count).backward()
+            TASK.loss(out, batch, context, count).backward()
         return model.lm_head.weight.grad.clone()
 
     whole = collate(chosen)
@@ -281,27 +281,27 @@ def test_loss_after_the_shift_and_under_accumulation(path: Path) -> None:
             for at in range(1, whole["labels"].shape[1])
             if whole["labels"][index, at] != -100
         ]
-        ours = TASK.loss({"logits": logits}, whole, setting, None)
+        ours = TASK.loss({"logits": logits}, whole, context, None)
     assert float(ours) == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
 
 
 def test_perplexity_by_hand(path: Path) -> None:
     """A model that gives each of the V tokens the same probability has perplexity V; intervals are over rows."""
-    setting = setting_of(path)
+    context = context_of(path)
     rows = Dataset.from_dict({"text": TEXTS})
-    samples = TASK.preprocess(rows, setting, False)
-    batch = TASK.collator(setting, False)([samples[index] for index in range(4)])
-    size = len(setting.processor)
+    samples = TASK.preprocess(rows, context, False)
+    batch = TASK.collator(context, False)([samples[index] for index in range(4)])
+    size = len(context.processor)
     flat = {"logits": torch.zeros(*batch["input_ids"].shape, size)}
-    kept = TASK.outputs(None, flat, batch, setting)
+    kept = TASK.collect(None, flat, batch, context)
     assert all(set(each) == {"sums", "written"} and each["sums"].shape == (3,) for each in kept)  # no logits
-    found = TASK.measure(kept, samples, rows, setting, resamples=20)
+    found = TASK.measure(kept, samples, rows, context, resamples=20)
     assert found.values["perplexity"] == pytest.approx(size) and found.values["loss"] == pytest.approx(math.log(size))
     true = batch["input_ids"].roll(-1, 1)
-    sure = TASK.outputs(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, setting)
-    assert TASK.measure(sure, samples, rows, setting, resamples=20).values["token_accuracy"] == 1.0
+    sure = TASK.collect(None, {"logits": torch.nn.functional.one_hot(true, size).float() * 50}, batch, context)
+    assert TASK.measure(sure, samples, rows, context, resamples=20).values["token_accuracy"] == 1.0
     wrong = [kept[0], *sure[1:]]
-    values = TASK.measure(wrong, samples, rows, setting, resamples=200).metrics["perplexity"]
+    values = TASK.measure(wrong, samples, rows, context, resamples=200).metrics["perplexity"]
     assert values["low"] < values["value"] < values["high"]
     sums = np.stack([each["sums"] for each in wrong]).sum(0)
     assert values["value"] == pytest.approx(math.exp(sums[0] / sums[1]))
@@ -363,8 +363,8 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(path)
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.6
     model.generation_config.eos_token_id = 4  # a base model's, where the tokenizer ends turns by 3
-    setting = setting_of(path)
-    TASK.ready(model, setting)
+    context = context_of(path)
+    TASK.configure(model, context)
     generation = model.generation_config
     assert generation.do_sample is False and generation.temperature is None and generation.max_new_tokens == 32
     assert (
@@ -372,10 +372,10 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
         if isinstance(generation.eos_token_id, list)
         else generation.eos_token_id == 3
     )
-    assert any("draws its words" in note for note in setting.notes)
-    setting.generation = {"do_sample": False, "temperature": 0.3}
+    assert any("draws its words" in note for note in context.notes)
+    context.generation = {"do_sample": False, "temperature": 0.3}
     with pytest.raises(ConfigError, match="generation: "):
-        TASK.ready(model, setting)
+        TASK.configure(model, context)
     data = sentiment_csv(tmp_path / "a.csv")
     options = {"model": str(path), "data": str(data), "output": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"generation\.max_new_token: not a field .*'max_new_tokens'"):
@@ -426,12 +426,12 @@ def test_an_adapter_of_a_quantized_base_is_merged_into_whole_weights(path: Path,
 def test_show_escapes(path: Path) -> None:
     bad = "<script>alert(1)</script>"
     prediction = {"label": bad, "score": 0.5, "generated_text": "the film" + bad, "cut": True}
-    setting = setting_of(path)
+    context = context_of(path)
     chat = [{"role": "user", "content": bad}, {"role": "assistant", "content": bad}]
     for row in ({"messages": chat}, {"prompt": bad, "completion": bad}, {"text": "the film" + bad}):
-        html = TASK.show(row, prediction, setting) if TASK.show else ""
+        html = TASK.render_html(row, prediction, context) if TASK.render_html else ""
         assert "<script" not in html and html.count("&lt;script&gt;") >= 2
-    assert TASK.show is not None and TASK.show({"text": "a"}, {"label": "", "score": 0.0}, setting) == ""
+    assert TASK.render_html is not None and TASK.render_html({"text": "a"}, {"label": "", "score": 0.0}, context) == ""
 
 
 @pytest.mark.parametrize("packing", [True, False])

@@ -14,18 +14,18 @@ from seqeval.metrics import f1_score
 import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import DataError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
 from tests.tiny import tiny_bert
 
 TASK = get_task("token-classification")
 
 
-def setting(folder: Path, max_length: int | None = None) -> Setting:
+def context(folder: Path, max_length: int | None = None) -> TaskContext:
     from transformers import AutoConfig, AutoTokenizer
 
     path = tiny_bert(folder / "bert")
-    return Setting(
+    return TaskContext(
         labels=("O", "B-key", "I-key"),
         processor=AutoTokenizer.from_pretrained(path),
         preprocessing=Preprocessing(max_length=max_length),
@@ -36,7 +36,7 @@ def setting(folder: Path, max_length: int | None = None) -> Setting:
 def test_long_texts_are_read_in_windows_and_every_word_is_trained(tmp_path: Path) -> None:
     words = ["the", "good", "film"] * 20
     rows = Dataset.from_dict({"words": [words], "tags": [[0, 1, 2] * 20]})
-    about = setting(tmp_path, max_length=16)
+    about = context(tmp_path, max_length=16)
     samples = TASK.preprocess(rows, about, True)
     assert len(samples) > 3 and all(len(ids) <= 16 for ids in samples["input_ids"])
     trained = {
@@ -62,7 +62,7 @@ def test_f1_is_seqevals(tmp_path: Path) -> None:
     words = [["the"] * 9 for _ in range(12)]
     truth = drawn.integers(0, 5, (12, 9))
     said = np.where(drawn.random((12, 9)) < 0.7, truth, drawn.integers(0, 5, (12, 9)))
-    about = setting(tmp_path)
+    about = context(tmp_path)
     about.labels = labels
     rows = Dataset.from_dict({"words": words, "tags": truth.tolist()})
     samples = TASK.preprocess(rows, about, False)

@@ -15,9 +15,9 @@ import hf_tl
 from hf_tl.config import Preprocessing, load_config
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import translation
-from hf_tl.tasks._writing import ready
+from hf_tl.tasks._writing import configure
 from tests.stranger import stranger_says
 from tests.tiny import tiny_writer
 
@@ -53,7 +53,7 @@ def test_bleu_and_chrf_are_sacrebleus_on_every_resample() -> None:
     said = [" ".join(w if drawn.random() < 0.7 else drawn.choice(FRENCH) for w in text.split()) for text in true]
     said[3], said[7], said[9] = "", "chat", said[9] + " et encore , oui ."
     rows = Dataset.from_dict({"source": true, "target": true})
-    found = TASK.measure(written(said), None, rows, Setting(), resamples=50)
+    found = TASK.measure(written(said), None, rows, TaskContext(), resamples=50)
     assert found.values["bleu"] == pytest.approx(sacrebleu.corpus_bleu(said, [true]).score, abs=1e-9)
     assert found.values["chrf"] == pytest.approx(sacrebleu.corpus_chrf(said, [true]).score, abs=1e-9)
     assert "tok:13a" in found.extra["signatures"]["bleu"] and found.metrics["bleu"]["low"] < found.values["bleu"]
@@ -72,7 +72,9 @@ def test_bleu_and_chrf_are_sacrebleus_on_every_resample() -> None:
     [("le film", "13a"), ("хороший фильм", "13a"), ("这部电影很好", "zh"), ("いい映画でした", "char")],
 )
 def test_texts_without_spaces_are_cut_otherwise(text: str, way: str) -> None:
-    found = TASK.measure(written([text] * 2), None, Dataset.from_dict({"target": [text] * 2}), Setting(), resamples=0)
+    found = TASK.measure(
+        written([text] * 2), None, Dataset.from_dict({"target": [text] * 2}), TaskContext(), resamples=0
+    )
     assert f"tok:{way}" in found.extra["signatures"]["bleu"] and found.values["chrf"] == pytest.approx(100)
 
 
@@ -108,7 +110,7 @@ def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, c
     assert again["metrics"]["chrf"]["value"] > 70
     assert len(hf_tl.predict(str(run.model), {"path": turned})) == 20
     report = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "<b>written</b>" in report and "BLEU" in report and "cinéma" in report
+    assert "<b>generated</b>" in report and "BLEU" in report and "cinéma" in report
 
 
 def test_an_adapter_writes_as_it_was_set(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_a_missing_text_is_named(tmp_path: Path) -> None:
         read(tmp_path, rows)
     found = read(tmp_path, rows, on_error="skip")
     assert sum(len(split) for split in found.splits.values()) == 28
-    assert any("2 rows of train are left out" in note for note in found.notes)
+    assert any("2 rows of train are skipped" in note for note in found.notes)
 
 
 def nllb() -> Any:
@@ -197,15 +199,15 @@ def test_languages_are_chosen_and_saved(kind: str, tmp_path: Path) -> None:
     model = transformers.AutoModelForSeq2SeqLM.from_config(config)
     code = tokenizer.convert_tokens_to_ids(codes[1])
 
-    def setting(**options: Any) -> Setting:
-        return Setting(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
+    def context(**options: Any) -> TaskContext:
+        return TaskContext(processor=tokenizer, preprocessing=Preprocessing(**options), model_config=model.config)
 
     with pytest.raises(ConfigError, match="choose with source_lang and target_lang"):
-        ready(model, setting(), name="translation")
+        configure(model, context(), name="translation")
     with pytest.raises(ConfigError, match=f"'fr' is no language.*{codes[1][:3] if kind == 'mbart' else 'ace_Latn'}"):
-        ready(model, setting(source_lang=codes[0], target_lang="fr"), name="translation")
-    chosen = setting(source_lang=codes[0], target_lang=codes[1])
-    ready(model, chosen, name="translation")
+        configure(model, context(source_lang=codes[0], target_lang="fr"), name="translation")
+    chosen = context(source_lang=codes[0], target_lang=codes[1])
+    configure(model, chosen, name="translation")
     if kind == "nllb":
         assert model.generation_config.forced_bos_token_id == code
     else:

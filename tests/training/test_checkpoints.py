@@ -80,7 +80,7 @@ def test_the_newest_whole_checkpoint_by_number(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-100" / "scheduler.pt").unlink()
     found, notes = last_checkpoint(tmp_path)
     assert found == tmp_path / "checkpoint-20"
-    assert notes == ["checkpoint-100 is left aside: scheduler.pt is missing."]
+    assert notes == ["checkpoint-100 is skipped: scheduler.pt is missing."]
     for step in (20, 9):
         (tmp_path / f"checkpoint-{step}" / "optimizer.pt").unlink()
     found, notes = last_checkpoint(tmp_path)

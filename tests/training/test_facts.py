@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from hf_tl.config import LossConfig
 from hf_tl.errors import ConfigError
-from hf_tl.task import Setting, Targets, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.training.arguments import Choice
 from hf_tl.training.facts import describe_run, label_weights
 
@@ -25,7 +25,7 @@ def data(rows: list[int] = ROWS, classes: str | None = "label") -> Any:
     return SimpleNamespace(
         splits={"train": Dataset.from_dict({"label": rows}), "validation": Dataset.from_dict({"label": [1, 1]})},
         labels=LABELS,
-        targets=Targets(LABELS, "single_label_classification", classes=classes),
+        targets=Targets(LABELS, "single_label_classification", class_column=classes),
     )
 
 
@@ -83,7 +83,11 @@ def test_the_environment_of_a_run(tmp_path: Path) -> None:
         choices=[Choice("learning_rate", 0.5, "because")],
     )  # fmt: skip
     describe_run(
-        SimpleNamespace(folder=tmp_path), pretrained, rows, Setting(notes=["about the data", "about the model"]), fitted
+        SimpleNamespace(folder=tmp_path),
+        pretrained,
+        rows,
+        TaskContext(notes=["about the data", "about the model"]),
+        fitted,
     )  # type: ignore[arg-type]
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found["model"] == {

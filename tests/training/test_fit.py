@@ -21,7 +21,7 @@ from hf_tl.config import load_config
 from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.pretrained import Loaded
 from hf_tl.run import Run
-from hf_tl.task import Setting, Targets, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.training import fit as module
 from hf_tl.training.fit import some_rows
 from tests.tiny import (
@@ -46,25 +46,25 @@ TEXT = get_task("text-classification")
     [(None, range(10)), (10, range(10)), (11, range(10)), (4, [0, 3, 6, 9]), (3, [0, 4, 9]), (1, [0])],
 )  # fmt: skip
 def test_some_rows_are_evenly_spaced(most: int | None, chosen: Any) -> None:
-    setting = Setting()
-    found = some_rows(Dataset.from_dict({"at": list(range(10))}), most, setting)
+    context = TaskContext()
+    found = some_rows(Dataset.from_dict({"at": list(range(10))}), most, context)
     assert found["at"] == list(chosen)
-    assert len(setting.notes) == (most is not None and most < 10)
-    assert all(f"on {most} of the 10 validation rows" in note for note in setting.notes)
+    assert len(context.notes) == (most is not None and most < 10)
+    assert all(f"on {most} of the 10 validation rows" in note for note in context.notes)
 
 
 # Regression
 
 
-def regression(model: Any, kept: bool, labels: list[float], problem: str = "regression") -> Setting:
-    setting = Setting(labels=("value",), problem="regression")
+def regression(model: Any, kept: bool, labels: list[float], problem: str = "regression") -> TaskContext:
+    context = TaskContext(labels=("value",), problem="regression")
     data = SimpleNamespace(
         targets=Targets(("value",), problem),
         columns={"label": "label"},
         splits={"train": Dataset.from_dict({"label": labels}), "validation": Dataset.from_dict({"label": [1e6]})},
     )
-    module._scale_targets(model, Loaded(model, ["classifier"], kept_head=kept), data, setting)  # type: ignore[arg-type]
-    return setting
+    module._scale_targets(model, Loaded(model, ["classifier"], kept_head=kept), data, context)  # type: ignore[arg-type]
+    return context
 
 
 def test_targets_are_scaled_by_the_mean_and_deviation_of_train() -> None:
@@ -128,7 +128,7 @@ def fake_run(folder: Path, **state: Any) -> Any:
 def precision(run: Any, **training: Any) -> tuple[str, str]:
     config = load_config({"model": "m", "data": "d", "training": training})
     batch = {"input_ids": torch.tensor([[2, 5, 3]]), "labels": torch.tensor([1])}
-    return module._precision(run, config, bert_classifier(), batch, TEXT, Setting())
+    return module._precision(run, config, bert_classifier(), batch, TEXT, TaskContext())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import nn
 from hf_tl.config import load_config
 from hf_tl.models.features import cache_folder
 from hf_tl.models.pretrained import Loaded
-from hf_tl.task import Setting, Targets, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.training import head as module
 from hf_tl.training.head import head_on_features
 from tests.tiny import bert_classifier, resnet_classifier, tiny_tokenizer
@@ -48,7 +48,7 @@ def texts(train: list[str] = TEXTS, labels: Any = (0, 1, 0, 0, 1, 0), classes: s
             "validation": Dataset.from_dict({"text": TEXTS[:3], "label": [1, 0, 1]}),
         },
         source={"path": "d"},
-        targets=Targets(("a", "b", "c"), classes=classes),
+        targets=Targets(("a", "b", "c"), class_column=classes),
     )
 
 
@@ -63,11 +63,11 @@ def on_texts(tokenizer: Any, data: Any = None, model: Any = None, precision: str
             "training": parts["training"],
         }
     )
-    setting = Setting(("a", "b", "c"), problem, tokenizer, config.data.preprocessing)
+    context = TaskContext(("a", "b", "c"), problem, tokenizer, config.data.preprocessing)
     model = bert_classifier() if model is None else model
     batch = {key: value for key, value in tokenizer(TEXTS[:2], padding=True, return_tensors="pt").items()}
-    found = head_on_features(config, data or texts(), TEXT, setting, Loaded(model, ["classifier"]), batch, precision)
-    return found, model, setting
+    found = head_on_features(config, data or texts(), TEXT, context, Loaded(model, ["classifier"]), batch, precision)
+    return found, model, context
 
 
 def pooled(model: Any, tokenizer: Any, texts: list[str]) -> torch.Tensor:
@@ -80,13 +80,13 @@ def kept() -> int:
 
 
 def test_the_features_of_both_splits_are_what_the_head_reads(tokenizer: Any) -> None:
-    found, model, setting = on_texts(tokenizer)
+    found, model, context = on_texts(tokenizer)
     wanted = pooled(model, tokenizer, TEXTS)
     assert torch.allclose(found.train.features, wanted, atol=1e-5)
     assert found.train.labels.tolist() == [0, 1, 0, 0, 1, 0]
     assert torch.allclose(found.validation.features, wanted[:3], atol=1e-5)
     assert found.validation.labels.tolist() == [1, 0, 1]
-    assert found.model.head is model.classifier and setting.notes == found.notes
+    assert found.model.head is model.classifier and context.notes == found.notes
     assert found.spread == pytest.approx(wanted.std(0).mean().item(), rel=1e-4)
     assert len(model.classifier._forward_pre_hooks) == 0
     batch = found.collate([found.train[1], found.train[0]])
@@ -138,9 +138,9 @@ def test_what_reads_rows_another_way_is_kept_apart(tokenizer: Any) -> None:
 
     found = kept()
     config = load_config({"model": "m", "data": "d"})
-    setting = Setting(labels=("a", "b", "c"), processor=Other(), preprocessing=config.data.preprocessing)
+    context = TaskContext(labels=("a", "b", "c"), processor=Other(), preprocessing=config.data.preprocessing)
     batch = dict(tokenizer(TEXTS[:2], padding=True, return_tensors="pt"))
-    head_on_features(config, texts(), TEXT, setting, Loaded(bert_classifier(), ["classifier"]), batch, "fp32")
+    head_on_features(config, texts(), TEXT, context, Loaded(bert_classifier(), ["classifier"]), batch, "fp32")
     assert kept() == found + 2
     on_texts(tokenizer, model_options={"pooling": "mean"})
     assert kept() == found + 4
@@ -193,7 +193,7 @@ def test_features_are_of_unchanged_images() -> None:
     data = SimpleNamespace(
         splits={"train": rows, "validation": squares(1, 2)},
         source={},
-        targets=Targets(("a", "b", "c"), classes="label"),
+        targets=Targets(("a", "b", "c"), class_column="label"),
     )
     model = resnet_classifier()
     pixels = processor([row["image"] for row in rows], return_tensors="pt")["pixel_values"]
@@ -201,9 +201,9 @@ def test_features_are_of_unchanged_images() -> None:
         wanted = model.resnet(pixels).pooler_output
     for augment in ("default", "trivial"):
         config = load_config({"model": "m", "data": {"path": "d", "preprocessing": {"augment": augment}}})
-        setting = Setting(labels=("a", "b", "c"), processor=processor, preprocessing=config.data.preprocessing)
+        context = TaskContext(labels=("a", "b", "c"), processor=processor, preprocessing=config.data.preprocessing)
         loaded = Loaded(model, ["classifier"])
-        found = head_on_features(config, data, IMAGE, setting, loaded, {"pixel_values": pixels[:1]}, "fp32")  # type: ignore[arg-type]
+        found = head_on_features(config, data, IMAGE, context, loaded, {"pixel_values": pixels[:1]}, "fp32")  # type: ignore[arg-type]
         assert torch.allclose(found.train.features, wanted, atol=1e-4)
         said = [note for note in found.notes if "unchanged" in note]
         assert len(said) == (augment != "default") and all("'trivial'" in note for note in said)
@@ -213,12 +213,12 @@ def test_features_are_of_unchanged_images() -> None:
 
 
 def test_a_head_that_reads_more_than_a_vector_runs_with_its_backbone(tokenizer: Any) -> None:
-    no_vectors = dataclasses.replace(TEXT, vectors=False)
+    no_vectors = dataclasses.replace(TEXT, cacheable_features=False)
     config = load_config({"model": "m", "data": "d"})
-    setting = Setting(labels=("a", "b"), processor=tokenizer, preprocessing=config.data.preprocessing)
+    context = TaskContext(labels=("a", "b"), processor=tokenizer, preprocessing=config.data.preprocessing)
     batch = dict(tokenizer(TEXTS[:2], padding=True, return_tensors="pt"))
     for task, heads in ((no_vectors, ["classifier"]), (TEXT, ["classifier", "bert.pooler"])):
-        found = head_on_features(config, texts(), task, setting, Loaded(bert_classifier(), heads), batch, "fp32")
+        found = head_on_features(config, texts(), task, context, Loaded(bert_classifier(), heads), batch, "fp32")
         assert found.model is None and found.train is None and kept() == 0
         assert found.notes == ["The head of this model reads more than one vector, so its backbone runs each step."]
 
@@ -271,10 +271,10 @@ def test_a_better_pooling_is_proposed_where_the_user_has_chosen_none(
         return 0.5, 0.75
 
     monkeypatch.setattr(module, "better_pooling", better)
-    found, _, setting = on_texts(tokenizer)
+    found, _, context = on_texts(tokenizer)
     assert seen == [((6, 8), (6, 8), [0, 1, 0, 0, 1, 0], 42)]
     (note,) = found.notes
-    assert "reaches 0.750 instead of 0.500" in note and setting.notes == [note]
+    assert "reaches 0.750 instead of 0.500" in note and context.notes == [note]
     assert on_texts(tokenizer, model_options={"pooling": "mean"})[0].notes == []
     assert on_texts(tokenizer, texts(classes=None))[0].notes == []
     monkeypatch.setattr(module, "better_pooling", lambda *_: None)

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from hf_tl.config import LossConfig, ModelConfig, Preprocessing
-from hf_tl.models.layers import hold_batch_norm
+from hf_tl.models.layers import freeze_batch_norm_stats
 from hf_tl.models.pretrained import find_pretrained, load_model
 from hf_tl.models.processors import load_processor
-from hf_tl.task import Setting, Targets, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from tests.tiny import tiny_bert, tiny_mobilenet
 
 
 def one_step(
-    model, task, setting, samples, batch: int, accumulation: int, out: Path
+    model, task, context, samples, batch: int, accumulation: int, out: Path
 ) -> tuple[float, float, torch.Tensor]:
     """(logged loss, gradient norm, a weight) after one SGD step over 8 samples."""
     from transformers import TrainerCallback, TrainingArguments
@@ -48,10 +48,10 @@ def one_step(
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    collate = task.collator(setting, True)
+    collate = task.collator(context, True)
     trainer = TransferTrainer(
         task=task,
-        setting=setting,
+        context=context,
         collators=(collate, collate),
         model=model,
         args=args,
@@ -73,7 +73,7 @@ def test_text_step_is_the_same_however_it_is_cut(tmp_path: Path, loss: dict) -> 
     task = get_task("text-classification")
     path = tiny_bert(tmp_path / "bert")
     pretrained = find_pretrained(ModelConfig(id=str(path)))
-    setting = Setting(
+    context = TaskContext(
         labels=("no", "yes"),
         processor=load_processor(pretrained, task),
         preprocessing=Preprocessing(),
@@ -83,12 +83,12 @@ def test_text_step_is_the_same_however_it_is_cut(tmp_path: Path, loss: dict) -> 
     )
     texts = ["good film", "a very very bad meal was so poor", "fine", "the book was never good"] * 2
     rows = Dataset.from_dict({"text": texts, "label": [1, 0, 1, 0, 0, 1, 1, 0]})
-    samples = task.preprocess(rows, setting, True)
+    samples = task.preprocess(rows, context, True)
     results = []
     for batch, accumulation in ((8, 1), (2, 4), (1, 8)):
         torch.manual_seed(0)
-        model = load_model(pretrained, task, Targets(setting.labels), ModelConfig(id=str(path))).model
-        results.append(one_step(model, task, setting, samples, batch, accumulation, tmp_path / "out"))
+        model = load_model(pretrained, task, Targets(context.labels), ModelConfig(id=str(path))).model
+        results.append(one_step(model, task, context, samples, batch, accumulation, tmp_path / "out"))
     for value, norm, weight in results[1:]:
         assert value == pytest.approx(results[0][0], rel=1e-4)
         assert norm == pytest.approx(results[0][1], rel=1e-4)
@@ -99,16 +99,16 @@ def test_image_step_with_batch_norm_is_the_same_however_it_is_cut(tmp_path: Path
     task = get_task("image-classification")
     path = tiny_mobilenet(tmp_path / "mobilenet")
     pretrained = find_pretrained(ModelConfig(id=str(path)))
-    setting = Setting(labels=("no", "yes"), loss=LossConfig())
+    context = TaskContext(labels=("no", "yes"), loss=LossConfig())
     random = torch.Generator().manual_seed(0)
     samples = [{"pixel_values": torch.randn(3, 32, 32, generator=random), "labels": i % 2} for i in range(8)]
     results = []
     for batch, accumulation in ((8, 1), (2, 4), (1, 8)):
         torch.manual_seed(0)
-        loaded = load_model(pretrained, task, Targets(setting.labels), ModelConfig(id=str(path)))
+        loaded = load_model(pretrained, task, Targets(context.labels), ModelConfig(id=str(path)))
         loaded.model.dropout.p = 0.0
-        assert hold_batch_norm(loaded.model) > 10
-        results.append(one_step(loaded.model, task, setting, samples, batch, accumulation, tmp_path / "out"))
+        assert freeze_batch_norm_stats(loaded.model) > 10
+        results.append(one_step(loaded.model, task, context, samples, batch, accumulation, tmp_path / "out"))
     for value, norm, weight in results[1:]:
         assert value == pytest.approx(results[0][0], rel=1e-4)
         assert norm == pytest.approx(results[0][1], rel=1e-3)
@@ -119,11 +119,11 @@ def test_losses_against_torch() -> None:
     task = get_task("text-classification")
     logits, labels = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3]]), torch.tensor([0, 2])
     outputs = {"logits": logits}
-    plain = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig()), None)
+    plain = task.loss(outputs, {"labels": labels}, TaskContext(loss=LossConfig()), None)
     assert plain.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item())
     # focal loss by hand: the mean of (1 - p)^2 * -log p over the true classes
     p = logits.softmax(-1)[[0, 1], labels]
-    focal = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig(focal_gamma=2.0)), None)
+    focal = task.loss(outputs, {"labels": labels}, TaskContext(loss=LossConfig(focal_gamma=2.0)), None)
     assert focal.item() == pytest.approx((-((1 - p) ** 2) * p.log()).mean().item(), rel=1e-5)
-    halves = task.loss(outputs, {"labels": labels}, Setting(loss=LossConfig()), 4)
+    halves = task.loss(outputs, {"labels": labels}, TaskContext(loss=LossConfig()), 4)
     assert halves.item() == pytest.approx(plain.item() / 2)

@@ -16,14 +16,8 @@ from transformers import TrainerState, TrainingArguments, ViTConfig, ViTForImage
 
 from hf_tl.config import LossConfig, MethodConfig
 from hf_tl.models.methods import get_method
-from hf_tl.task import Setting, get_task
-from hf_tl.training.trainer import (
-    FeatureRows,
-    TransferTrainer,
-    collate_features,
-    loss_at,
-    metric_key,
-)
+from hf_tl.task import TaskContext, get_task
+from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, loss_at, metric_key
 from tests.tiny import bert_classifier
 
 TASK = get_task("text-classification")
@@ -31,7 +25,7 @@ IDS = torch.tensor([[2, 5, 6, 3], [2, 9, 8, 3], [2, 7, 7, 3]])
 
 
 def trainer(folder: Path, model: nn.Module | None = None, **options: Any) -> TransferTrainer:
-    given = {"task": TASK, "setting": Setting(labels=("a", "b", "c"), loss=LossConfig()), "collators": (None, None)}
+    given = {"task": TASK, "context": TaskContext(labels=("a", "b", "c"), loss=LossConfig()), "collators": (None, None)}
     arguments = {"output_dir": str(folder), "use_cpu": True, "report_to": "none", **options.pop("args", {})}
     return TransferTrainer(
         **{**given, **options}, model=bert_classifier() if model is None else model, args=TrainingArguments(**arguments)
@@ -101,7 +95,7 @@ def test_the_tasks_loss_is_the_only_one(tmp_path: Path) -> None:
         seen.append(set(inputs))
         return SimpleNamespace(logits=torch.zeros(3, 3), __getitem__=None)
 
-    task = dataclasses.replace(TASK, loss=lambda outputs, batch, setting, items: outputs.logits.sum())
+    task = dataclasses.replace(TASK, loss=lambda outputs, batch, context, items: outputs.logits.sum())
     of.task = task
     of.compute_loss(forward, {"input_ids": IDS, "labels": torch.tensor([0, 1, 2])}, num_items_in_batch=3)  # type: ignore[arg-type]
     assert seen == [{"input_ids"}]

@@ -11,7 +11,7 @@ from torch import nn
 
 from hf_tl.config import MethodConfig
 from hf_tl.models.methods import get_method
-from hf_tl.task import Setting, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.training.trainer import TransferTrainer
 from tests.tiny import tiny_bert, tiny_mobilenet, tiny_vit
 
@@ -28,7 +28,7 @@ def test_groups_of_the_optimizer(make: Any, auto: str, task: str, norms: int, tm
     model = getattr(transformers, auto).from_pretrained(make(tmp_path / "model"))
     trainer = TransferTrainer(
         task=get_task(task),
-        setting=Setting(labels=()),
+        context=TaskContext(labels=()),
         method=get_method(MethodConfig(name="full")),
         collators=(None, None),
         model=model,
