@@ -153,6 +153,7 @@ IMAGE_PROCESSOR = Processor(
     # the same pixels with and without torchvision, so that scores do not depend on what else is installed
     options={"backend": "pil"},
     in_config=of_timm,
+    check=images.check_processor,
     resize=images.resize,
     preview=images.show_pixels,
 )

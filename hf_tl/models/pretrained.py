@@ -113,7 +113,8 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         check_adapter_config(path)
         check_files(path)
         base = read_adapter(path)
-        path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
+        named_base = base_of(adapter, base["base_model_name_or_path"], pinned=pinned)
+        path, _ = fetch_model(named_base, base.get("revision"))
         check_base(model.id, base["base_model_name_or_path"], path)
         check_configurations(model.id, adapter)
         check_links(model.id, adapter)
@@ -151,7 +152,7 @@ def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
     return config
 
 
-def first_line(error: Exception, found: Pretrained) -> str:
+def first_line(error: BaseException, found: Pretrained) -> str:
     """The first line of what Transformers said."""
     if "trust_remote_code" not in str(error):
         return " ".join(str(error).split("\n\n")[0].split())[:300] or type(error).__name__
