@@ -216,7 +216,7 @@ class Damaged(ConnectionError):
     """A file that did not come as the Hub holds it."""
 
 
-def whole(download: Callable[[], str]) -> Path:
+def complete(download: Callable[[], str]) -> Path:
     """A single file of the cache, as the Hub holds it; for `retried`.
 
     Raises:

@@ -23,7 +23,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
-from hf_tl.models.layers import carried_over, head_modules
+from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -294,7 +294,7 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights are of another architecture."
         )
-    said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
+    said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(
