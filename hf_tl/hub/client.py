@@ -301,17 +301,9 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
             f"{what}: not on the Hub, or private; check the spelling, or log in with `hf auth login` or HF_TOKEN. "
             "(It is no local path either.)"
         )
-    if status == 401:
-        return HubError(
-            f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or fix HF_TOKEN."
-        )
-    if status in (402, 413, 507):
-        return HubError(f"{what}: the Hub has no room for it (status {status}); free some storage, or ask for more.")
-    if status == 412 and writing:
-        return HubError(f"{what}: others keep committing there at the same time; try again.")
-    if status == 403:
-        way = "the token may not do this; it needs the right to write there."
-        return HubError(f"{what}: {way if writing else 'the Hub refuses it to this login (status 403).'}")
+    refused = _refused(status, writing)
+    if refused:
+        return HubError(f"{what}: {refused}")
     if own is not None and own.demand is not None:
         return HubError(
             f"{what}: the Hub asks to come back in {own.demand:.0f} s{cache and ',' + cache}; try again then."
@@ -348,3 +340,16 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
         return HubError(f"{what}: what {endpoint()} answers cannot be understood; is it a Hub? Try again later.")
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return HubError(f"{what}: {first}")
+
+
+def _refused(status: int | None, writing: bool) -> str | None:
+    """What the Hub means by a status with which it refuses; None for any other."""
+    if status == 401:
+        return "the Hub does not accept the token; log in again with `hf auth login`, or fix HF_TOKEN."
+    if status in (402, 413, 507):
+        return f"the Hub has no room for it (status {status}); free some storage, or ask for more."
+    if status == 412 and writing:
+        return "others keep committing there at the same time; try again."
+    if status == 403 and writing:
+        return "the token may not do this; it needs the right to write there."
+    return "the Hub refuses it to this login (status 403)." if status == 403 else None
