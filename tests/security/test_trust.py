@@ -24,7 +24,7 @@ from hf_tl.run import Run
 from hf_tl.sharing import proof
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command
-from tests.tiny import sentiment_csv, tiny_bert, tiny_tokenizer
+from tests.tiny import sentiment_csv, tiny_bert
 
 PACKAGE = Path(hf_tl.__file__).parent
 SETTINGS: dict[str, Any] = {
@@ -592,11 +592,10 @@ def test_a_tokenizer_with_code_says_so(tmp_path: Path) -> None:
     hostile(base / "evil.py", tmp_path / "ran")
     change(base / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", None]}, tokenizer_class="Evil")
     change(base / "config.json", model_type="bert")
+    data = sentiment_csv(tmp_path / "reviews.csv")
+    for name in ("tokenizer.json", "vocab.txt"):
+        (base / name).unlink(missing_ok=True)
     with pytest.raises(ModelError, match=r"the tokenizer of .* cannot be loaded|does not fit"):
-        data = sentiment_csv(tmp_path / "reviews.csv")
-        tiny_tokenizer(tmp_path / "t")
-        for name in ("tokenizer.json", "vocab.txt"):
-            (base / name).unlink(missing_ok=True)
         hf_tl.finetune(model=str(base), data=str(data), output=str(tmp_path / "run"))
     assert not (tmp_path / "ran").exists()
 
