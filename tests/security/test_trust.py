@@ -618,7 +618,7 @@ def test_every_load_says_whether_code_is_trusted(file: Path) -> None:
             continue
         said = [word.arg for word in call.keywords]
         unpacked = "options" in [ast.unparse(word.value) for word in call.keywords if word.arg is None]
-        assert "trust_remote_code" in said or (unpacked and file.name == "stranger.py"), ast.unparse(call)
+        assert "trust_remote_code" in said or (unpacked and file.name == "clean_process.py"), ast.unparse(call)
 
 
 def test_a_library_that_forgets_to_say_does_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
