@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 import typer
 
 from hf_tl.cli.app import app
-from hf_tl.config import load_config, parse_overrides
+from hf_tl.config import DataConfig, load_config, parse_overrides
+from hf_tl.data.load import load_data
 from hf_tl.task import OPTIONS, all_tasks, get_task
 
 ROOT = Path(__file__).parents[1]
@@ -123,3 +125,25 @@ def test_the_words_are_the_field_s(page: Path) -> None:
     for block in blocks(page, ""):
         text = text.replace(block, "")  # file names
     assert not [line for line in text.splitlines() if OLD_WORDS.search(line)]
+
+
+def examples() -> Iterator[tuple[str, str, str]]:
+    """(task, extension, rows) of each example of a dataset that is a table; lines with other keys are another one."""
+    for name, page in GUIDES.items():
+        for block in blocks(page, "csv"):
+            yield name, "csv", block
+        by_keys: dict[tuple[str, ...], list[str]] = {}
+        for line in "".join(blocks(page, "json")).splitlines():
+            by_keys.setdefault(tuple(json.loads(line)), []).append(line)
+        for keys, lines in by_keys.items():
+            if "file_name" not in keys:
+                yield name, "jsonl", "\n".join(lines)
+
+
+@pytest.mark.parametrize(("name", "extension", "rows"), examples(), ids=lambda each: each.splitlines()[0][:40])
+def test_the_example_of_a_dataset_can_be_read(name: str, extension: str, rows: str, tmp_path: Path) -> None:
+    """The task is inferred from it."""
+    first, *rest = rows.strip().splitlines() if extension == "csv" else ["", *rows.strip().splitlines()]
+    file = tmp_path / f"data.{extension}"
+    file.write_text("\n".join(filter(None, [first, *rest * 10])) + "\n", encoding="utf-8")
+    assert load_data(DataConfig(path=str(file)), None, seed=0).task.name == name

@@ -16,7 +16,7 @@ from hf_tl.data.augment import normalisation
 from hf_tl.data.images import CheckedImage, WrongImage, read_image, to_rgb, unreadable
 from hf_tl.data.named_files import is_there, shortened
 from hf_tl.data.timm_models import of_timm, resized
-from hf_tl.errors import ConfigError, DataError
+from hf_tl.errors import ConfigError, DataError, ModelError
 
 THUMBNAIL = 160
 """Longest side in pixels of the images kept beside predictions."""
@@ -73,6 +73,33 @@ def jpeg(image: Image, quality: int) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+AUTO_CLASSES = (
+    "AutoModelForImageClassification", "AutoModelForSemanticSegmentation", "AutoModelForMaskedImageModeling",
+    "AutoModelForObjectDetection",
+)  # fmt: skip
+"""Whose models' image processors are used."""
+
+
+def check_processor(processor: Any, config: Any, id: str) -> None:
+    """Raises ModelError where an image processor of Transformers is none of the models for images, or of this one: a
+    file may name any, and others cut an image into any number of pieces, or start other programs."""
+    name = type(processor).__name__
+    if type(processor).__module__.startswith("transformers.") and name.removesuffix("Pil") not in image_processors(
+        config.model_type
+    ):
+        raise ModelError(f"model: {id} names {name} as its image processor, which is none for such models.")
+
+
+def image_processors(model_type: str) -> set[str]:
+    """Names of the classes for the models of `AUTO_CLASSES`, and for `model_type`."""
+    import transformers
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
+
+    types = {name for auto in AUTO_CLASSES for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    found = [known[name].values() for name in types | {model_type} if name in known]
+    return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 
 
 def resize(processor: Any, config: Any, size: int) -> Any:

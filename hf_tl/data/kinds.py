@@ -153,6 +153,7 @@ IMAGE_PROCESSOR = Processor(
     # the same pixels with and without torchvision, so that scores do not depend on what else is installed
     options={"backend": "pil"},
     in_config=of_timm,
+    check=images.check_processor,
     resize=images.resize,
     preview=images.show_pixels,
 )
@@ -212,7 +213,7 @@ _ALL = (
     ),
     Kind(
         "label",
-        f"classes (at most {found.MOST_CLASSES}, each with several rows), numbers or lists of labels",
+        f"classes (at most {found.MAX_CLASSES}, each with several rows), numbers or lists of labels",
         found.is_label,
         recognised_named=found.is_target,
         together=found.are_flags,

@@ -29,6 +29,13 @@ def as_text(value: Any) -> str:
 
 def check_tokenizer(tokenizer: Any, config: Any, id: str) -> None:
     """Raises ModelError where a tokenizer is not that of the model; one without a padding token pads with the end's."""
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not hasattr(
+        tokenizer, "__len__"
+    ):  # any class may be named
+        name = type(tokenizer).__name__
+        raise ModelError(f"model: {id} names {name} as its tokenizer, which is none for such models.")
     size, expected = len(tokenizer), getattr(config, "vocab_size", None)
     # Transformers makes an empty tokenizer of special tokens when the vocabulary is missing.
     if size <= 10 or (expected and size > expected):

@@ -23,6 +23,8 @@ HELD = 3.0
 """Seconds of failed tries and waits for what the cache holds anyway."""
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md", "*.tiktoken"]
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
+"""A branch, tag or commit; a file of the cache is named by it."""
 STATUSES = (408, 429, 500, 502, 503, 504)
 NETWORK = {"TransportError", "ConnectionError", "IncompleteRead", "JSONDecodeError"}
 UNREADABLE = (KeyError, TypeError, AttributeError, AssertionError, IndexError, UnicodeDecodeError)
@@ -110,10 +112,16 @@ def fetch_model(id: str, revision: str | None = None) -> tuple[Path, str | None]
         ModelError: no such folder, or the Hub says no (unknown, private, gated, no such revision).
         HubError: the Hub cannot be reached and the cache does not hold it.
     """
-    path = Path(id).expanduser()
-    if path.is_dir():
-        return path, None
-    if path.exists():
+    try:
+        path = Path(id).expanduser()
+        if path.is_dir():
+            return path, None
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, nobody's home
+        raise ModelError(f"model: {id[:80]!r} is neither a folder nor a Hub id ({str(error)[:60]}).") from None
+    if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
+        raise ModelError(f"model: {id}: {revision[:80]!r} is no revision; expected a branch, tag or commit.")
+    if there:
         raise ModelError(f"model: {id} is a file; expected a folder with config.json and weights, or a Hub id.")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", id):
         parent = path.parent
@@ -206,7 +214,7 @@ class Damaged(ConnectionError):
     """A file that did not come as the Hub holds it."""
 
 
-def whole(download: Callable[[], str]) -> Path:
+def complete(download: Callable[[], str]) -> Path:
     """A single file of the cache, as the Hub holds it; for `retried`.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_tl.config import DataConfig, RunConfig, load_config
 from hf_tl.data import load_rows
-from hf_tl.inference.held_out import finished, outputs_on, results, targets_of
+from hf_tl.inference.held_out import answering, finished, outputs_on, results, targets_of
 from hf_tl.run_folder import RunFolder, is_run_folder
 
 
@@ -32,8 +32,9 @@ def evaluate(
     loaded, task, context = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
     rows = load_rows(data_config(data), task, targets_of(task, context), split=split, need_labels=True, seed=seed)
     ((name, chosen),) = rows.splits.items()
-    outputs, samples = outputs_on(loaded, task, context, chosen, batch_size)
-    found = results(task, context, outputs, samples, chosen, str(name), seed)
+    with answering(model):
+        outputs, samples = outputs_on(loaded, task, context, chosen, batch_size)
+        found = results(task, context, outputs, samples, chosen, str(name), seed)
     return {"model": model, **found, "notes": list(rows.notes)}
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from datasets import Dataset
 
 from hf_tl.config import Preprocessing
@@ -18,6 +20,7 @@ from hf_tl.data import Data
 from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.data.splits import example_rows
 from hf_tl.data.texts import as_text
+from hf_tl.errors import HfTlError, ModelError, panicked
 from hf_tl.files import write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
@@ -33,6 +36,24 @@ def outputs_on(
     """(outputs, samples) of `rows`, in float32, in the rows' order, on every process."""
     samples = task.preprocess(rows, context, False)
     return outputs_of(model, task, context, samples, batch_size=batch_size).items, samples
+
+
+@contextlib.contextmanager
+def answering(id: str) -> Iterator[None]:
+    """While a finished model, which somebody else may have made, is asked.
+
+    Raises:
+        ModelError: its files load and do not work together; says what a library made of that.
+    """
+    try:
+        yield
+    except (HfTlError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(". ")
+        raise ModelError(f"model: {id} loads, and cannot answer: {said} (--debug shows where).") from error
 
 
 def labels_of(config: Any) -> tuple[str, ...]:

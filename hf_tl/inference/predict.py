@@ -12,7 +12,7 @@ from hf_tl.data import load_rows
 from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.errors import DataError, listing
 from hf_tl.inference.evaluate import data_config, preprocessing_of
-from hf_tl.inference.held_out import finished, outputs_on, targets_of
+from hf_tl.inference.held_out import answering, finished, outputs_on, targets_of
 from hf_tl.task import Task
 
 
@@ -44,8 +44,9 @@ def predict(
         rows = _rows(inputs, task)
     if len(rows) == 0:
         return []
-    outputs, samples = outputs_on(loaded, task, context, rows, batch_size)
-    out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, context)
+    with answering(model):
+        outputs, samples = outputs_on(loaded, task, context, rows, batch_size)
+        out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, context)
     return out
 
 

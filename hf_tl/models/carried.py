@@ -34,7 +34,8 @@ _held: list[Any] = []
 
 def check_links(id: str, folder: Path) -> None:
     """Raises ModelError where a file of a model, weights aside, is a link that leads out of its folder (or out of the
-    Hub's cache, which is made of links): what it leads to would be carried into the adapted model."""
+    Hub's cache, which is made of links): what it leads to would be carried into the adapted model. And where something
+    is neither file nor folder: a pipe has no end."""
     if not folder.is_dir():
         return
     own = [folder.resolve()]
@@ -47,6 +48,8 @@ def check_links(id: str, folder: Path) -> None:
                 raise ModelError(
                     f"model: {file.name} of {id} is a link to something outside of its folder; put the file there."
                 )
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise ModelError(f"model: {file.name} of {id} is neither a file nor a folder; take it out.")
 
 
 def processor_folder(folder: Path) -> Path:
@@ -111,17 +114,25 @@ def shared_name(named: str) -> str:
     return ELSEWHERE + re.split(r"[/\\]", os.path.abspath(named).rstrip("/\\"))[-1]
 
 
-def base_of(adapter: Path, at_home: Path | None = None) -> tuple[str, str | None]:
+def base_of(adapter: Path, at_home: Path | None = None, *, pinned: bool = False) -> tuple[str, str | None]:
     """(id or folder, revision) that the base of an adapter is loaded by; a folder that only its run knows is that.
 
     Args:
         at_home: where the adapter lies in its run, where `adapter` is a copy of it.
+        pinned: whether the adapter is a commit of the Hub.
 
     Raises:
-        ModelError: the base was a folder on the machine that made the adapter, or none is named.
+        ModelError: the base was a folder on the machine that made the adapter, or none is named; or the adapter is the
+            Hub's, and its base would be a folder of this machine.
     """
     said = read_adapter(adapter)
     named, revision = str(said["base_model_name_or_path"]), said.get("revision")
+    if pinned and os.path.lexists(os.path.expanduser(named)):
+        raise ModelError(
+            f"model: an adapter of the Hub names {named!r} as its base, which lies on this machine; nothing here is "
+            "read because a repository names it. Download the adapter and load it from its folder, or start in "
+            "another folder."
+        )
     if not named.startswith(ELSEWHERE):
         return named, revision
     adapter = at_home or adapter

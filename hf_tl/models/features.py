@@ -108,9 +108,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HF_TL_CACHE") or Path(HF_HOME) / "hf_tl") / "features"
 
 
-def content_key(facts: Mapping[str, Any], model: nn.Module, heads: list[str], rows: Dataset) -> str:
+def content_key(inputs: Mapping[str, Any], model: nn.Module, heads: list[str], rows: Dataset) -> str:
     """sha256 over everything that the features depend on: the backbone's weights, the rows and the preprocessing."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not in_modules(name, heads):
             digest.update(name.encode())

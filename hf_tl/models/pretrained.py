@@ -23,7 +23,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
-from hf_tl.models.layers import carried_over, head_modules
+from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -108,7 +108,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         check_adapter(model.id, path)
         check_adapter_config(path)
         check_files(path)
-        base, at = base_of(adapter)
+        base, at = base_of(adapter, pinned=pinned)
         path, _ = fetch_model(base, at)
         check_base(model.id, base, path)
         check_configurations(model.id, adapter)
@@ -147,7 +147,7 @@ def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
     return config
 
 
-def first_line(error: Exception, found: Pretrained) -> str:
+def first_line(error: BaseException, found: Pretrained) -> str:
     """The first line of what Transformers said."""
     if "trust_remote_code" not in str(error):
         return " ".join(str(error).split("\n\n")[0].split())[:300] or type(error).__name__
@@ -289,7 +289,7 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights are of another architecture."
         )
-    said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
+    said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(

@@ -7,7 +7,7 @@ from typing import Any
 import transformers
 
 from hf_tl.data.kinds import processor_of
-from hf_tl.errors import ModelError, listing
+from hf_tl.errors import ModelError, listing, panicked
 from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import processor_folder
 from hf_tl.models.pretrained import Pretrained, first_line
@@ -37,7 +37,9 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
             processor = auto.from_pretrained(
                 processor_folder(path), trust_remote_code=pretrained.trusts(path), **options
             )
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not panicked(error):
+            raise
         raise ModelError(
             f"model: the {wanted.what} of {pretrained.id} cannot be loaded: {first_line(error, pretrained)}"
         ) from error

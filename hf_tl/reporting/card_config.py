@@ -11,6 +11,7 @@ from typing import Any
 from hf_tl.data.archives import is_archive
 from hf_tl.data.tables import is_table
 from hf_tl.errors import ConfigError
+from hf_tl.hub.client import REVISION
 from hf_tl.io.console import visible
 
 TOP = ("task", "model", "data", "method", "training", "loss", "generation", "seed")
@@ -35,7 +36,6 @@ NAMES_FILES = re.compile(r"path|dir$|_file|folder|tokenizer|auto_map|cache_(dir|
 FREE = {"prefix", "stop_strings", "columns", "splits", "class_weights", "target_modules", "exclude_modules"}
 """Keys below which any text may stand: none is opened."""
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
 PATH = re.compile(r"^[/~\\.]|[/\\]|:|\.(json|jinja2?|ya?ml|txt|py|csv|bin|pt|pth|pkl|ckpt|safetensors)$")
 """Where a text may be a path, or an address."""
 

@@ -75,7 +75,7 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
 
         found = hub_data.read(asked["id"], asked.get("name"), asked.get("revision"))
         rows = {split: [list(row.values()) for row in part] for split, part in found.rows.items()}
-        return {"rows": rows, "facts": {k: v for k, v in found.facts.items() if k != "fingerprint"}}
+        return {"rows": rows, "facts": {k: v for k, v in found.metadata.items() if k != "fingerprint"}}
     if asked["do"] == "load":
         from hf_tl.config import DataConfig
         from hf_tl.data import load_data

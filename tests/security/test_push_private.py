@@ -769,11 +769,11 @@ def test_what_a_model_is_called_elsewhere(tmp_path: Path) -> None:
 def test_a_checkpoint_with_a_link_is_not_pushed(run: Path, tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from hf_tl.sharing.checkpoint_pushes import PushSaves
+    from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 
     pretrained = SimpleNamespace(id="base", revision=None, adapter=None)
     processor = SimpleNamespace(save_pretrained=lambda folder: None)
-    saves = PushSaves(hf_tl.Run(run), HubConfig(id="alice/x"), processor, pretrained)  # type: ignore[arg-type]
+    saves = PushCheckpoints(hf_tl.Run(run), HubConfig(id="alice/x"), processor, pretrained)  # type: ignore[arg-type]
     saves._push = lambda *_: pytest.fail("pushed")  # type: ignore[method-assign]
     checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
     checkpoint.mkdir(parents=True)
