@@ -58,9 +58,9 @@ def test_unknown_name() -> None:
 
 def test_a_verb_is_a_function_whatever_was_imported_before() -> None:
     code = """
-import hf_tl.commands.train, hf_tl.commands.schema, hf_tl.tasks
-from hf_tl.commands.train import finetune
-assert hf_tl.finetune is finetune
+import hf_tl.commands.schema, hf_tl.commands.doctor, hf_tl.tasks
+from hf_tl.commands.doctor import doctor
+assert hf_tl.doctor is doctor
 assert hf_tl.schema is hf_tl.commands.schema.schema
 assert hf_tl.list_tasks()[0].name
 """

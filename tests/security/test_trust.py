@@ -254,7 +254,7 @@ def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
     code = Path(stranger.__file__).read_text(encoding="utf-8").partition('if __name__ == "__main__"')[0]
     lines = f"{code}\nimport io, torch\nbuffer = io.BytesIO()\ntorch.save({{}}, buffer)\nbuffer.seek(0)\n"
     request = {"torchvision": None, "jobs": [{"path": ".", "base": None}], "rows": [], "folder": ".", "loads": True}
-    request["lines"] = "import torch\nfound = [torch.load('x.bin')]"
+    request |= {"lines": "import torch\nfound = [torch.load('x.bin')]", "readers": {}}
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"{lines}main()"], input=json.dumps(request), capture_output=True, text=True,
         cwd=tmp_path, timeout=120,
@@ -617,7 +617,7 @@ def test_every_load_says_whether_code_is_trusted(file: Path) -> None:
             continue
         said = [word.arg for word in call.keywords]
         unpacked = "options" in [ast.unparse(word.value) for word in call.keywords if word.arg is None]
-        assert "trust_remote_code" in said or (unpacked and file.name == "stranger.py"), ast.unparse(call)
+        assert "trust_remote_code" in said or (unpacked and file.name == "clean_process.py"), ast.unparse(call)
 
 
 def test_a_library_that_forgets_to_say_does_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
