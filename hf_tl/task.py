@@ -98,9 +98,10 @@ class Demo:
     """What is written above the answer."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaskContext:
-    """What a task's functions may look at: everything that the data, model and configuration have settled."""
+    """What a task's functions may look at: everything that the data, model and configuration have settled. Made by
+    `hf_tl.models.context.make_context` and not changed afterwards; functions only add to `notes`."""
 
     labels: tuple[str, ...] = ()
     """Label names, in the order of the model's outputs."""
@@ -205,8 +206,9 @@ class Task:
     """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
     the inputs as they are."""
     configure: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
-    trained, what else has to travel with them, such as how texts are written."""
+    """`(model or None, context)`: the one function that changes the loaded model and its processor, in place and before
+    anything is prepared: what has to travel with them, such as how texts are written. A finished model (`context.mode`
+    is not `training`) answers as it was saved; without a model only the processor is looked at (`hf-tl preview`)."""
     validation_rows: int | None = None
     """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
     marker_files: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from hf_tl.data import load_rows
 from hf_tl.errors import ConfigError, DataError, listing
 from hf_tl.evaluation.held_out import finished, outputs_on, results, targets_of
 from hf_tl.run import Run
-from hf_tl.task import Task, TaskContext
+from hf_tl.task import Task
 
 
 def evaluate(
@@ -61,8 +61,9 @@ def predict(
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
-    loaded, task, context = finished(model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code)
-    context.mode = "predicting"
+    loaded, task, context = finished(
+        model, revision, preprocessing=_preprocessing(model), trust=trust_remote_code, mode="predicting"
+    )
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
         found = load_rows(_data(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()
@@ -148,4 +149,4 @@ def _picture(item: Any) -> Any:
         raise DataError(f"{item}: cannot be read as an image ({error}).") from None
 
 
-__all__ = ["TaskContext", "evaluate", "predict"]
+__all__ = ["evaluate", "predict"]

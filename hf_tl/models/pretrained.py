@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from collections.abc import Iterator
@@ -278,14 +279,14 @@ def load_model(
         if (model.pooling and not task.pools) or model.head != "linear":
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
-            config = pretrained.config
+            config = copy.deepcopy(pretrained.config)
             for key, value in names.items():
                 setattr(config, key, value)
             with building(pretrained.id, pretrained.files):
                 built = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust)
             return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
-        config = pretrained.config
+        config = copy.deepcopy(pretrained.config)
         old, old_problem = getattr(config, "id2label", None), getattr(config, "problem_type", None)
         for key, value in names.items():
             setattr(config, key, value)

@@ -81,14 +81,15 @@ def _notes(coding: masks.Coding, seen: set[int], named: Any, notes: list[str]) -
         notes.append(f"Pixels of value {masks.IGNORED} count for nothing, neither in training nor in the figures.")
 
 
-def whole_picture(processor: Any) -> tuple[int, int]:
-    """Makes an image processor scale the whole picture to one size, and returns that (height, width).
+def configure(model: Any, context: TaskContext) -> None:
+    """Makes the image processor scale the whole picture to one size.
 
     A classifier's cuts out the middle. The stock pipeline then stretches the map of the middle over the picture, and
     so the processor itself is changed, and saved with the model.
     """
     from hf_tl.data.augment import processor_size
 
+    processor = context.processor
     height, width = processor_size(processor)
     if getattr(processor, "do_center_crop", False):
         processor.do_center_crop = False
@@ -97,7 +98,6 @@ def whole_picture(processor: Any) -> tuple[int, int]:
     if getattr(processor, "do_reduce_labels", False):
         processor.do_reduce_labels = False  # class 0 is a class here
     processor.size = {"height": height, "width": width}
-    return height, width
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
@@ -105,12 +105,12 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     import torch
     from PIL import Image
 
-    from hf_tl.data.augment import Augmented, random_box
+    from hf_tl.data.augment import Augmented, processor_size, random_box
     from hf_tl.data.images import to_rgb
     from hf_tl.errors import ConfigError
 
     processor = context.processor
-    height, width = whole_picture(processor)
+    height, width = processor_size(processor)
     names = context.preprocessing.augmentations if training else ()
     name = next((each for each in names if each != "default"), None)
     if name:
@@ -350,6 +350,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
+    configure=configure,
     stranger="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 

@@ -65,6 +65,8 @@ def configure(model: Any, context: TaskContext) -> None:
     """Raises ModelError where the decoder would not give back the pixels of a patch."""
     from hf_tl.errors import ModelError
 
+    if model is None or context.mode != "training":
+        return
     config = model.config
     layers = len(getattr(config, "depths", ())) or 1
     stride = int(config.patch_size) * 2 ** (layers - 1)  # Swin halves its map after each stage but the last

@@ -20,7 +20,7 @@ from hf_tl.console import say
 from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
-from hf_tl.models.methods import Method
+from hf_tl.models.methods import Adapted, Method
 from hf_tl.models.pretrained import Loaded, quiet
 from hf_tl.run import Run
 from hf_tl.task import Task, TaskContext
@@ -38,8 +38,8 @@ from hf_tl.training.trainer import TransferTrainer
 class Fitted:
     """A trained model and what there is to say about its training."""
 
-    model: nn.Module
-    """What `Method.finish` takes: the best checkpoint's weights."""
+    adapted: Adapted
+    """What `Method.finish` takes, with the best checkpoint's weights."""
     facts: dict[str, Any]
     """`train` of metrics.json."""
     choices: list[Choice]
@@ -85,7 +85,10 @@ def fit(
     start = time.monotonic()
     prepared = _prepare_datasets(config, data, task, context)
     facts = _facts(prepared, data, task, loaded)
-    model = _adapt(method, loaded, data, task, context, facts)
+    adapted = _adapt(method, loaded, task, facts)
+    model = adapted.module
+    scale = _scale_targets(model, loaded, data)
+    context = dataclasses.replace(context, scale=scale)
     counts = count_parameters(model)
     batch = _first_batch(prepared, task)
     precision = _precision(run, config, loaded.model, batch, task, context)
@@ -95,17 +98,16 @@ def fit(
         trained, prepared, facts = _on_features(config, data, task, context, loaded, model, prepared, facts, batch)
     args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
-    trainer = _build_trainer(config, data, task, context, method, trained, args, prepared, own)
+    trainer = _build_trainer(config, data, task, context, adapted, trained, args, prepared, own)
     _say_plan(method, counts, len(prepared.train), args, precision[1])
     with _attention(config, loaded, precision[0]), quiet():
         resumed = _train(run, trainer)
-    if context.scale is not None:
+    if scale is not None:
         layer = output_layer(model, loaded.heads, 1)
         assert layer is not None
-        rescale(layer, *context.scale)
-        context.scale = None
+        rescale(layer, *scale)
     return Fitted(
-        model=model,
+        adapted=adapted,
         facts=_outcome(trainer, counts, resumed),
         choices=choices,
         precision=precision,
@@ -140,13 +142,12 @@ def _facts(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Facts:
     )
 
 
-def _adapt(method: Method, loaded: Loaded, data: Data, task: Task, context: TaskContext, facts: Facts) -> nn.Module:
-    """The module to train."""
-    model = method.prepare(loaded, task)
-    _scale_targets(model, loaded, data, context)
+def _adapt(method: Method, loaded: Loaded, task: Task, facts: Facts) -> Adapted:
+    """What trains of the model."""
+    adapted = method.prepare(loaded, task)
     if facts.convolutional and process_state().device.type in ("cpu", "cuda"):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
-    return model
+        adapted.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
+    return adapted
 
 
 def _first_batch(prepared: Prepared, task: Task) -> Any:
@@ -192,7 +193,7 @@ def _build_trainer(
     data: Data,
     task: Task,
     context: TaskContext,
-    method: Method,
+    adapted: Adapted,
     trained: nn.Module,
     args: TrainingArguments,
     prepared: Prepared,
@@ -207,7 +208,7 @@ def _build_trainer(
     trainer = TransferTrainer(
         task=task,
         context=context,
-        method=method,
+        adapted=adapted,
         model=trained,
         args=args,
         train_dataset=prepared.train,
@@ -220,10 +221,9 @@ def _build_trainer(
     )
     trainer.add_callback(SetEpoch(trainer))
     trainer.remove_callback(PrinterCallback)
-    stages = method.stages(trained)
-    if stages:
+    if adapted.unfreeze:
         per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        trainer.add_callback(Unfreeze(trained, stages, -(-len(prepared.train) // per_step)))
+        trainer.add_callback(Unfreeze(trained, adapted.unfreeze, -(-len(prepared.train) // per_step)))
     return trainer
 
 
@@ -311,18 +311,19 @@ def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
     return callbacks
 
 
-def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, context: TaskContext) -> None:
-    """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
+def _scale_targets(model: nn.Module, loaded: Loaded, data: Data) -> tuple[float, float] | None:
+    """(mean, deviation) of the targets in regression, which trains on targets of mean 0 and deviation 1 whatever their
+    unit; the head is scaled back after."""
     if data.targets.problem != "regression" or "label" not in data.columns:
-        return
+        return None
     layer = output_layer(model, loaded.heads, 1)
     values = np.asarray(data.splits["train"]["label"], dtype=np.float64)
     if layer is None or values.std() == 0:
-        return
-    context.scale = (float(values.mean()), float(values.std()))
+        return None
+    mean, deviation = float(values.mean()), float(values.std())
     if loaded.kept_head:
-        mean, deviation = context.scale
         rescale(layer, -mean / deviation, 1 / deviation)
+    return mean, deviation
 
 
 def _train(run: Run, trainer: TransferTrainer) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -20,8 +21,9 @@ from transformers import BertForSequenceClassification, BertTokenizer
 from hf_tl.config import Preprocessing
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.evaluation import held_out as module
-from hf_tl.evaluation.held_out import finished, labels_of, measure_saved, outputs_on, targets_of, write_predictions
+from hf_tl.evaluation.held_out import finished, measure_saved, outputs_on, targets_of, write_predictions
 from hf_tl.evaluation.verbs import evaluate, predict
+from hf_tl.models.context import labels_of
 from hf_tl.run import Run
 from hf_tl.task import TaskContext, get_task
 from tests.tiny import bert_classifier, tiny_tokenizer, tiny_vit
@@ -76,10 +78,10 @@ def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Pat
     targets = targets_of(task, context)
     assert (targets.labels, targets.problem, targets.class_column) == (LABELS, context.problem, "label")
     assert targets.config["hidden_size"] == 8
-    context.problem = "multi_label_classification"
-    assert targets_of(task, context).class_column is None
-    context.problem = "single_label_classification"
-    assert targets_of(task, context).class_column == "label"
+    several = dataclasses.replace(context, problem="multi_label_classification")
+    assert targets_of(task, several).class_column is None
+    one = dataclasses.replace(context, problem="single_label_classification")
+    assert targets_of(task, one).class_column == "label"
     assert (
         targets_of(get_task("fill-mask"), TaskContext()).class_column is None
         and targets_of(task, TaskContext()).config == {}
@@ -99,7 +101,7 @@ def test_a_saved_model_is_measured_row_by_row(
     data: Any = SimpleNamespace(
         splits={"train": ROWS.select([0]), "validation": ROWS.select([0]), "test": ROWS}, held_out="test"
     )
-    measure_saved(run, data, TEXT, TaskContext(labels=("other",), preprocessing=Preprocessing()))
+    measure_saved(run, data)
     guesses, found = scores.argmax(-1), run.metrics
     assert (found["split"], found["samples"], found["labels"]) == ("test", 6, list(LABELS))
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(accuracy_score(TRUTH, guesses))
@@ -125,7 +127,7 @@ def test_another_process_measures_and_writes_nothing(
     (tmp_path / "model").symlink_to(model)
     monkeypatch.setattr(module, "process_state", lambda: SimpleNamespace(is_main_process=False))
     data: Any = SimpleNamespace(splits={"test": ROWS}, held_out="test")
-    measure_saved(Run(tmp_path), data, TEXT, TaskContext(preprocessing=Preprocessing()))
+    measure_saved(Run(tmp_path), data)
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "predictions.parquet").exists()
 
 
