@@ -1,5 +1,5 @@
-"""Small models with random weights, for tasks of which no pretrained model can be had offline, and data sets derived
-from real ones, for tasks of which no data can."""
+"""Small models with random weights, for tasks without a local pretrained model, and datasets derived from real ones,
+for tasks without a local dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import transformers
 
 
 def _rt_detr(folder: Path, root: Path) -> None:
-    """1 M parameters, pictures of 256 x 256."""
+    """1 M parameters, images of 256 x 256."""
     backbone = transformers.RTDetrResNetConfig(
         embedding_size=32, hidden_sizes=[32, 64, 96, 128], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
@@ -31,7 +31,7 @@ def _rt_detr(folder: Path, root: Path) -> None:
 
 
 def _segformer(folder: Path, root: Path) -> None:
-    """0.5 M parameters; a map of half the picture's sides."""
+    """0.5 M parameters; a map of half the image's sides."""
     config = transformers.SegformerConfig(
         hidden_sizes=[16, 32, 64, 96], depths=[1, 1, 1, 1], strides=[2, 2, 2, 2], patch_sizes=[3, 3, 3, 3],
         num_attention_heads=[1, 2, 4, 4], mlp_ratios=[2, 2, 2, 2], decoder_hidden_size=64,
@@ -42,7 +42,7 @@ def _segformer(folder: Path, root: Path) -> None:
 
 
 def _vit(folder: Path, root: Path) -> None:
-    """0.5 M parameters, pictures of 96 x 96 in patches of 12."""
+    """0.5 M parameters, images of 96 x 96 in patches of 12."""
     config = transformers.ViTConfig(
         hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=192, image_size=96, patch_size=12,
         encoder_stride=12,
@@ -166,7 +166,7 @@ def make_model(name: str, root: Path, folder: Path) -> Path:
 
 
 def make_data(name: str, root: Path, folder: Path) -> Path:
-    """The data set `name` below `folder`, made when it is not there."""
+    """The dataset `name` below `folder`, made when it is not there."""
     target, (rows, splits) = folder / name, DATA[name]
     target.mkdir(parents=True, exist_ok=True)
     for split in splits:

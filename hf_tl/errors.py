@@ -98,6 +98,11 @@ class HubError(HfTlError):
     exit_code = 4
 
 
+def panicked(error: BaseException) -> bool:
+    """Whether a library in Rust gave up, whose exception is no `Exception` and has no public name."""
+    return type(error).__name__ == "PanicException"
+
+
 def did_you_mean(word: object, known: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the nearest of `known`, or the empty string when nothing is near."""
     names = {str(name).lower(): str(name) for name in known}

@@ -48,7 +48,7 @@ class Column:
     role: str
     """Name inside hf_tl: `text`, `image`, `label`, ..."""
     kind: str
-    """What its values are; the kinds are `hf_tl.data.columns.KINDS`."""
+    """What its values are; the kinds are `hf_tl.data.kinds.KINDS`."""
     names: tuple[str, ...]
     """Usual names in data sets, best first; compared without case and surrounding space."""
     required: bool = True
@@ -78,8 +78,9 @@ class Demo:
     between, which are written into the page's `app.py`."""
 
     takes: tuple[tuple[str, str], ...]
-    """(name, kind) of each input, in order. Kinds: `text`, `line` (a short text), `image` (PIL, RGB), `score` (a number
-    from 0 to 1, 0.5 at first). A page that gives `chat` takes `messages`, which the page keeps itself."""
+    """(name, kind) of each input, in order. Kinds: those of `hf_tl.data.kinds.KINDS` that have a widget (`text`,
+    `image`: PIL, RGB), `line` (a short text), `score` (a number from 0 to 1, 0.5 at first). A page
+    that gives `chat` takes `messages`, which the page keeps itself."""
     gives: str
     """What the lines leave in `found`: `labels` ([{label, score}]), `highlights` ([{entity_group, start, end}] of the
     last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
@@ -147,12 +148,8 @@ class Task:
     """The Hub's pipeline tag."""
     summary: str
     columns: tuple[Column, ...]
-    modality: str
-    """`text` or `image`: what a person sees of an input."""
     auto_class: str
     """Name in `transformers` of the class that the result is loaded with."""
-    processor_class: str
-    """Name in `transformers` of the processor's auto class."""
     peft_task_type: str | None
     """PEFT's `TaskType`, or None where PEFT has none."""
     metrics: tuple[str, ...]

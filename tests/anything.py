@@ -10,6 +10,7 @@ from typing import Any
 import transformers
 from PIL import Image, ImageDraw
 
+from hf_tl.data.kinds import main_kind
 from hf_tl.task import Task
 from tests.tiny import WORDS, tiny_chat_tokenizer, tiny_tokenizer
 
@@ -84,7 +85,7 @@ def tiny_model(task: Task, folder: Path) -> Path:
     known = getattr(transformers, task.auto_class)._model_mapping
     first = BEST.get(task.auto_class)
     texts = sorted(TEXT.items(), key=lambda each: each[0] != first)
-    for name, options in texts if task.modality == "text" else ((n, o) for n, (o, _) in IMAGE.items()):
+    for name, options in texts if main_kind(task).name != "image" else ((n, o) for n, (o, _) in IMAGE.items()):
         config = getattr(transformers, name)(**options)
         if type(config) not in known:
             continue
@@ -92,7 +93,7 @@ def tiny_model(task: Task, folder: Path) -> Path:
         auto.from_config(config).save_pretrained(folder)
         if name == "LlamaConfig":
             tiny_chat_tokenizer(folder)
-        elif task.modality == "text":
+        elif main_kind(task).name != "image":
             tiny_tokenizer(folder)
         else:
             processor = getattr(transformers, IMAGE[name][1])
@@ -129,9 +130,10 @@ def tiny_data(task: Task, folder: Path, rows: int = 24) -> Path:
             else:
                 record[column.names[0]] = _value(column.kind, role, text, good, index)
         records.append(json.dumps(record))
-    file = folder / ("metadata.jsonl" if task.modality == "image" else "train.jsonl")
+    images = main_kind(task).name == "image"
+    file = folder / ("metadata.jsonl" if images else "train.jsonl")
     file.write_text("\n".join(records) + "\n", encoding="utf-8")
-    return folder if task.modality == "image" else file
+    return folder if images else file
 
 
 def _value(kind: str, role: str, text: str, good: bool, index: int) -> Any:

@@ -1,9 +1,10 @@
-"""The plan of the house, checked in the source: imports go one way, and the engine knows no task by name."""
+"""The layers, checked in the source: imports go one way, and the engine knows no task by name."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,70 +16,101 @@ PACKAGE = Path(hf_tl.__file__).parent
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.parts)
 
 LAYERS = (
-    {"errors", "shipped", "compat"},
-    {"json_text", "yaml_text", "card_text"},
-    {"config", "task", "console", "failures", "options", "command_line"},
-    {"patience"},
-    {"hubwire"},
-    {"tasks", "hubclient", "run", "run_shapes"},
-    {"metrics"},
-    {"data"},
-    {"models"},
-    {"training"},
-    {"evaluation"},
-    {"sharing"},
-    {"finetune"},
-    {"quickstart", "preview", "doctor", "schema", "cookbook", "launch", "reproduce"},
-    {"cli_options"},
-    {"cli_sharing"},
-    {"cli", "__main__"},
+    "errors",
+    "compat",
+    "io",
+    "task",
+    "config",
+    "files",
+    "run_folder",
+    "hub",
+    "metrics",
+    "data",
+    "tasks",
+    "models",
+    "inference",
+    "training",
+    "analysis",
+    "reporting",
+    "sharing",
+    "run",
+    "commands",
+    "cli",
+    "__main__",
 )
-"""A file imports from its own layer and those before it."""
-FACADES = {"__init__", "run", "config", "task", "tasks"}
-"""These call later layers inside functions: what they import when they are imported is light."""
+"""Modules and packages of `hf_tl/` in the order of imports: each imports from itself and from what stands above."""
+MODULES = {
+    ".".join(("hf_tl", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): file
+    for file in FILES
+}
 
 
-def name_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+def layer_of(module: str) -> int:
+    """Where a module stands in `LAYERS`; the package itself, which is a lazy table of names, above all."""
+    name = module.partition(".")[2].partition(".")[0]
+    assert not name or name in LAYERS, f"{module}: in no layer of LAYERS; give it a place"
+    return LAYERS.index(name) if name else -1
 
 
-def layer_of(name: str) -> int:
-    found = [index for index, layer in enumerate(LAYERS) if name in layer]
-    assert found, f"hf_tl/{name}: in no layer of LAYERS; give it a place"
-    return found[0]
-
-
-def imported(tree: ast.AST, inside_functions: bool) -> Iterator[str]:
-    """First part below hf_tl of everything imported, without what only type checkers read."""
+def imports_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(module of hf_tl, line) of every import, also inside functions, without what only type checkers read."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not inside_functions:
-            continue
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"hf_tl.{alias.name}" for alias in node.names] if node.module == "hf_tl" else [node.module]
-        yield from (name.split(".")[1] for name in names if name.startswith("hf_tl."))
-        yield from imported(node, inside_functions)
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_go_one_way(file: Path) -> None:
-    name = name_of(file)
-    if name == "__init__":
-        return
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for other in set(imported(tree, inside_functions=name not in FACADES)):
-        if other.startswith("__"):  # the package's own version
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [each if each in MODULES else str(node.module) for each in inside]
+        else:
+            yield from imports_of(node)
             continue
-        assert layer_of(other) <= layer_of(name), f"hf_tl/{name} imports the later hf_tl/{other}"
+        yield from ((name, node.lineno) for name in names if name.partition(".")[0] == "hf_tl")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    for other, line in imports_of(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        assert other in MODULES, f"{module}, line {line}: there is no {other}"
+        assert layer_of(other) <= layer_of(module), f"{module}, line {line}: imports {other}, which stands below it"
+
+
+def test_there_is_no_cycle_of_imports() -> None:
+    """`pytest -s` prints the order in which the modules can be read: each after what it imports."""
+    graph = {
+        module: {other for other, _ in imports_of(ast.parse(file.read_text(encoding="utf-8")))}
+        for module, file in MODULES.items()
+    }
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        pytest.fail(f"these import each other: {' <- '.join(error.args[1])}")
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda module: (layer_of(module), module))
+        order += ready
+        sorter.done(*ready)
+    order.sort(key=layer_of)  # stable: within a layer, after what it imports
+    print()
+    for number, layer in enumerate(LAYERS):
+        inside = [module.removeprefix("hf_tl.") for module in order if layer_of(module) == number]
+        print(f"{layer:<12}", *inside)
+
+
+def test_the_root_is_small() -> None:
+    names = {module.removeprefix("hf_tl.") for module, file in MODULES.items() if file.parent == PACKAGE}
+    assert names == {"hf_tl", "__main__", "errors", "compat", "config", "task", "files", "run_folder", "run"}
+
+
+def test_no_module_is_called_as_a_public_function() -> None:
+    functions = {name for name in hf_tl.__all__ if callable(getattr(hf_tl, name)) and name.islower()}
+    assert not functions & {child.stem for child in PACKAGE.iterdir()}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_the_engine_knows_no_task_by_name(file: Path) -> None:
-    if name_of(file) == "tasks":
+    if file.parent.name == "tasks":
         return
     tree = ast.parse(file.read_text(encoding="utf-8"))
     docstrings = {
@@ -109,11 +141,11 @@ def test_no_task_imports_a_task(file: Path) -> None:
 
 
 def test_every_task_is_called_as_its_file() -> None:
-    assert [task.name for task in hf_tl.tasks()] == task_names()
+    assert [task.name for task in hf_tl.list_tasks()] == task_names()
 
 
 def test_a_task_names_what_it_uses() -> None:
-    for task in hf_tl.tasks():
+    for task in hf_tl.list_tasks():
         assert task.best_metric in task.metrics
         assert task.input_roles
         assert task.summary and not task.summary.endswith(".")

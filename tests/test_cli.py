@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from hf_tl import console, errors
+from hf_tl import errors
 from hf_tl.cli import main
-from hf_tl.cookbook import recipe_files
-from hf_tl.launch import without_option
+from hf_tl.cli.launch import without_option
+from hf_tl.commands.recipes import recipe_files
+from hf_tl.io import console
 
 METRICS = {"split": "test", "samples": 4, "metrics": {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}}
 
@@ -36,7 +37,7 @@ def corridor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[...
             seen.append(config)
             return function(config)
 
-        monkeypatch.setitem(sys.modules, "hf_tl.finetune", types.SimpleNamespace(finetune=finetune))
+        monkeypatch.setitem(sys.modules, "hf_tl.commands.train", types.SimpleNamespace(finetune=finetune))
         return seen
 
     yield install
@@ -196,7 +197,7 @@ def predictor(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         count = len(inputs) if isinstance(inputs, list) else 2
         return [{"label": "good", "score": 0.75, "scores": {"good": 0.75, "b\x1b[31mad": 0.25}} for _ in range(count)]
 
-    monkeypatch.setitem(sys.modules, "hf_tl.evaluation.verbs", types.SimpleNamespace(predict=predict))
+    monkeypatch.setitem(sys.modules, "hf_tl.commands.predict", types.SimpleNamespace(predict=predict))
     return asked
 
 
@@ -262,7 +263,7 @@ def test_doctor_checks_this_machine(capsys: pytest.CaptureFixture[str], monkeypa
 
 @pytest.mark.parametrize(("torch", "expected"), [("2.13.0+cpu", "0.28"), ("2.10.1", "0.25"), ("2.0.0+cu118", "0.15")])
 def test_doctor_knows_the_matching_torchvision(torch: str, expected: str) -> None:
-    from hf_tl.doctor import matching_torchvision
+    from hf_tl.commands.doctor import matching_torchvision
 
     assert matching_torchvision(torch) == expected
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hf_tl.config import RunConfig, load_config, merge, parse_overrides, slug
 from hf_tl.errors import ConfigError
-from hf_tl.yaml_text import read_yaml
+from hf_tl.io.yaml_text import read_yaml
 
 LEAST = {"model": "bert", "data": "reviews.csv"}
 

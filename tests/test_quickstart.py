@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from hf_tl.cli import main
+from hf_tl.commands.quickstart import COPIES, LABELLED, quickstart, write_data
 from hf_tl.errors import ConfigError
-from hf_tl.quickstart import COPIES, LABELLED, quickstart, write_data
-from hf_tl.sharing.comparison import verdict
+from hf_tl.reporting.comparison import verdict
 
 
 def test_data_are_fair(tmp_path: Path) -> None:

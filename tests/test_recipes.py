@@ -1,8 +1,11 @@
-"""Every recipe, unmodified, from download to push: the test Hub holds small stand-ins under the recipes' own ids."""
+"""Every recipe: what its docstring says was measured, and, unmodified, from download to push: the test Hub has small
+stand-ins under the recipes' own ids."""
 
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PillowImage
 
-from hf_tl.cookbook import describe, measured, recipe_config, recipe_files, run_recipe
+from hf_tl.commands.recipes import describe, measured, recipe_config, recipe_files, run_recipe
 from hf_tl.task import get_task
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub
@@ -24,14 +27,15 @@ TOKEN = "hf_test_alice"
 WORDS = [["bad", "poor", "awful"], ["good", "fine", "great"]]
 
 
-def texts(label: Any, rows: int, extra: bool = False) -> Dataset:
+def texts(label: Any, rows: int, names: tuple[str, str] | None = None) -> Dataset:
+    """Sentences of two classes; `names` adds a `label_text`, as MTEB and SetFit have it."""
     found: dict[str, list[Any]] = {"text": [], "label": []}
     for index in range(rows):
         found["text"].append(f"the {['film', 'book', 'meal'][index % 3]} was {WORDS[index % 2][index // 2 % 3]}")
         found["label"].append(index % 2)
     features = {"text": Value("string"), "label": label}
-    if extra:
-        found["label_text"] = [["card_lost", "top_up"][index] for index in found["label"]]
+    if names:
+        found["label_text"] = [names[index] for index in found["label"]]
         features["label_text"] = Value("string")
     return Dataset.from_dict(found, features=Features(features))
 
@@ -67,8 +71,13 @@ def stock(hub: RunningHub, folder: Path) -> None:
     sentiment = ClassLabel(names=["neg", "pos"])
     three = {split: texts(sentiment, rows) for split, rows in (("train", 60), ("validation", 20), ("test", 20))}
     share(hub, "cornell-movie-review-data/rotten_tomatoes", folder / "rotten", three)
-    two = {split: texts(Value("int64"), rows, extra=True) for split, rows in (("train", 60), ("test", 20))}
-    share(hub, "mteb/banking77", folder / "banking", two)
+    named: dict[str, tuple[str, str]] = {
+        "mteb/banking77": ("card_lost", "top_up"),
+        "SetFit/sst2": ("negative", "positive"),
+    }
+    for id, names in named.items():
+        two = {split: texts(Value("int64"), rows, names) for split, rows in (("train", 60), ("test", 20))}
+        share(hub, id, folder / id.rpartition("/")[2], two)
     leaves = {
         "image_file_path": Value("string"),
         "image": Image(),
@@ -166,9 +175,9 @@ LABELS: dict[str, set[str] | None] = {
     "sentence_similarity_full": None,
     "summarization_full": None,
     "translation_full": None,
-    "text_classification_full": {"neg", "pos"},
+    "text_classification_full": {"card_lost", "top_up"},
     "text_generation_full": None,
-    "text_classification_lora": {"card_lost", "top_up"},
+    "text_classification_lora": {"negative", "positive"},
     "image_classification_full": {"angular_leaf_spot", "bean_rust", "healthy"},
     "image_classification_lora": {"angular_leaf_spot", "bean_rust", "healthy"},
     "pretrain_then_transfer": {"angular_leaf_spot", "bean_rust", "healthy"},
@@ -176,10 +185,61 @@ LABELS: dict[str, set[str] | None] = {
 
 
 def test_every_recipe_is_in_the_readme_with_what_was_measured() -> None:
-    readme = (Path(__file__).parents[1] / "recipes" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
     for name, file in recipe_files().items():
         assert measured(file), name
         assert f"| `{name}` | {describe(file)} | {measured(file)} |" in readme
+
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = runpy.run_path(str(ROOT / "benchmarks" / "quality.py"), run_name="quality")["CASES"]
+STAND_IN = re.compile(r"in place of CONFIG's (model and datasets?|model|dataset)")
+
+
+def plain_name(id: str) -> str:
+    """`leondz/wnut_17` and `text/wnut17` are the same dataset."""
+    return re.sub(r"[^a-z0-9.]", "", id.rpartition("/")[2].lower())
+
+
+def quality(case: str) -> dict[str, str]:
+    """The row of `case` in docs/quality.md, by column."""
+    lines = [
+        line for line in (ROOT / "docs" / "quality.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"
+    ]
+    head, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    return next(dict(zip(head, row, strict=True)) for row in rows if row[0] == case)
+
+
+@pytest.mark.parametrize("name", recipe_files())
+def test_a_recipe_says_which_model_and_dataset_were_measured(name: str) -> None:
+    """The score is the benchmark's, and where its model, dataset or method is not CONFIG's the docstring says so."""
+    file = recipe_files()[name]
+    said, held = measured(file), runpy.run_path(str(file), run_name="recipe")
+    config = held["CONFIG"]
+    first = held.get("ADAPT") or held.get("PRETRAIN") or config  # whose model is a pretrained one
+    stand_in = STAND_IN.search(said)
+    replaced = set(stand_in[1].replace("datasets", "dataset").split(" and ")) if stand_in else set()
+    if "`hf-tl quickstart`" in said:
+        assert replaced == {"model", "dataset"}, "the quickstart's network and digits are no recipe's"
+        return
+    cases = re.findall(r"`python benchmarks/quality.py ([\w -]+)`", said)[0].split()
+    row, case = quality(cases[-1]), BENCHMARKS[cases[-1]]
+    model = BENCHMARKS[cases[0]].model.rpartition("/")[2]
+    dataset = case.data.rpartition("/")[2]
+    path = config["data"] if isinstance(config["data"], str) else config["data"]["path"]
+    differ = {
+        part
+        for part, used, own in (("model", model, first["model"]), ("dataset", dataset, path))
+        if plain_name(used) != plain_name(own)
+    }
+    assert f"with {model}" in said and f"on {dataset}" in said, "names what was measured"
+    assert replaced == differ, "says which of them are not CONFIG's, and no other"
+    assert row["method"] == config["method"] or f"`method={row['method']}`" in said
+    metric, *values = re.findall(r"^(\w+) ([\d.]+) \(([\d.]+) to ([\d.]+)", said)[0]
+    true_metric, *true = re.findall(r"^(\w+) ([\d.]+) \(([\d.]+) to ([\d.]+)\)$", row["result"])[0]
+    assert metric == true_metric
+    for value, exact in zip(values, true, strict=True):
+        assert value == f"{float(exact):.{len(value.partition('.')[2])}f}"
 
 
 ALONE = [name for name in recipe_files() if name not in ("adapt_then_classify", "pretrain_then_transfer")]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import hf_tl
-from hf_tl.run import replacing_folder, write_text
+from hf_tl.files import replacing_folder, write_text
 from hf_tl.training.checkpoints import fault, last_checkpoint
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_mobilenet
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import hf_tl
-from hf_tl.run import STAGES
+from hf_tl.run_folder import STAGES
 from tests.tiny import sentiment_csv, tiny_bert
 
 WRITTEN = [

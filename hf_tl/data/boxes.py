@@ -15,8 +15,8 @@ from hf_tl.data.coco import Pictures, is_coco, read_coco
 from hf_tl.data.named_files import Reach, shortened
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError, listing
-from hf_tl.json_text import read_text
-from hf_tl.yaml_text import parse_yaml
+from hf_tl.io.json_text import read_text
+from hf_tl.io.yaml_text import parse_yaml
 
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 LISTS = ("train", "val", "test")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_tl.card_text import head_of, read_card
 from hf_tl.errors import ConfigError
+from hf_tl.io.card_text import head_of, read_card
 
 
 def license_of(folder: Path) -> str | None:

@@ -14,7 +14,7 @@ from hf_tl.data.annotations import FILE, WRONG, Split, finite, objects_of, rows_
 from hf_tl.data.named_files import Reach, is_there
 from hf_tl.data.tables import MOST_JSON
 from hf_tl.errors import DataError, listing
-from hf_tl.json_text import read_json
+from hf_tl.io.json_text import read_json
 
 PARTS = ("images", "annotations", "categories")
 

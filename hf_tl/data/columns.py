@@ -2,101 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-import pandas as pd
-from datasets import Dataset, Features, Image, Value
-from datasets.features import ClassLabel
+from datasets import Dataset, Features
 
-from hf_tl.data.sources import FILE, no_class
+from hf_tl.data.kinds import KINDS, kind_of
+from hf_tl.data.sources import FILE
 from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
-
-MOST_CLASSES = 1000
-
-
-def _is_text(rows: Dataset, name: str) -> bool:
-    feature = rows.features[name]
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
-
-
-def _is_image(rows: Dataset, name: str) -> bool:
-    return isinstance(rows.features[name], Image)
-
-
-def _is_label(rows: Dataset, name: str) -> bool:
-    """One class a row: a ClassLabel, booleans, or strings and whole numbers of which there are few."""
-    feature = rows.features[name]
-    if isinstance(feature, ClassLabel):
-        return True
-    if not isinstance(feature, Value):
-        return False
-    if feature.dtype == "bool":
-        return True
-    values = pd.Series(rows.with_format(None)[name]).dropna()
-    distinct = values.nunique()
-    if feature.dtype.startswith("float") and not (values == values.round()).all():
-        return False
-    return bool(0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2)))
-
-
-def _is_target(rows: Dataset, name: str) -> bool:
-    """What can be learned, once it is called a label: as `_is_label`, numbers, or lists of labels."""
-    feature = rows.features[name]
-    inner = getattr(feature, "feature", None)
-    if inner is not None:
-        return isinstance(inner, (ClassLabel, Value))
-    numeric = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
-    return numeric or _is_label(rows, name)
-
-
-def _is_list_of(*kinds: str) -> Callable[[Dataset, str], bool]:
-    def check(rows: Dataset, name: str) -> bool:
-        inner = getattr(rows.features[name], "feature", None)
-        if isinstance(inner, ClassLabel):
-            return "int" in kinds
-        return isinstance(inner, Value) and inner.dtype.startswith(kinds)
-
-    return check
-
-
-def _is_record(*keys: str) -> Callable[[Dataset, str], bool]:
-    """A mapping, or a list of mappings, that has at least `keys`."""
-
-    def check(rows: Dataset, name: str) -> bool:
-        feature = rows.features[name]
-        inner = getattr(feature, "feature", feature)
-        return isinstance(inner, dict) and set(keys) <= set(inner)
-
-    return check
-
-
-def _is_texts(rows: Dataset, name: str) -> bool:
-    """A mapping of at least two texts, such as language -> sentence."""
-    feature = rows.features[name]
-    return (
-        isinstance(feature, dict)
-        and len(feature) > 1
-        and all(isinstance(e, Value) and e.dtype in ("string", "large_string") for e in feature.values())
-    )
-
-
-KINDS: Mapping[str, Callable[[Dataset, str], bool]] = {
-    "text": _is_text,
-    "image": _is_image,
-    "label": _is_label,
-    "words": _is_list_of("string", "large_string"),
-    "tags": _is_list_of("string", "large_string", "int"),
-    "spans": _is_record("start", "end", "label"),
-    "answers": _is_record("text", "answer_start"),
-    "objects": _is_record("bbox"),
-    "messages": _is_record("role", "content"),
-    "texts": _is_texts,
-}
-"""`Column.kind` -> whether a column can be that; a new kind is a function here."""
-NAMED: Mapping[str, Callable[[Dataset, str], bool]] = {**KINDS, "label": _is_target}
-"""The same for a column that has a usual name or is named by the configuration."""
 
 
 def describe(features: Features) -> str:
@@ -142,7 +55,7 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
             found = given[column.role]
             if isinstance(found, str):
                 _check_kind(column, rows, found)
-            elif column.kind != "label":
+            elif kind_of(column).together is None:
                 raise ConfigError(f"data.columns.{column.role}: found {len(found)} columns, expected one.")
             out[column.role] = found
     for column in task.columns:
@@ -153,15 +66,16 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
     for column in task.columns:
         if column.role in out or not (column.required and (need_labels or not column.target)):
             continue
-        rest = [name for name in names if free(name) and KINDS[column.kind](rows, name)]
-        if column.kind == "label" and len(rest) > 1 and all(_is_flag(rows, name) for name in rest):
+        kind = kind_of(column)
+        rest = [name for name in names if free(name) and kind.recognised(rows, name)]
+        if kind.together is not None and kind.together(rows, rest):
             out[column.role] = rest  # one 0/1 column a label
             continue
-        if column.kind == "text":
-            rest = _wordy(rows, rest)
-        if not rest and names == ["image"] and column.kind == "label":
-            first = Path(str(rows[0][FILE]))
-            raise DataError(f"{first}: {no_class(first.parent)}")
+        if kind.likelier is not None:
+            rest = kind.likelier(rows, rest)
+        said = kind.absent(rows) if kind.absent is not None and not rest else None
+        if said:
+            raise DataError(said)
         if len(rest) != 1:
             what = f"could be any of {listing(rest)}" if rest else "is not among them"
             example = rest[0] if rest else "NAME"
@@ -188,26 +102,17 @@ def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> C
     )
 
 
-def _is_flag(rows: Dataset, name: str) -> bool:
-    """Nothing but 0 and 1, or booleans."""
-    return set(rows.with_format(None)[name]) <= {0, 1, None}
-
-
-def _wordy(rows: Dataset, names: list[str]) -> list[str]:
-    """Of several text columns those with several words a row, since ids and file names have one."""
-    if len(names) < 2:
-        return names
-    sample = rows[:100]
-    words = {name: sum(len(str(value).split()) for value in sample[name]) / len(sample[name]) for name in names}
-    many = [name for name in names if words[name] >= 3]
-    return many or names
+def _can_be(column: Column, rows: Dataset, name: str) -> bool:
+    """Whether a column that is called so, or named by the configuration, can play a role."""
+    kind = kind_of(column)
+    return (kind.recognised_named or kind.recognised)(rows, name)
 
 
 def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
     lower = {name.strip().lower(): name for name in reversed(names)}
     for usual in column.names:
         found = lower.get(usual.lower())
-        if found is not None and NAMED[column.kind](rows, found):
+        if found is not None and _can_be(column, rows, found):
             return found
     return None
 
@@ -219,26 +124,14 @@ def _named(task: Task, found: Columns) -> set[str]:
 
 
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
-    if NAMED[column.kind](rows, name):
+    if _can_be(column, rows, name):
         return
     feature = rows.features[name]
     what = getattr(feature, "dtype", None) or type(feature).__name__
-    wanted = {
-        "text": "texts",
-        "image": "pictures",
-        "label": f"classes (at most {MOST_CLASSES}, each with several rows), numbers or lists of labels",
-        "words": "lists of words",
-        "tags": "lists of tags, one a word",
-        "spans": "records of start, end and label",
-        "answers": "records of text and answer_start",
-        "objects": "records of bbox and category",
-        "messages": "lists of role and content",
-        "texts": "records of texts, such as one a language",
-    }
     values = [str(value)[:30] for value in rows[:3][name]]
     raise DataError(
         f"data.columns.{column.role}: column {name!r} is {what} such as {listing(values)}, "
-        f"expected {wanted.get(column.kind, column.kind)}."
+        f"expected {kind_of(column).plural}."
     )
 
 
@@ -257,10 +150,11 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
         DataError: no task fits, or several do.
         ConfigError: as `match`.
     """
-    pictures = [name for name in rows.column_names if _is_image(rows, name)]
+    decisive = [kind for kind in KINDS.values() if kind.decisive]
+    there = {kind.name for kind in decisive if any(kind.recognised(rows, name) for name in rows.column_names)}
     fits, errors = [], []
     for task in all_tasks():
-        if bool(pictures) != any(column.kind == "image" for column in task.columns):
+        if {column.kind for column in task.columns if kind_of(column).decisive} != there:
             continue
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue

@@ -18,7 +18,8 @@ from filelock import FileLock
 
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing
-from hf_tl.hubclient import (
+from hf_tl.files import write_json
+from hf_tl.hub.client import (
     HELD,
     checked,
     damaged_files,
@@ -30,8 +31,7 @@ from hf_tl.hubclient import (
     transient,
     without_xet,
 )
-from hf_tl.patience import Patience, endpoint, reason, say
-from hf_tl.run import write_json
+from hf_tl.hub.patience import Patience, endpoint, reason, say
 
 MARK = "hf_tl-checked.json"
 """Beside prepared rows: the hashes of the files that they were made of."""

@@ -86,7 +86,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         )
     _say_leaks(splits, chosen, held_out, notes)
     order: tuple[str, ...] = ("train", "validation", "test")
-    ordered = {split: decoded(splits[split]) for split in order if split in splits}
+    ordered = {split: decoded(splits[split], chosen) for split in order if split in splits}
     return Data(
         chosen,
         DatasetDict(ordered),
@@ -124,7 +124,7 @@ def load_rows(
     rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
-    ordered = {name: decoded(rows)}
+    ordered = {name: decoded(rows, task)}
     facts = {**source.facts, **_counts(ordered, known if need_labels else Targets())}
     return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), facts)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image, List, Value
+from datasets import ClassLabel, Dataset, List, Value
 
 from hf_tl.config import DataConfig
-from hf_tl.data.images import CheckedImage, unreadable
+from hf_tl.data.kinds import check_input, kind_of, kinds_of
 from hf_tl.data.sources import FILE
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
@@ -48,19 +47,20 @@ def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
 
 
 def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]) -> Dataset:
-    """Rows whose texts are there and whose pictures can be decoded; others stop the run or are left out.
+    """Rows whose values are as the kinds of their columns want them: texts there, pictures decodable. Others stop the
+    run or are left out.
 
     Raises:
         DataError: the first bad row, with `data.on_error=skip` as the way to leave such rows out.
     """
     for column in task.columns:
-        if column.kind not in ("text", "image") or column.role not in rows.column_names:
+        kind = kind_of(column)
+        if kind.check is None or column.role not in rows.column_names:
             continue
         bad: dict[int, str] = {}
         values = rows.with_format(None)[column.role]
         for index, value in enumerate(values):
-            what = column.role if column.kind == "text" or column.target else "picture"
-            wrong = _wrong_text(value, what) if column.kind == "text" else _wrong_image(value, what)
+            wrong = check_input(value, kind, column)
             if wrong:
                 if config.on_error == "stop":
                     raise DataError(
@@ -73,19 +73,6 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
     return rows
-
-
-def _wrong_text(value: Any, role: str) -> str | None:
-    if value is None:
-        return f"the {role} is missing"
-    return None if str(value).strip() else f"the {role} is empty"
-
-
-def _wrong_image(value: Any, what: str) -> str | None:
-    if value is None or not (value.get("bytes") or value.get("path")):
-        return f"the {what} is missing"
-    wrong = unreadable(value["bytes"] if value.get("bytes") else Path(value["path"]))
-    return f"the {what} cannot be read ({wrong})" if wrong else None
 
 
 def label_name(value: Any) -> str | None:
@@ -327,9 +314,9 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
             )
 
 
-def decoded(rows: Dataset) -> Dataset:
-    """Pictures decoded when read; FILE as `file`."""
-    for name, feature in rows.features.items():
-        if isinstance(feature, Image):
-            rows = rows.cast_column(name, CheckedImage())
+def decoded(rows: Dataset, task: Task) -> Dataset:
+    """Values decoded when read, as their kinds are; FILE as `file`."""
+    for role, kind in kinds_of(task, rows.column_names).items():
+        if kind.decode is not None:
+            rows = kind.decode(rows, role)
     return rows.rename_column(FILE, "file")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
-from datasets import Dataset, Image
+from datasets import Dataset
 
 from hf_tl.errors import DataError
 
@@ -62,18 +63,19 @@ def at_most(rows: Dataset, labels: np.ndarray | None, most: int | None, seed: in
 
 
 def content_hashes(rows: Dataset, roles: tuple[str, ...]) -> list[str]:
-    """A hash of what the model reads in each row (pictures by their bytes)."""
+    """A hash of what the model reads in each row (files, such as images, by their bytes)."""
     out = []
     plain = rows.with_format(None)
     for role in roles:
-        if isinstance(rows.features[role], Image):
-            plain = plain.cast_column(role, Image(decode=False))
+        feature = rows.features[role]
+        if getattr(feature, "decode", False):  # an image, a sound, a film: not decoded
+            plain = plain.cast_column(role, dataclasses.replace(feature, decode=False))
     for row in plain.select_columns(list(roles)):
         digest = hashlib.sha1(usedforsecurity=False)
         for role in roles:
             value = row[role]
-            if isinstance(value, dict):
-                content = value.get("bytes")
+            if isinstance(value, dict) and set(value) == {"bytes", "path"}:
+                content = value["bytes"]
                 if content is None:
                     with open(value["path"], "rb") as stream:
                         content = stream.read()
@@ -83,3 +85,12 @@ def content_hashes(rows: Dataset, roles: tuple[str, ...]) -> list[str]:
             digest.update(b"\0")
         out.append(digest.hexdigest())
     return out
+
+
+EXAMPLES = 12
+"""Rows that the report shows with what was predicted."""
+
+
+def example_rows(count: int) -> set[int]:
+    """Rows of a held-out split of `count` rows that the report shows, evenly drawn."""
+    return set(np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int).tolist())

@@ -15,7 +15,7 @@ from datasets import Dataset
 from datasets.exceptions import DatasetsError
 
 from hf_tl.errors import DataError
-from hf_tl.json_text import DEPTH, parse_json, read_text
+from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
 MOST_JSON = 2 * 1024**3
 """Bytes of a JSON file; COCO's own have half a gigabyte."""

@@ -19,6 +19,8 @@ LITERAL = re.compile(r"\^?(?:[\w.\-]|\\[.d])+\$?", re.A)
 REFUSED = ("megatron_config", "layer_replication", "eva_config", "corda_config", "loftq_config", "lora_ga_config")
 """They import a module that the file names, multiply layers, or are computed from data."""
 RANK = 65_536
+MOST = 10_000
+"""Entries of a list."""
 
 
 def check_adapter_config(folder: Path) -> dict[str, Any]:
@@ -54,6 +56,9 @@ def check_adapter_config(folder: Path) -> dict[str, Any]:
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list) or not all(isinstance(name, str) and LITERAL.fullmatch(name) for name in names):
             raise refused(key, "a list of names")
+    for key, value in found.items():
+        if isinstance(value, list) and len(value) > MOST:
+            raise ModelError(f"{file}: {key} is a list of {len(value):,}, expected at most {MOST:,}.")
     for key in ("rank_pattern", "alpha_pattern"):
         value = found.get(key) or {}
         if not isinstance(value, dict) or not all(LITERAL.fullmatch(name) and _rank(value[name]) for name in value):
@@ -108,7 +113,7 @@ def adapted_modules(names: Iterable[str], peft_type: str) -> list[str]:
 
 def laid_upon(base: nn.Module, folder: Path) -> Any:
     """The adapter in `folder` upon `base`, merged into plain weights."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     from hf_tl.models.bounds import building
 
@@ -116,4 +121,11 @@ def laid_upon(base: nn.Module, folder: Path) -> Any:
     config.inference_mode = True
     with building(f"the adapter {folder}", [folder / WEIGHTS], base):
         model: Any = PeftModel.from_pretrained(base, folder, config=config)  # type: ignore[arg-type]
+        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+        lacking = sorted(set(wanted) - set(read_header(folder / WEIGHTS)))
+        if lacking:  # PEFT would go on with random ones
+            raise ModelError(
+                f"{folder / WEIGHTS}: lacks {len(lacking)} of the {len(wanted)} tensors that adapter_config.json "
+                f"describes ({listing(lacking, most=2)}), so it is another adapter's."
+            )
         return model.merge_and_unload(safe_merge=True)

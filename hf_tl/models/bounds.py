@@ -4,8 +4,9 @@ may take no more than its weights are worth."""
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from hf_tl.errors import HfTlError, ModelError
-from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.io.json_text import kind_of, read_bytes, read_object
+from hf_tl.models.tokenizer_bounds import BYTES, check_tokenizer_json
 from hf_tl.models.weights import check_weights, read_header
 
 LAYERS = 2_000
@@ -27,11 +30,24 @@ SIDE = 4_096
 BEAMS = 64
 TOKENS = 1_000_000
 ADDED_TOKENS = 50_000
-TOKENIZER_BYTES = 200_000_000
+PIXELS = SIDE**2
+DIVISOR = 1_024
+"""What sides may have to be multiples of."""
+TILES = 64
+"""Pieces that an image may be cut into."""
 FREE = 64_000_000
 """Numbers that a model may have beyond twice its weights: new heads, tables of positions."""
 FREE_TENSORS = 4_000
 _COUNTS = re.compile(r"(^|_)(layers?|depths?|blocks|stages|num_experts)($|_)")
+_NUMBERS: tuple[tuple[str, float, float], ...] = (
+    (r"token|_ids?$|length|(^|_)(mean|std)$|rescale", -math.inf, math.inf),  # have rules of their own, or cost nothing
+    (r"crop_pct|ratio|scale", 0.1, 1_000),
+    (r"pixels", 1, PIXELS),
+    (r"divis|multiple|patch_size|merge_size", 0, DIVISOR),
+    (r"tiles|crops|max_\w*patches|splits", 0, TILES),
+    (r"", -SIDE, SIDE),
+)
+"""Pattern of a key -> the least and the most that it may be in an image processor; the first that fits."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "model_type": (str,),
     "architectures": (list,),
@@ -109,6 +125,7 @@ def _check_processor(file: Path) -> None:
     if not file.exists():
         return
     found = read_object(file, error=ModelError, nan=True)
+    _check_numbers(file, "", found)
     for name, part in ((None, found), *((key, value) for key, value in found.items() if key.endswith("processor"))):
         for key, value in part.items() if isinstance(part, dict) else ():
             where = f"{file}: {name + '.' if name else ''}{key} is {_shown(value)}, expected"
@@ -129,6 +146,20 @@ def _check_processor(file: Path) -> None:
                 raise ModelError(f"{where} true or false.")
 
 
+def _check_numbers(file: Path, place: str, value: Any) -> None:
+    """Every number of an image processor, at any depth: one that no rule is for may be a number of pixels."""
+    if isinstance(value, (Mapping, list)):
+        for key, each in value.items() if isinstance(value, Mapping) else ((None, each) for each in value):
+            _check_numbers(file, place if key is None else f"{place}.{key}".lstrip("."), each)
+    elif type(value) in (int, float):
+        key = place.rpartition(".")[2]
+        for pattern, least, most in _NUMBERS:
+            if re.search(pattern, key):
+                if not least <= value <= most:
+                    raise ModelError(f"{file}: {place} is {_shown(value)}, expected {least:g} to {most:,}.")
+                return
+
+
 def _check_tokenizer_files(folder: Path) -> None:
     file = folder / "tokenizer_config.json"
     found = read_object(file, error=ModelError, nan=True) if file.exists() else {}
@@ -140,9 +171,11 @@ def _check_tokenizer_files(folder: Path) -> None:
     if length is not None and (type(length) not in (int, float) or length < 1):
         raise ModelError(f"{file}: model_max_length is {_shown(length)}, expected a number of tokens.")
     file = folder / "tokenizer.json"
-    # each added token is an object, and little else in it is; the rest is read by tokenizers, in Rust
-    if file.exists() and read_bytes(file, error=ModelError, most=TOKENIZER_BYTES).count(b"{") > 2 * ADDED_TOKENS:
+    # each added token is an object, and little else in it is
+    if file.exists() and read_bytes(file, error=ModelError, most=BYTES).count(b"{") > 2 * ADDED_TOKENS:
         raise ModelError(f"{file}: more than {ADDED_TOKENS:,} added tokens.")
+    if file.exists():
+        check_tokenizer_json(file)
     for name in ("special_tokens_map.json", "added_tokens.json"):
         if (folder / name).exists() and len(read_object(folder / name, error=ModelError)) > ADDED_TOKENS:
             raise ModelError(f"{folder / name}: more than {ADDED_TOKENS:,} added tokens.")
@@ -155,6 +188,26 @@ def _between(value: Any, least: int, most: int) -> bool:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+class _Made(TorchFunctionMode):
+    """Tensors that are made while it is active have at most `most` numbers: some are filled before they belong to a
+    module."""
+
+    FACTORIES = (torch.zeros, torch.ones, torch.empty, torch.rand, torch.randn, torch.full, torch.eye)
+
+    def __init__(self, most: int, refused: Callable[[str], ModelError]) -> None:
+        super().__init__()
+        self.most, self.refused = most, refused
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.FACTORIES:
+            size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
+            sides = [each for each in size if isinstance(each, int)] if isinstance(size, Iterable) else []
+            if math.prod(sides) > self.most:
+                raise self.refused(f"more than {self.most:,} numbers")
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager
@@ -184,13 +237,17 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
         seen, sizes[place] = seen + size - sizes.get(place, 0), size
         if seen > most or len(sizes) > tensors:
             extent = f"more than {most:,} numbers" if seen > most else f"more than {tensors:,} tensors"
-            raise ModelError(
-                f"model: the configuration of {what} describes a network of {extent}, far more than its weights hold."
-            )
+            raise refused(extent)
+
+    def refused(extent: str) -> ModelError:
+        return ModelError(
+            f"model: the configuration of {what} describes a network of {extent}, far more than its weights hold."
+        )
 
     hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]  # type: ignore[no-untyped-call]
     try:
-        yield
+        with _Made(most, refused):
+            yield
     except (HfTlError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever Transformers, PEFT and safetensors raise

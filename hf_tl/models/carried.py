@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hf_tl.config import ELSEWHERE
 from hf_tl.errors import ModelError
-from hf_tl.hubclient import PICKLES
-from hf_tl.json_text import read_json, read_object
-from hf_tl.yaml_text import read_yaml
+from hf_tl.hub.client import PICKLES
+from hf_tl.io.json_text import read_json, read_object
+from hf_tl.io.yaml_text import read_yaml
 
-ELSEWHERE = "path/to/"
-"""What stands in what is shared before the last part of a path of one machine. No Hub id looks like this."""
 PROCESSORS = ("tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json", "processor_config.json")
 NAMING = re.compile(r".*_(?:file|files|path|dir)|vocab|merges|init_inputs|source_spm|target_spm|font")
 """Keys of these files whose value Transformers may open."""
@@ -34,7 +33,8 @@ _held: list[Any] = []
 
 def check_links(id: str, folder: Path) -> None:
     """Raises ModelError where a file of a model, weights aside, is a link that leads out of its folder (or out of the
-    Hub's cache, which is made of links): what it leads to would be carried into the adapted model."""
+    Hub's cache, which is made of links): what it leads to would be carried into the adapted model. And where something
+    is neither file nor folder: a pipe has no end."""
     if not folder.is_dir():
         return
     own = [folder.resolve()]
@@ -47,6 +47,8 @@ def check_links(id: str, folder: Path) -> None:
                 raise ModelError(
                     f"model: {file.name} of {id} is a link to something outside of its folder; put the file there."
                 )
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise ModelError(f"model: {file.name} of {id} is neither a file nor a folder; take it out.")
 
 
 def processor_folder(folder: Path) -> Path:
@@ -111,12 +113,22 @@ def shared_name(named: str) -> str:
     return ELSEWHERE + re.split(r"[/\\]", os.path.abspath(named).rstrip("/\\"))[-1]
 
 
-def base_of(adapter: Path, named: str) -> str:
+def base_of(adapter: Path, named: str, *, pinned: bool = False) -> str:
     """What the base of an adapter is loaded by: `named`, or for a folder that only its run knows, that folder.
 
+    Args:
+        pinned: whether the adapter is a commit of the Hub.
+
     Raises:
-        ModelError: the base was a folder on the machine that made the adapter.
+        ModelError: the base was a folder on the machine that made the adapter; or the adapter is the Hub's, and its
+            base would be a folder of this machine.
     """
+    if pinned and os.path.lexists(os.path.expanduser(named)):
+        raise ModelError(
+            f"model: an adapter of the Hub names {named!r} as its base, which lies on this machine; nothing here is "
+            "read because a repository names it. Download the adapter and load it from its folder, or start in "
+            "another folder."
+        )
     if not named.startswith(ELSEWHERE):
         return named
     run = adapter.parent.parent / "config.yaml"

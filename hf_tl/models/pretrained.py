@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,17 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
+from hf_tl.data.kinds import processor_of
+from hf_tl.data.timm_models import of_timm, processor_fields
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
-from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.files import sha256
+from hf_tl.hub.client import fetch_model
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import carried_over, head_modules
-from hf_tl.models.timm_models import of_timm, processor_fields
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -41,11 +41,6 @@ PASSED = {
 }  # fmt: skip
 """`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
 SECRET = {"token", "use_auth_token"}
-VOCABULARIES = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model", "tokenizer_config.json",
-)  # fmt: skip
-IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
@@ -92,21 +87,6 @@ class Loaded:
     """Whether the pretrained head does the same already, and goes on from there."""
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers' loading report and bars are said by hf_tl in a sentence of its own."""
-    logger = transformers.utils.logging
-    level, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
-    logger.set_verbosity_error()
-    logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.set_verbosity(level)
-        if bars:
-            logger.enable_progress_bar()
-
-
 def find_pretrained(model: ModelConfig) -> Pretrained:
     """Downloads (or finds) a model, an adapter or a run, and reads its configuration.
 
@@ -134,7 +114,8 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         check_adapter_config(path)
         check_files(path)
         base = read_adapter(path)
-        path, _ = fetch_model(base_of(adapter, base["base_model_name_or_path"]), base.get("revision"))
+        named_base = base_of(adapter, base["base_model_name_or_path"], pinned=pinned)
+        path, _ = fetch_model(named_base, base.get("revision"))
         check_base(model.id, base["base_model_name_or_path"], path)
         check_configurations(model.id, adapter)
         check_links(model.id, adapter)
@@ -172,7 +153,7 @@ def read_config(found: Pretrained, folder: Path) -> PreTrainedConfig:
     return config
 
 
-def first_line(error: Exception, found: Pretrained) -> str:
+def first_line(error: BaseException, found: Pretrained) -> str:
     """The first line of what Transformers said."""
     if "trust_remote_code" not in str(error):
         return " ".join(str(error).split("\n\n")[0].split())[:300] or type(error).__name__
@@ -227,10 +208,9 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
         return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
-        kind = VOCABULARIES if task.modality == "text" else IMAGE_PROCESSORS
-        timm = of_timm(config)  # has no processor file of its own
+        reads = processor_of(task)
         marked = all((folder / name).exists() for name in task.marker_files) and (
-            any((folder / name).exists() for name in kind) or (timm and task.modality == "image")
+            any((folder / name).exists() for name in reads.files) or reads.in_config(config)
         )
         ours = own_classes().get(task.auto_class)
         known = names & architectures(task) or (ours and ours.__name__ in names) or task.auto_class in auto_map
@@ -257,7 +237,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
 def load_model(
     pretrained: Pretrained, task: Task, targets: Targets, model: ModelConfig, *, scratch: bool = False
 ) -> Loaded:
-    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype (DESIGN.md, 3).
+    """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in a
+    checkpoint's float16 may diverge without an error.
 
     With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
     `hf_tl.models.custom`'s.
@@ -347,18 +328,6 @@ def with_adapter(auto: Any, pretrained: Pretrained, config: PreTrainedConfig, op
     return laid_upon(base, pretrained.adapter)
 
 
-@contextmanager
-def no_warnings() -> Iterator[None]:
-    """`num_labels` against the old `id2label` is no news: both are set together."""
-    logger = logging.getLogger("transformers.configuration_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _custom(
     pretrained: Pretrained,
     task: Task,
@@ -400,7 +369,7 @@ def _custom(
         pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
         pooling = "pooler" if pooler and not any(key.startswith("pooler.") for key in new) else None
         if pooling is None:
-            pooling = "cls" if task.modality == "text" or not _convolutional(backbone) else "mean"
+            pooling = "mean" if _convolutional(backbone) else "cls"
     if pooling != "pooler":  # the pooler is left out then
         new = {key for key in new if not key.startswith("pooler.")}
     left_out = {"auto_map", "id2label", "label2id", "architectures", "dtype", "torch_dtype"}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ModelError, listing
-from hf_tl.hubclient import PICKLES, sha256
-from hf_tl.json_text import read_object
+from hf_tl.files import sha256
+from hf_tl.hub.client import PICKLES
+from hf_tl.io.json_text import read_json, read_object
 from hf_tl.models.custom import FILE, MODEL_TYPE, own_auto_maps, own_source
 from hf_tl.models.weights import check_index, check_weights
 
@@ -34,6 +35,8 @@ KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementatio
 """Fields of a model's configuration for which Transformers can fetch compiled code."""
 TIMM = {"timm_wrapper": "architecture", "timm_backbone": "backbone"}
 """Model type -> the field that names an architecture of timm, which may be a place to load from as well."""
+MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm"}
+"""Classes of sentence-transformers that a model may be made of: they read their settings and safetensors alone."""
 TIMM_FILES = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 """Arguments of timm's `create_model` that name files."""
 
@@ -108,18 +111,44 @@ def check_configurations(id: str, folder: Path) -> None:
                         f"revision pins; set model.attn_implementation to sdpa or eager, or take {key} out."
                     )
             field = TIMM.get(str(part.get("model_type")))
+            field = field or ("backbone" if isinstance(part.get("backbone"), str) else None)
             if field and not re.fullmatch(r"[\w.-]*", str(part.get(field) or "")):
                 raise ModelError(
                     f"model: {name} of {id} names {part[field]!r} as {field}; expected a name of timm "
                     "such as resnet50, not a place to load from."
                 )
-            given = part.get("model_args")
-            files = [key for key in TIMM_FILES if key in given] if field and isinstance(given, Mapping) else []
-            if files:
-                raise ModelError(
-                    f"model: {name} of {id} has timm load further files ({listing(files)} in model_args); "
-                    "take them out."
-                )
+            for key in ("model_args", "backbone_kwargs") if field else ():
+                given = part.get(key)
+                files = [each for each in TIMM_FILES if each in given] if isinstance(given, Mapping) else []
+                if files:
+                    raise ModelError(
+                        f"model: {name} of {id} has timm load further files ({listing(files)} in {key}); take them out."
+                    )
+    _check_modules(id, folder)
+
+
+def _check_modules(id: str, folder: Path) -> None:
+    """What sentence-transformers would load by `modules.json`: classes of its own, and only the model that was looked
+    at, which lies at the top."""
+    file = folder / "modules.json"
+    if not file.exists():
+        return
+    found = read_json(file, error=ModelError)
+    for each in found if isinstance(found, list) else [found]:
+        kind, path = (str(each.get(key, "")) for key in ("type", "path")) if isinstance(each, Mapping) else ("", "")
+        known = re.fullmatch(r"sentence_transformers(\.\w+)*\.(\w+)", kind)
+        if not known or known[2] not in MODULES:
+            raise ModelError(
+                f"model: modules.json of {id} names {kind!r}; hf_tl reads the modules {listing(sorted(MODULES))} "
+                "of sentence_transformers."
+            )
+        if not re.fullmatch(r"[\w-]*", path) or (path and known[2] == "Transformer"):
+            raise ModelError(
+                f"model: modules.json of {id} has {known[2]} in {path!r}; expected the model at the top, and its "
+                "further modules in folders of it."
+            )
+        if path and (folder / path / "config.json").exists():  # Normalize has none
+            read_object(folder / path / "config.json", error=ModelError)
 
 
 def configurations(id: str, folder: Path) -> dict[str, dict[str, Any]]:

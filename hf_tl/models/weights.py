@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ModelError, listing
-from hf_tl.json_text import kind_of, parse_json, read_object
+from hf_tl.io.json_text import kind_of, parse_json, read_object
 
 INDEX = "model.safetensors.index.json"
 HEADER_BYTES = 32_000_000

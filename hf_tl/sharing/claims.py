@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hf_tl import card_text
 from hf_tl.errors import ConfigError
-from hf_tl.json_text import kind_of
+from hf_tl.io import card_text
+from hf_tl.io.json_text import kind_of
 from hf_tl.metrics import split_name
-from hf_tl.sharing.wording import metric_title
+from hf_tl.reporting.formatting import metric_title
 
 T = TypeVar("T")
 NEAR = 0.002

@@ -15,20 +15,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hf_tl.command_line import command_line
 from hf_tl.compat import declare_torchvision_operators
 from hf_tl.config import HubConfig, ModelConfig
 from hf_tl.errors import ConfigError, HubError, ModelError, listing
-from hf_tl.hubclient import fetch_model
-from hf_tl.json_text import read_object
+from hf_tl.hub.client import fetch_model
+from hf_tl.hub.patience import say
+from hf_tl.hub.upload import Pushed, announce, check_target, push_folder, stoppable, visibility
+from hf_tl.io.command_line import command_line
+from hf_tl.io.json_text import read_object
+from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import base_of
 from hf_tl.models.custom import MODEL_TYPE
-from hf_tl.models.pretrained import Pretrained, find_pretrained, quiet, read_config, task_of
+from hf_tl.models.pretrained import Pretrained, find_pretrained, read_config, task_of
 from hf_tl.models.trusted import not_ours, read_adapter
-from hf_tl.patience import say
-from hf_tl.run import Run, read_part
-from hf_tl.sharing.hub import Pushed, announce, check_target, push_folder, stoppable, visibility
-from hf_tl.sharing.page import Page, app_source, space_files
+from hf_tl.run_folder import RunFolder, read_part
+from hf_tl.sharing.demo_app import Page, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
 
 HOST = "127.0.0.1"
@@ -83,7 +84,7 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
         ModelError: no such model, one whose task has no page, or with `shared` one of our heads with code of others.
     """
     declare_torchvision_operators()
-    run = Run(model) if _is_run(model) else None
+    run = RunFolder(model) if _is_run(model) else None
     folder = run.model if run is not None else Path(model)
     where, at, alone = (str(folder.resolve()) if folder.is_dir() else model), revision, False
     commit: str | None = None
@@ -149,7 +150,7 @@ def _name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model
 
 
-def _columns(run: Run | None) -> list[str]:
+def _columns(run: RunFolder | None) -> list[str]:
     """Roles of the data that a run learned from."""
     file = run.folder / "environment.json" if run is not None else None
     if file is None or not file.exists():

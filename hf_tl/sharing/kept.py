@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hf_tl.command_line import command_line
-from hf_tl.console import say
 from hf_tl.errors import ConfigError
-from hf_tl.evaluation.witness import FACTS, FILE, FOLDER, configuration, hashes
-from hf_tl.run import Run, read_part
+from hf_tl.hub.sealed import sha256_plain
+from hf_tl.inference.reference import FACTS, FILE, FOLDER, configuration, hashes
+from hf_tl.io.command_line import command_line
+from hf_tl.io.console import say, visible
+from hf_tl.run_folder import RunFolder, read_part
 from hf_tl.sharing.proof import changes
-from hf_tl.sharing.sealed import sha256_plain
-from hf_tl.sharing.wording import visible
 
 READ = ("config.yaml", "state.json", "README.md", *FACTS)
 """Files of the run folder that a push reads."""
@@ -22,7 +21,7 @@ MOST = 8
 """Names in a sentence."""
 
 
-def check_kept(run: Run) -> dict[str, str]:
+def check_kept(run: RunFolder) -> dict[str, str]:
     """The files of `model/` that were measured: path below it -> sha256. Names, on stderr, those that lie beside them
     and are left.
 
@@ -81,7 +80,7 @@ def _link(path: Path) -> str:
     )
 
 
-def _changed(run: Run, name: str, sha256: str, there: Mapping[str, Path]) -> str | None:
+def _changed(run: RunFolder, name: str, sha256: str, there: Mapping[str, Path]) -> str | None:
     """What is wrong with a file of the list, and of the model's where."""
     if name not in there:
         return f"{name} is missing"

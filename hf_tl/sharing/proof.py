@@ -22,18 +22,18 @@ from typing import Any
 
 from hf_tl import compat
 from hf_tl.config import RunConfig
-from hf_tl.console import say
+from hf_tl.data.kinds import kinds_of, processor_of
 from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
-from hf_tl.evaluation.witness import FILE, FOLDER, hashes
-from hf_tl.hubclient import fetch, fetch_model
-from hf_tl.json_text import parse_json
+from hf_tl.hub.client import fetch, fetch_model
+from hf_tl.hub.upload import Pushed
+from hf_tl.inference.reference import FILE, FOLDER, hashes
+from hf_tl.io.console import say, visible
+from hf_tl.io.json_text import parse_json
 from hf_tl.models.carried import base_of
 from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
-from hf_tl.run import METRICS_BYTES, Run, read_part
-from hf_tl.sharing import stranger
-from hf_tl.sharing.hub import Pushed
+from hf_tl.run_folder import METRICS_BYTES, RunFolder, read_part
+from hf_tl.sharing import clean_process as stranger
 from hf_tl.sharing.staged import allowed_code, stage
-from hf_tl.sharing.wording import visible
 from hf_tl.task import Task, get_task, join_lines
 
 TOLERANCE = 1e-4
@@ -68,7 +68,7 @@ def wanted(config: RunConfig) -> bool:
     return config.proof and os.environ.get(SWITCH) != "0"
 
 
-def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
+def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
     """Proves `model/`, and the adapter upon its base; once for the same files.
 
     Args:
@@ -105,7 +105,7 @@ def prove(run: Run, *, trust: bool = False, remember: bool = True) -> str:
     return key
 
 
-def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
+def prove_pushed(run: RunFolder, pushed: Pushed, *, trust: bool = False) -> None:
     """Proves a commit on the Hub as it is downloaded, into a cache of its own.
 
     Args:
@@ -129,7 +129,7 @@ def prove_pushed(run: Run, pushed: Pushed, *, trust: bool = False) -> None:
             compare(run, [alone or Copy(what, folder)], _witness(run), trust=trust, pinned=True)
 
 
-def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
+def adapter_copy(run: RunFolder, folder: Path, what: str) -> Copy | None:
     """The adapter in `folder`, if there is one that can be proved: of a base in whole precision, loaded by the stock
     class. Transformers looks for any other in the base's folder."""
     file = folder / "adapter_config.json"
@@ -145,7 +145,7 @@ def adapter_copy(run: Run, folder: Path, what: str) -> Copy | None:
 
 
 def compare(
-    run: Run,
+    run: RunFolder,
     copies: list[Copy],
     known: dict[str, Any],
     now: dict[str, Any] | None = None,
@@ -174,14 +174,14 @@ def compare(
         raise ProofError(f"{copy.what}: {visible(' '.join(said.split()))}{since}. {OFF}")
 
 
-def _witness(run: Run) -> dict[str, Any]:
+def _witness(run: RunFolder) -> dict[str, Any]:
     file = run.folder / FOLDER / FILE
     if not file.exists():
         raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
     return read_part(file, METRICS_BYTES)
 
 
-def _task(run: Run) -> Task:
+def _task(run: RunFolder) -> Task:
     return get_task(_witness(run)["task"])
 
 
@@ -196,20 +196,23 @@ def card_lines(task: Task) -> str | None:
     return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
 
 
-def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
+def request_for(run: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
     """What the clean process is told, but for the `jobs`.
 
     Args:
         known: what `proof/` holds.
     """
     task = _task(run)
+    processor, kinds = processor_of(task), kinds_of(task, (column.role for column in task.columns))
     return {
         "task": task.name,
         "auto_class": task.auto_class,
-        "processor_class": task.processor_class,
+        "processor_class": processor.auto_class,
+        "processor_argument": processor.argument,
         "loads": _loads_itself(task),
         "lines": card_lines(task),
         "rows": known["rows"],
+        "readers": {role: kind.read_stored for role, kind in kinds.items() if kind.read_stored},
         "folder": str((run.folder / FOLDER).resolve()),
         "torchvision": Path(compat.__file__).read_text(encoding="utf-8")
         if str(known["configuration"].get("model_type", "")).startswith("timm")
@@ -217,7 +220,9 @@ def request_for(run: Run, known: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool) -> list[dict[str, Any]]:
+def _asked(
+    run: RunFolder, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool
+) -> list[dict[str, Any]]:
     """For each copy what the clean process found, or its error."""
     for copy in copies:
         if copy.base is not None and not Path(copy.base).exists():
@@ -241,7 +246,7 @@ def _asked(run: Run, copies: list[Copy], known: dict[str, Any], trust: bool, pin
         return _answered(run, {**request_for(run, known), "jobs": jobs}, Path(scratch))
 
 
-def _answered(run: Run, request: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
+def _answered(run: RunFolder, request: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
     """What the clean process says to a request; it starts in `scratch`, and keeps copies of code there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(STRIPPED)}
     environment["HF_HUB_OFFLINE"] = "1"  # what it needs is here, compared with the Hub's hashes; it waits for nothing

@@ -14,27 +14,29 @@ from typing import Any
 
 import yaml
 
-from hf_tl.command_line import command_line
-from hf_tl.config import HubConfig
+from hf_tl.config import ELSEWHERE, HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
-from hf_tl.hubclient import explain, retried, status_of, whole
-from hf_tl.models.carried import ELSEWHERE, shared_name, without_paths
-from hf_tl.models.pretrained import Pretrained, quiet
+from hf_tl.files import replacing_folder, write_text
+from hf_tl.hub.client import explain, retried, status_of, whole
+from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_folder, stoppable
+from hf_tl.io.command_line import command_line
+from hf_tl.io.quiet import quiet
+from hf_tl.io.yaml_text import read_yaml
+from hf_tl.models.carried import shared_name, without_paths
+from hf_tl.models.pretrained import Pretrained
 from hf_tl.models.trusted import code_references, read_adapter
-from hf_tl.run import Run, replacing_folder, write_text
-from hf_tl.sharing.card import card_of
-from hf_tl.sharing.fences import merge_cards, read_text
-from hf_tl.sharing.hub import Pushed, announce, check_access, check_target, push_folder, stoppable
+from hf_tl.reporting.card import card_of
+from hf_tl.reporting.managed_sections import merge_cards, read_text
+from hf_tl.reporting.report import write_figures
+from hf_tl.reporting.run_summary import Record, read_record
+from hf_tl.run_folder import RunFolder
 from hf_tl.sharing.kept import check_kept
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
-from hf_tl.sharing.record import Record, read_record
-from hf_tl.sharing.report import write_figures
 from hf_tl.task import Task, TaskContext
-from hf_tl.yaml_text import read_yaml
 
 
 def save_model(
-    run: Run,
+    run: RunFolder,
     finish: Callable[[Any, Path], Any],
     trained: Any,
     processor: Any,
@@ -73,7 +75,7 @@ def save_model(
 
 
 def push(
-    run: Run | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
+    run: RunFolder | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
 ) -> Pushed:
     """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
     strangers what was measured, before and, from a cache of its own, after.
@@ -92,7 +94,7 @@ def push(
         HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
         Stopped: on a signal; the sentence has that command too.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
     if not run.reached("measured"):
         raise ConfigError(f"{run.folder}: the run is not finished (stage {run.stage}); run it again to go on.")
     model = check_kept(run)
@@ -103,7 +105,9 @@ def push(
         return _share(run, hub, model, proof, trust_remote_code)
 
 
-def _share(run: Run, hub: HubConfig, model: dict[str, str], proof: bool | None, trust_remote_code: bool) -> Pushed:
+def _share(
+    run: RunFolder, hub: HubConfig, model: dict[str, str], proof: bool | None, trust_remote_code: bool
+) -> Pushed:
     """`push` of a run that may be pushed.
 
     Args:
@@ -151,7 +155,7 @@ def _figures(record: Record, scratch: Path) -> dict[str, Path]:
     return {f"figures/{file.name}": file for file in drawn if (record.folder / "figures" / file.name).exists()}
 
 
-def _remember(run: Run, hub: HubConfig, pushed: Pushed, card: str, facts: dict[str, Any]) -> None:
+def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, facts: dict[str, Any]) -> None:
     """What is on the Hub now, in the run's folder."""
     values = read_yaml(run.folder / "config.yaml")
     values["hub"] = hub.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -220,14 +224,14 @@ def merged_card(card: str, hub: HubConfig, scratch: Path) -> Path:
     return merged
 
 
-def _check_finite(run: Run) -> None:
+def _check_finite(run: RunFolder) -> None:
     """A model whose loss is not a number is not worth a stranger's download."""
     loss = run.metrics["metrics"].get("loss", {}).get("value", 0.0)
     if loss is None or not math.isfinite(loss):
         raise ConfigError(f"{run.folder}: the loss of this model is {loss}; training diverged, so it is not pushed.")
 
 
-def _check_adapter(run: Run, adapter: Path) -> None:
+def _check_adapter(run: RunFolder, adapter: Path) -> None:
     if not (adapter / "adapter_config.json").exists():
         raise ConfigError("hub.merge: false pushes the adapter alone, but this run has none (method lora makes one).")
     base = read_adapter(adapter)["base_model_name_or_path"]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from hf_tl.errors import ConfigError, ProofError, listing
-from hf_tl.hubclient import PICKLES
+from hf_tl.hub.client import PICKLES
 from hf_tl.models.custom import FILE, own_source
 from hf_tl.models.trusted import code_references, has_own_head, not_ours, trusted_code
 

@@ -7,18 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hf_tl import card_text
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
 from hf_tl.errors import ConfigError, DataError, listing
-from hf_tl.evaluation.held_out import finished, outputs_on, results
-from hf_tl.evaluation.verbs import evaluate
-from hf_tl.hubclient import fetch_model, sha256
+from hf_tl.files import sha256
+from hf_tl.hub.client import fetch_model
+from hf_tl.inference.evaluate import evaluate
+from hf_tl.inference.held_out import answering, finished, outputs_on, results
+from hf_tl.io import card_text
 from hf_tl.models.trusted import read_adapter
-from hf_tl.sharing.card_config import allowed, hub_id
+from hf_tl.reporting.card_config import allowed, hub_id
+from hf_tl.reporting.formatting import number
+from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block, weights
 from hf_tl.sharing.claims import Claim, claims_of, contradicted, judge, left_out, model_index, of_the_block
-from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block, weights
-from hf_tl.sharing.wording import number
 
 
 def verify(
@@ -97,8 +98,9 @@ def measured_again(
     loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
     rows = _with_labels(given, context.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
-    outputs, samples = outputs_on(loaded, given.task, context, rows, size)
-    return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
+    with answering(where):
+        outputs, samples = outputs_on(loaded, given.task, context, rows, size)
+        return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
 
 
 def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_tl.errors import ConfigError, ModelError, listing
 from hf_tl.task import TaskContext
+from hf_tl.tasks._template_bounds import check_length, in_bounds
 
 FOLLOWS: dict[str | None, tuple[str, ...]] = {
     None: ("system", "developer", "user"),
@@ -113,7 +114,10 @@ def encode(
     from jinja2 import TemplateError
 
     try:
-        ids, trained = _marked(messages, tokenizer, template) if marked else _by_prefix(messages, tokenizer)
+        with in_bounds(tokenizer):
+            text = tokenizer.apply_chat_template(messages, tokenize=False, chat_template=template)
+            check_length(str(text), messages)
+            ids, trained = _marked(messages, tokenizer, template) if marked else _by_prefix(messages, tokenizer)
     except TemplateError as error:
         raise ValueError(f"the chat template refuses the conversation ({error})") from None
     for at in range(1, len(ids)):
@@ -168,9 +172,11 @@ def _by_prefix(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[list[int
 
 def prompt_ids(messages: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     """A conversation that the assistant is to go on with, as the stock pipeline writes it."""
-    found = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, add_generation_prompt=True, tokenizer_kwargs={"verbose": False}
-    )
+    with in_bounds(tokenizer):
+        check_length(str(tokenizer.apply_chat_template(messages, tokenize=False)), messages)
+        found = tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, add_generation_prompt=True, tokenizer_kwargs={"verbose": False}
+        )
     return list(found["input_ids"])
 
 

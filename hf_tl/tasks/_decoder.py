@@ -38,7 +38,9 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     wanted = context.preprocessing.long_samples if context.preprocessing else None
     policy = wanted or ("split" if plain else "truncate")
     read = _reader(rows, context)
-    shown = _shown(rows) if context.mode == "measuring" else set()
+    from hf_tl.data.splits import example_rows
+
+    shown = example_rows(len(rows)) if context.mode == "measuring" else set()
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {
@@ -125,15 +127,6 @@ def _asked(row: Any, context: TaskContext, ids: list[int]) -> list[int]:
         found = ids[: max(1, min(32, len(ids) // 4))]
     room = max(1, _generation.capacity(context) - _generation.most_new(context))
     return list(found[-room:])
-
-
-def _shown(rows: Any) -> set[int]:
-    """The rows that the report shows."""
-    import numpy as np
-
-    from hf_tl.evaluation.held_out import EXAMPLES
-
-    return set(np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist())
 
 
 def _prompts(rows: Any, context: TaskContext) -> Any:

@@ -58,7 +58,7 @@ def configure(model: Any, context: TaskContext) -> None:
     """
     from transformers.trainer_utils import align_special_tokens
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     if context.mode != "training":
         return
@@ -103,7 +103,7 @@ def write(model: Any, prompts: torch.Tensor, context: TaskContext) -> list[dict[
     """
     import torch
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     tokenizer, generation = context.processor, model.generation_config
     real = prompts >= 0

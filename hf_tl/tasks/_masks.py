@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import DataError, listing
-from hf_tl.json_text import parse_json, read_text
+from hf_tl.io.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
     import numpy as np

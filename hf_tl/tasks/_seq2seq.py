@@ -88,7 +88,7 @@ def shifter(context: TaskContext) -> Callable[[torch.Tensor], torch.Tensor]:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from hf_tl.models.pretrained import quiet
+    from hf_tl.io.quiet import quiet
 
     config, start = copy.deepcopy(context.model_config), start_of(context)
     config.decoder_start_token_id = start

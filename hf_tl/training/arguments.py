@@ -16,9 +16,9 @@ from transformers.utils import is_liger_kernel_available
 
 from hf_tl.config import RunConfig, TrainingConfig
 from hf_tl.errors import ConfigError, did_you_mean
+from hf_tl.inference.processes import process_state
 from hf_tl.models.methods import Method
 from hf_tl.task import Task
-from hf_tl.training.environment import process_state
 
 SECRET = {"hub_token", "push_to_hub_token"}
 OURS = {

@@ -15,11 +15,11 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from hf_tl.console import say
 from hf_tl.errors import InputError
-from hf_tl.json_text import parse_json
+from hf_tl.files import write_text
+from hf_tl.io.console import say
+from hf_tl.io.json_text import parse_json
 from hf_tl.models.methods import UnfreezeStep, first_step
-from hf_tl.run import write_text
 from hf_tl.training.checkpoints import fault
 from hf_tl.training.sampler import EpochSampler
 from hf_tl.training.trainer import loss_at

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hf_tl.errors import InputError, ModelError
-from hf_tl.json_text import kind_of, read_bytes, read_object
+from hf_tl.io.json_text import kind_of, read_bytes, read_object
 from hf_tl.models.weights import check_index, read_header
 
 STATE = "trainer_state.json"

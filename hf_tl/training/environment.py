@@ -14,18 +14,11 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import PartialState
 
 PACKAGES = (
     "torch", "transformers", "datasets", "accelerate", "peft", "evaluate", "huggingface_hub", "safetensors",
     "tokenizers", "numpy", "scikit-learn", "torchvision", "timm", "pillow",
 )  # fmt: skip
-
-
-def process_state() -> PartialState:
-    """Accelerate's view of the processes. Without an accelerator it must be told `cpu`, or processes that `torchrun`
-    started each take themselves for the only one."""
-    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def versions() -> dict[str, str]:

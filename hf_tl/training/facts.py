@@ -11,9 +11,10 @@ from hf_tl.config import LossConfig, RunConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.files import write_json
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import Pretrained
-from hf_tl.run import Run, write_json
+from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.environment import environment
 from hf_tl.training.fit import Fitted
@@ -65,7 +66,7 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
     return torch.tensor(weights / mean, dtype=torch.float32)
 
 
-def describe_run(run: Run, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:
+def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:
     """Writes `environment.json`."""
     facts: dict[str, Any] = {
         **environment(),

@@ -16,20 +16,22 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from hf_tl.config import RunConfig
-from hf_tl.console import say
 from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
+from hf_tl.inference.outputs import model_inputs
+from hf_tl.inference.processes import process_state
+from hf_tl.io.console import say
+from hf_tl.io.quiet import quiet
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Adapted, Method
-from hf_tl.models.pretrained import Loaded, quiet
-from hf_tl.run import Run
+from hf_tl.models.pretrained import Loaded
+from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.arguments import Choice, Facts, build_arguments
 from hf_tl.training.callbacks import BestBeside, Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
-from hf_tl.training.environment import peak_memory_bytes, process_state
+from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
-from hf_tl.training.outputs import model_inputs
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import TransferTrainer
 
@@ -63,7 +65,7 @@ class Prepared:
 
 
 def fit(
-    run: Run,
+    run: RunFolder,
     config: RunConfig,
     data: Data,
     task: Task,
@@ -280,7 +282,7 @@ def _convolutional(loaded: Loaded) -> bool:
 
 
 def _precision(
-    run: Run, config: RunConfig, model: nn.Module, batch: Any, task: Task, context: TaskContext
+    run: RunFolder, config: RunConfig, model: nn.Module, batch: Any, task: Task, context: TaskContext
 ) -> tuple[str, str]:
     """Measured once a run and kept, so that a resumed run computes the same bits; one answer for all processes."""
     given = config.training.passed_through
@@ -300,7 +302,7 @@ def _precision(
     return str(answer[0][0]), str(answer[0][1])
 
 
-def _callbacks(run: Run, config: RunConfig, task: Task) -> list[Any]:
+def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
         BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), Lines(task.best_metric),
     ]  # fmt: skip
@@ -326,7 +328,7 @@ def _scale_targets(model: nn.Module, loaded: Loaded, data: Data) -> tuple[float,
     return mean, deviation
 
 
-def _train(run: Run, trainer: TransferTrainer) -> int:
+def _train(run: RunFolder, trainer: TransferTrainer) -> int:
     """Runs or resumes training; a run whose steps are all done is only brought back to its best checkpoint.
 
     Returns:

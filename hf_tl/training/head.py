@@ -12,11 +12,11 @@ from torch import nn
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
 from hf_tl.errors import listing
+from hf_tl.inference.outputs import model_inputs, outputs_of
+from hf_tl.inference.processes import process_state
 from hf_tl.models.features import HeadModel, better_pooling, cached_features, content_key, feature_model
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import Task, TaskContext
-from hf_tl.training.environment import process_state
-from hf_tl.training.outputs import model_inputs, outputs_of
 from hf_tl.training.trainer import FeatureRows, collate_features
 
 

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
-from hf_tl.training.outputs import count_items, model_inputs, outputs_of
 from hf_tl.training.sampler import EpochSampler
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
-from hf_tl.data.columns import KINDS, NAMED, describe, infer_task, match
+from hf_tl.data.columns import describe, infer_task, match
+from hf_tl.data.kinds import KINDS
 from hf_tl.data.sources import FILE
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import get_task
@@ -32,7 +33,8 @@ def images(**columns: list[Any]) -> Dataset:
 
 def is_kind(kind: str, values: list[Any], feature: Any = None, named: bool = False) -> bool:
     rows = Dataset.from_dict({"x": values}, features=Features({"x": feature}) if feature is not None else None)
-    return bool((NAMED if named else KINDS)[kind](rows, "x"))
+    record = KINDS[kind]
+    return (record.recognised_named or record.recognised if named else record.recognised)(rows, "x")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,8 @@ def test_kinds_by_feature() -> None:
     assert is_kind("tags", [[0]], List(ClassLabel(names=["O"]))) and not is_kind(
         "words", [[0]], List(ClassLabel(names=["O"]))
     )
-    assert KINDS["image"](images(), "image") and not KINDS["image"](rows_of(image=["a.png"]), "image")
+    recognised = KINDS["image"].recognised
+    assert recognised(images(), "image") and not recognised(rows_of(image=["a.png"]), "image")
 
 
 # roles

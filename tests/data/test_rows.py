@@ -381,5 +381,5 @@ def test_sets_of_labels_that_will_not_do() -> None:
 
 def test_images_are_decoded_when_read() -> None:
     rows = rows_of(image=[{"bytes": png("L"), "path": None}], text=["a"]).cast_column("image", Image(decode=False))
-    found = decoded(rows)
+    found = decoded(rows, IMAGE)
     assert found[0]["image"].size == (4, 3) and found[0]["file"] == "d.csv, line 2" and FILE not in found.column_names

@@ -134,7 +134,7 @@ def table() -> str:
             hub.stop()
     head = ["Pushing (with a tag, to a repository that is not there yet):", "",
             "| fault | where | once | lasting |", "|---|---|---|---|"]  # fmt: skip
-    middle = ["", "Reading a model or a data set:", "",
+    middle = ["", "Reading a model or a dataset:", "",
               "| fault | where | once | lasting, cache empty | lasting, cached |", "|---|---|---|---|---|"]  # fmt: skip
     return "\n".join([*head, *rows(written, COLUMNS), *middle, *rows(read, ("once", "lasting", "cached"))])
 

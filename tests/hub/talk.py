@@ -43,12 +43,12 @@ class Talk:
 
 
 def served(asked: dict[str, Any]) -> dict[str, Any]:
-    from hf_tl import hubclient
     from hf_tl.config import hub_config
+    from hf_tl.hub import client as hubclient
 
     hubclient._silent_since.clear()
     if asked["do"] == "limits":
-        from hf_tl import patience
+        from hf_tl.hub import patience
 
         for name, value in asked["limits"].items():
             setattr(patience.LIMITS, name, value)
@@ -58,11 +58,11 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
 
         return {"code": command(asked["words"])}
     if asked["do"] == "access":
-        from hf_tl.sharing.hub import check_access
+        from hf_tl.hub.upload import check_access
 
         return {"id": check_access(hub_config(id=asked["id"]))}
     if asked["do"] == "push":
-        from hf_tl.sharing.hub import push_folder
+        from hf_tl.hub.upload import push_folder
 
         files = {file.name: file for file in Path(asked["folder"]).iterdir()}
         done = push_folder(Path(asked["folder"]), hub_config(**asked["hub"]), files=files, resume_command="THE COMMAND")
@@ -86,8 +86,8 @@ def served(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    from hf_tl import patience
     from hf_tl.errors import HfTlError
+    from hf_tl.hub import patience
 
     for name, value in json.loads(sys.argv[1]).items():
         setattr(patience.LIMITS, name, value)

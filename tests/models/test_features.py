@@ -13,14 +13,7 @@ from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from hf_tl.models.features import (
-    HeadModel,
-    better_pooling,
-    cache_folder,
-    cached_features,
-    content_key,
-    feature_model,
-)
+from hf_tl.models.features import HeadModel, better_pooling, cache_folder, cached_features, content_key, feature_model
 from tests.tiny import bert_classifier, resnet_classifier
 
 IDS = {

@@ -15,21 +15,20 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, BertForMaskedLM, BertForSequenceClassification, ViTImageProcessor
 
 from hf_tl.config import ModelConfig
+from hf_tl.data.texts import check_tokenizer
 from hf_tl.errors import ConfigError, ModelError
-from hf_tl.hubclient import sha256
+from hf_tl.files import sha256
+from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.pretrained import (
     Loaded,
-    Pretrained,
     architectures,
     check_options,
     check_task,
     find_pretrained,
     load_model,
-    no_warnings,
-    quiet,
     task_of,
 )
-from hf_tl.models.processors import _check_tokenizer, load_processor
+from hf_tl.models.processors import load_processor
 from hf_tl.task import Targets, get_task
 from tests.tiny import bert_classifier, tiny_bert, tiny_mobilenet, tiny_resnet, tiny_tokenizer, tiny_vit
 
@@ -311,12 +310,11 @@ def test_a_tokenizer_fits_its_model(words: int, size: int, fits: bool, tmp_path:
 def test_a_tokenizer_that_cannot_pad_pads_with_its_end() -> None:
     from tests.tiny import tiny_chat_tokenizer
 
-    pretrained = Pretrained("x", Path(), None, SimpleNamespace())  # type: ignore[arg-type]
     tokenizer = tiny_chat_tokenizer(None)
-    _check_tokenizer(tokenizer, pretrained)
+    check_tokenizer(tokenizer, SimpleNamespace(), "x")
     assert tokenizer.pad_token == "<pad>"
     tokenizer.pad_token = None
-    _check_tokenizer(tokenizer, pretrained)
+    check_tokenizer(tokenizer, SimpleNamespace(), "x")
     assert tokenizer.pad_token == "<|im_end|>"
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_tl import card_text, json_text, yaml_text
 from hf_tl.errors import ConfigError, DataError, InputError, ModelError
-from hf_tl.json_text import parse_json, read_json, read_object
-from hf_tl.yaml_text import parse_yaml, read_yaml
+from hf_tl.io import card_text, json_text, yaml_text
+from hf_tl.io.json_text import parse_json, read_json, read_object
+from hf_tl.io.yaml_text import parse_yaml, read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefghijklm", "bcdefghijklmn", strict=True)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hf_tl.errors import ModelError
+from hf_tl.inference.finished import load_finished
 from hf_tl.models.adapters import adapted_modules
-from hf_tl.models.finished import load_finished
 from hf_tl.models.weights import INDEX, check_weights, read_header
 from tests.tiny import tiny_bert, tiny_vit
 
@@ -315,7 +315,7 @@ def test_a_damaged_adapter(name: str, adapter: Path, tmp_path: Path) -> None:
 MEASURED = """
 import resource, sys, time
 from hf_tl.errors import InputError
-from hf_tl.models.finished import load_finished
+from hf_tl.inference.finished import load_finished
 load_finished(sys.argv[1])
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 for folder in sys.argv[2:]:

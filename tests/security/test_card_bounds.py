@@ -13,12 +13,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_tl.commands.reproduce import before
 from hf_tl.errors import ConfigError, InputError
-from hf_tl.reproduce import before
-from hf_tl.sharing.card_numbers import KEYED, LIMITS, check_numbers, is_quick
+from hf_tl.reporting.card_numbers import KEYED, LIMITS, check_numbers, is_quick
+from hf_tl.reporting.managed_sections import merge_cards
+from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block
 from hf_tl.sharing.claims import claims_of
-from hf_tl.sharing.fences import merge_cards
-from hf_tl.sharing.origin import FIRST_LINE, config_of, read_block
 
 BLOCK: dict[str, Any] = {
     "config": {

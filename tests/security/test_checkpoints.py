@@ -19,7 +19,7 @@ import hf_tl
 from hf_tl.errors import ConfigError, InputError
 from hf_tl.run import Run
 from hf_tl.training.checkpoints import fault, last_checkpoint, read_state
-from tests.sharing.run_folder import digits_run
+from tests.reporting.run_folder import digits_run
 from tests.tiny import sentiment_csv, tiny_bert
 
 TRAINING = {
@@ -212,7 +212,7 @@ def test_a_damaged_file_of_a_run_is_made_again(
     (folder / name).write_bytes(content)
     if name not in ("log.jsonl", "metrics.json"):
         with pytest.raises(ConfigError, match=rf"{name}.*train it again"):
-            Run(folder).stage if name == "state.json" else hf_tl.sharing.record.read_record(folder)
+            Run(folder).stage if name == "state.json" else hf_tl.reporting.run_summary.read_record(folder)
     again = hf_tl.finetune(Run(folder).config.model_copy(update={"output": str(folder)}))
     said = capsys.readouterr().err
     assert (f"{name}" in said and "it is moved aside and written again" in said) or name == "log.jsonl"
@@ -249,7 +249,7 @@ def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
 @pytest.mark.parametrize("name", ["metrics.json", "environment.json", "state.json", "model/config.json"])
 def test_a_card_of_a_damaged_run_is_written_or_refused(name: str, tmp_path: Path) -> None:
     """Each place of each file, with what does not belong there."""
-    from hf_tl.sharing.card import write_card
+    from hf_tl.reporting.card import write_card
 
     folder = digits_run(tmp_path / "run", epochs=1)
     whole = json.loads((folder / name).read_text())

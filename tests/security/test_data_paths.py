@@ -25,7 +25,7 @@ import hf_tl
 from hf_tl.config import DataConfig
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError, InputError
-from hf_tl.sharing.origin import config_of
+from hf_tl.reporting.provenance import config_of
 from tests.hub.server import RunningHub
 from tests.hub.talk import Talk
 from tests.tasks.test_object_detection import picture, yolo

@@ -456,8 +456,8 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hf_tl.config import hub_config
-    from hf_tl.patience import current
-    from hf_tl.sharing import saves
+    from hf_tl.hub.patience import current
+    from hf_tl.sharing import checkpoint_pushes as saves
 
     held, seen = threading.Event(), []
 

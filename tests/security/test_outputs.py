@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_tl
-from hf_tl import console
 from hf_tl.cli import main
+from hf_tl.cli.exit_codes import guarded
 from hf_tl.errors import DataError
-from hf_tl.failures import guarded
+from hf_tl.io import console
 from tests.tiny import colour_folder, tiny_bert, tiny_vit
 
 ESCAPES = {

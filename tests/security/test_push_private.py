@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hf_tl
-from hf_tl.command_line import command_line
 from hf_tl.config import HubConfig, load_config
 from hf_tl.errors import ConfigError, ModelError, redact
+from hf_tl.hub.sealed import credential, sealed
+from hf_tl.io.command_line import command_line
 from hf_tl.sharing.push import push_command
-from hf_tl.sharing.sealed import credential, sealed
 from tests.hub.server import RunningHub
 from tests.hub.talk import Talk
 from tests.tiny import sentiment_csv, tiny_bert
@@ -297,8 +297,8 @@ class Sent:
 @pytest.mark.parametrize("small", [True, False])
 def test_what_was_looked_at_is_what_is_sent(small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changes, or becomes a link, between the check and the upload."""
-    from hf_tl.sharing import hub
-    from hf_tl.sharing import sealed as module
+    from hf_tl.hub import sealed as module
+    from hf_tl.hub import upload as hub
 
     monkeypatch.setattr(module, "SMALL", 100 if small else 0)
     file, secret = tmp_path / "config.json", tmp_path / "secret"
@@ -369,7 +369,7 @@ def test_a_refused_push_leaves_the_run_as_it_was(run: Path, served: Served) -> N
 
 
 def test_the_card_of_a_run_names_no_repository_before_it_is_there(original: Path, tmp_path: Path) -> None:
-    from hf_tl.sharing.card import write_card
+    from hf_tl.reporting.card import write_card
 
     run = Path(shutil.copytree(original, tmp_path / "run"))
     with (run / "config.yaml").open("a") as stream:
@@ -562,7 +562,7 @@ def test_a_token_in_the_metadata_of_weights_is_found(tmp_path: Path, monkeypatch
     import numpy as np
     from safetensors.numpy import save_file
 
-    from hf_tl.sharing import sealed as module
+    from hf_tl.hub import sealed as module
 
     for small in (module.SMALL, 0):
         monkeypatch.setattr(module, "SMALL", small)
@@ -629,8 +629,8 @@ def test_columns_labels_and_files_called_like_a_token(tmp_path: Path, capfd: pyt
 def test_a_file_that_changes_while_it_is_proved_is_not_on_the_card(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hf_tl.hub.upload import Target
     from hf_tl.sharing import push as module
-    from hf_tl.sharing.hub import Target
 
     class Enough(Exception):
         pass
@@ -769,7 +769,7 @@ def test_what_a_model_is_called_elsewhere(tmp_path: Path) -> None:
 def test_a_checkpoint_with_a_link_is_not_pushed(run: Path, tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from hf_tl.sharing.saves import PushSaves
+    from hf_tl.sharing.checkpoint_pushes import PushSaves
 
     pretrained = SimpleNamespace(id="base", revision=None, adapter=None)
     processor = SimpleNamespace(save_pretrained=lambda folder: None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import hf_tl
-from hf_tl.failures import stopping
+from hf_tl.cli.exit_codes import stopping
 from tests.hub.server import RunningHub
 from tests.security.test_push_private import hashes
 from tests.tiny import sentiment_csv, tiny_bert

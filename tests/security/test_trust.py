@@ -152,7 +152,7 @@ def show(run: Path) -> None:
     import transformers
 
     from hf_tl.sharing.demo import page_of
-    from hf_tl.sharing.page import app_source
+    from hf_tl.sharing.demo_app import app_source
 
     page = page_of(str(run))
     assert not page.trust
@@ -249,7 +249,7 @@ def test_files_that_run_are_not_part_of_the_proof(attacked: tuple[Path, Path]) -
 
 
 def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
-    from hf_tl.sharing import stranger
+    from hf_tl.sharing import clean_process as stranger
 
     code = Path(stranger.__file__).read_text(encoding="utf-8").partition('if __name__ == "__main__"')[0]
     lines = f"{code}\nimport io, torch\nbuffer = io.BytesIO()\ntorch.save({{}}, buffer)\nbuffer.seek(0)\n"
@@ -434,8 +434,8 @@ def test_what_cannot_work_is_said_before_training(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign(tmp_path / "base")
-    monkeypatch.setattr("hf_tl.finetune.fit", lambda *_: pytest.fail("training began"))
-    monkeypatch.setattr("hf_tl.finetune.check_target", lambda hub: hub)
+    monkeypatch.setattr("hf_tl.commands.train.fit", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr("hf_tl.commands.train.check_target", lambda hub: hub)
     more: dict[str, Any] = {"hub": {"id": "a/b", "merge": False}} if "hub" in options else {}
     model = {"trust_remote_code": True, **options.get("model", {})}
     with pytest.raises(ConfigError, match=r"leave them out|share the merged model"):
@@ -448,7 +448,7 @@ def test_an_adapter_with_our_head_is_shared_merged(
 ) -> None:
     """LoRA below a head of ours: the merged model is proved; the adapter alone nobody could load."""
     if adapter:
-        monkeypatch.setattr("hf_tl.finetune.check_target", lambda hub: hub)
+        monkeypatch.setattr("hf_tl.commands.train.check_target", lambda hub: hub)
         with pytest.raises(ConfigError, match="share the merged model"):
             trained(tmp_path, "lora", {"pooling": "mean"}, hub={"id": "a/b", "merge": False})
         return
@@ -674,7 +674,7 @@ def test_processes_import_nothing_from_the_current_folder(
 
 def test_the_search_path_of_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of the current folder, whichever way it would get there; this very package."""
-    from hf_tl.launch import safe_path
+    from hf_tl.cli.launch import safe_path
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hf_tl").mkdir()

@@ -17,8 +17,9 @@ import yaml
 from PIL import Image
 
 import hf_tl
+from hf_tl.data.kinds import KINDS, main_kind
 from hf_tl.sharing.demo import page_of
-from hf_tl.sharing.page import SHOWN, WIDGETS, app_source
+from hf_tl.sharing.demo_app import SHOWN, WIDGETS, app_source
 from hf_tl.task import all_tasks
 from tests.hub.server import RunningHub
 from tests.sharing.pages import opened, served, tiny_run
@@ -59,7 +60,7 @@ def app_of(source: str, folder: Path) -> ModuleType:
 
 
 def test_tasks_say_what_the_page_knows() -> None:
-    kinds = {*WIDGETS, "messages"}
+    kinds = {*WIDGETS, *(name for name, kind in KINDS.items() if kind.widget), "messages"}
     for task in all_tasks():
         assert not task.demo or not task.demo[-1].needs, f"{task.name}: the last page is for every model"
         for each in task.demo:
@@ -82,7 +83,7 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
     app = app_of(source, tmp_path)
     task = hf_tl.get_task(name)
-    picture = Image.open(next((run.parent / "data").glob("0.png"))) if task.modality == "image" else None
+    picture = Image.open(next((run.parent / "data").glob("0.png"))) if main_kind(task).name == "image" else None
     if name in ("text-classification", "image-classification"):
         (ours,) = hf_tl.predict(str(run), [picture or TEXT])
         assert app.answer(picture or TEXT) == pytest.approx(ours["scores"], abs=1e-5)

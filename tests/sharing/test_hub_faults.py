@@ -18,15 +18,15 @@ TOKEN = "hf_test_alice"
 WEIGHTS = bytes(range(256)) * 400
 CODE = """
 import json, sys, pathlib
-import hf_tl.hubclient as client
+import hf_tl.hub.client as client
 from hf_tl.config import hub_config
 from hf_tl.errors import HfTlError
-import hf_tl.patience as patience
+import hf_tl.hub.patience as patience
 patience.LIMITS.first = 0.01  # the waits of an unasked retry
 asked = json.loads(sys.stdin.read())
 try:
     if asked["do"] == "push":
-        from hf_tl.sharing.hub import push_folder
+        from hf_tl.hub.upload import push_folder
         folder = pathlib.Path(asked["folder"])
         files = {file.name: file for file in folder.iterdir()}
         done = push_folder(folder, hub_config(**asked["hub"]), files=files, resume_command="THE COMMAND")

@@ -192,7 +192,7 @@ def seeded(folder: Path, run: Run) -> Path:
 def pushed_check(run: Run, hub: RunningHub) -> None:
     from huggingface_hub import snapshot_download
 
-    from hf_tl.sharing.hub import Pushed
+    from hf_tl.hub.upload import Pushed
 
     commit = hub.store.repos["model", "alice/fine"].refs["main"]
     original = snapshot_download

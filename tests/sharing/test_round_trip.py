@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from hf_tl.run import Run
-from hf_tl.sharing import proof, stranger
+from hf_tl.sharing import clean_process as stranger
+from hf_tl.sharing import proof
 from hf_tl.task import Task, all_tasks
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub

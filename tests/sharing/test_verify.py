@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hf_tl.errors import ConfigError
-from hf_tl.sharing import origin
+from hf_tl.reporting import provenance as origin
 from hf_tl.sharing.claims import UNKNOWN, Claim, claims_of, judge
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command

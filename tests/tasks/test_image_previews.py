@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import hf_tl
-from hf_tl.sharing import sections
+from hf_tl.reporting import sections
 from hf_tl.task import get_task
 from tests.tasks.test_timm import RESNET, timm_folder
 from tests.tiny import colour_folder, tiny_vit

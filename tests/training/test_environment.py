@@ -15,8 +15,9 @@ import torch
 import transformers
 
 import hf_tl
+from hf_tl.inference.processes import process_state
 from hf_tl.training import environment as module
-from hf_tl.training.environment import environment, git_commit, hardware, peak_memory_bytes, process_state, versions
+from hf_tl.training.environment import environment, git_commit, hardware, peak_memory_bytes, versions
 
 cpu_only = pytest.mark.skipif(torch.accelerator.is_available(), reason="a machine without accelerator")
 

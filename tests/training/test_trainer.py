@@ -18,13 +18,7 @@ from hf_tl.config import LossConfig, MethodConfig
 from hf_tl.models.methods import Adapted, get_method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import TaskContext, get_task
-from hf_tl.training.trainer import (
-    FeatureRows,
-    TransferTrainer,
-    collate_features,
-    loss_at,
-    metric_key,
-)
+from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, loss_at, metric_key
 from tests.tiny import bert_classifier
 
 TASK = get_task("text-classification")

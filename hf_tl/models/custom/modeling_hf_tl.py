@@ -47,7 +47,7 @@ def pool(output, pooling, attention_mask=None):
 
 
 def make_head(hidden, config):
-    """`linear`, or the Dense + ReLU head of the seed paper (`mlp`)."""
+    """`linear`: dropout, Linear; `mlp`: Linear, ReLU, dropout, Linear, with `head_hidden` hidden units."""
     dropout = nn.Dropout(config.head_dropout)
     if config.head == "mlp":
         inner = nn.Linear(hidden, config.head_hidden)

@@ -1,0 +1,123 @@
+"""What a person reads when something goes wrong: one sentence on stderr, and the exit code of its kind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from hf_tl.errors import HfTlError, did_you_mean, listing, redact
+from hf_tl.io.console import nothing_steers, say, shown
+
+STARTED = "HF_TL_STARTED"
+"""Set in the environment of processes that hf_tl started: their parent prints the error, once."""
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+
+def guarded(run: Callable[[], Any], debug: bool) -> int:
+    """Calls `run` and turns what it raises into one sentence on stderr and an exit code. What is printed meanwhile is
+    shown by the terminal, never obeyed."""
+    with nothing_steers(), stopping():
+        return _guarded(run, debug)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is under way is left in order, and the exit code is 3.
+    Training has a way of its own, which saves a checkpoint first."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    old: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup's stays
+                old[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _guarded(run: Callable[[], Any], debug: bool) -> int:
+    try:
+        code = run()
+        if code != INTERRUPTED:
+            return code if isinstance(code, int) else 0
+        return _fail("stopped.", 3)
+    except KeyboardInterrupt:
+        return _fail("stopped.", 3)
+    except HfTlError as error:
+        if debug:
+            print(shown(redact(traceback.format_exc())), file=sys.stderr)
+        return _fail(str(error) or type(error).__name__, error.exit_code)
+    except typer.TyperException as error:
+        return _fail(_usage(error), 2)
+    except Exception as error:
+        trace = redact(traceback.format_exc())
+        if debug:
+            print(shown(trace), file=sys.stderr)
+        first = next(iter(str(error).strip().splitlines()), "")
+        hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
+        return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
+
+
+def _fail(sentence: str, code: int, trace: str = "") -> int:
+    sentence = redact(sentence)
+    if not report_failure(sentence, trace):
+        say(f"hf-tl: {sentence}")
+    return code
+
+
+def _usage(error: Any) -> str:
+    """typer's complaint as one sentence, with the nearest option or command."""
+    context = getattr(error, "ctx", None)
+    command = context.command if context else None
+    path = str(context.command_path) if context else "hf-tl"
+    place = f"{path.removeprefix('hf-tl').strip()}: ".removeprefix(": ")
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and command is not None:
+        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+        hint = did_you_mean(option, known)
+        if not hint and any(parameter.name == "words" for parameter in command.params):
+            key = str(option).lstrip("-").replace("-", "_")
+            hint = f"; a setting of the configuration is written key=value, such as training.{key}=VALUE."
+        return f"{place}there is no option {option}{hint or f'; see {path} --help.'}"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if message.startswith("No such command") and command is not None:
+        word = message.split("'")[1] if "'" in message else ""
+        known = list(command.commands)
+        return f"{word!r} is not a command{did_you_mean(word, known) or '.'} There are {listing(known, most=30)}."
+    message = " ".join(message.split())
+    return f"{place}{message[:1].lower()}{message[1:].rstrip('.')}."
+
+
+def report_failure(sentence: str, trace: str = "") -> bool:
+    """In a process started by `torchrun`: leaves the error for the parent.
+
+    Returns:
+        Whether the parent is hf_tl, which prints it.
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        extra = {"py_callstack": trace, "timestamp": str(int(time.time()))}
+        try:
+            with open(file, "w", encoding="utf-8") as stream:
+                json.dump({"message": {"message": sentence, "extraInfo": extra}}, stream)
+        except OSError as error:
+            say(f"hf-tl: cannot write {file} ({error})")
+            return False
+    return bool(file) and os.environ.get(STARTED) == "1"

@@ -1,0 +1,126 @@
+"""The corridor: a whole run, from configuration to shared model, in the order it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+
+from hf_tl.config import RunConfig, load_config
+from hf_tl.data import load_data
+from hf_tl.errors import HubError
+from hf_tl.hub.upload import check_target
+from hf_tl.inference.held_out import measure_saved
+from hf_tl.inference.processes import process_state
+from hf_tl.io.console import say
+from hf_tl.models.context import make_context
+from hf_tl.models.methods import get_method
+from hf_tl.models.pretrained import check_task, find_pretrained, load_model
+from hf_tl.models.processors import load_processor
+from hf_tl.models.quantized import check_quantization
+from hf_tl.models.trusted import check_same_code
+from hf_tl.reporting.card import write_card
+from hf_tl.reporting.report import write_report
+from hf_tl.run import Run
+from hf_tl.sharing import proof
+from hf_tl.sharing.checkpoint_pushes import PushSaves
+from hf_tl.sharing.push import push, push_command, save_model
+from hf_tl.training.arguments import check_training
+from hf_tl.training.facts import check_adapter_alone, describe_run, label_weights
+from hf_tl.training.fit import fit
+from hf_tl.training.options import check_classes, check_options
+
+
+def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /, **options: Any) -> Run:
+    """Adapts a pretrained model to data, measures it on the held-out split, and writes the run folder.
+
+    `config` is a `RunConfig`, a mapping or a YAML file; `options` are its keys (`model=`, `data=`, `method=`, ...) and
+    win. Called again with the same configuration and output, it goes on where the last call stopped.
+
+    Raises:
+        InputError: something about the configuration, data or model, in one sentence.
+        Stopped: SIGINT or SIGTERM; a checkpoint was saved and the same call resumes.
+        ProofError: what was saved does not answer strangers as it was measured.
+        HubError: the Hub refused or could not be reached.
+    """
+    config = load_config(config, {key: value for key, value in options.items() if value is not None})
+    start = time.monotonic()
+
+    # 1. What can be wrong without reading anything.
+    check_training(config.training)
+    method = get_method(config.method)
+    check_quantization(config.model, config.method.name)
+    if config.hub is not None:
+        hub = config.hub
+        try:
+            config = config.model_copy(update={"hub": hub.model_copy(update={"id": check_target(hub).id})})
+        except HubError as error:
+            raise HubError(
+                f"{error} Nothing was begun: run the same command again, or leave hub.id out and push the run later: "
+                f"{push_command(config.folder, hub)}"
+            ) from error.__cause__
+
+    # 2. Data and model: found, read and matched before anything is written.
+    data = load_data(config.data, config.task, seed=config.seed)
+    task = data.task
+    method.check(task)
+    check_options(config, task)
+    check_classes(config, data)
+    pretrained = find_pretrained(config.model)
+    check_task(pretrained, task)
+    check_adapter_alone(config, task, pretrained)
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    weights = label_weights(config.loss, data)
+
+    # 3. The run folder; a finished part of the same run is not done again.
+    main = process_state()
+    with main.main_process_first():
+        run = Run.begin(config)
+    if not run.reached("saved"):
+        # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
+        set_seed(config.seed)
+        loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
+        context = make_context(
+            task, pretrained, processor, loaded.model, config=config, targets=data.targets, class_weights=weights,
+            notes=(*data.notes, *loaded.notes),
+        )  # fmt: skip
+        to = config.hub
+        saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
+        fitted = fit(run, config, data, task, context, method, loaded, saves)
+        if main.is_main_process:
+            written = save_model(run, method.finish, fitted.adapted, processor, task, context, pretrained)
+            describe_run(run, pretrained, data, context, fitted)
+            # last: a stage is reached when all of it is on disk
+            run.reach("saved", train=fitted.facts, written=written)
+        main.wait_for_everyone()
+
+    # 5. Measure what was saved, as loaded from disk; write it up; share it.
+    trusted = bool(pretrained.code)
+    if trusted:
+        check_same_code(run.model, pretrained.code)
+    if not run.reached("measured") or not (run.folder / "metrics.json").exists():
+        measure_saved(run, data, trust=trusted)
+        main.wait_for_everyone()
+    if main.is_main_process:
+        if proof.wanted(config):
+            proof.prove(run, trust=trusted)
+        if not run.reached("reported"):
+            write_report(run.folder)
+            write_card(run.folder, shared=False)  # a push names the repository
+            run.reach("reported")
+        if config.hub is not None and not run.reached("pushed"):
+            pushed = push(run, config.hub, proof=config.proof, trust_remote_code=trusted)
+            say(f"Pushed to {pushed.url}")
+        _say_result(run, time.monotonic() - start)
+    main.wait_for_everyone()
+    return run
+
+
+def _say_result(run: Run, seconds: float) -> None:
+    metrics = run.metrics
+    best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
+    say(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}")
+    say(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}")

@@ -1,0 +1,1 @@
+"""Report, model card and plots: pure functions of a run folder, without network and without a model."""

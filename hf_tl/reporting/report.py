@@ -1,0 +1,111 @@
+"""`report.html`: a finished run on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hf_tl.errors import redact
+from hf_tl.files import write_text
+from hf_tl.io.console import visible
+from hf_tl.reporting import plots, sections
+from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
+from hf_tl.reporting.run_summary import Record, read_record
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.html` and the PNGs under `figures/`, from the files of the run folder alone.
+
+    Raises:
+        ConfigError: the folder holds no measured run.
+    """
+    record = read_record(Path(folder))
+    write_figures(record)
+    path = record.folder / "report.html"
+    write_text(path, render(record))
+    return path
+
+
+def render(record: Record) -> str:
+    """The page. Whatever the data, labels and names hold stays text: escaped for HTML, control characters shown."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_plain,
+    )
+    environment.filters |= {"number": number, "share": share, "label": label}
+    return environment.get_template("report.html.j2").render(
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        title=f"{last_part(record.model_name)} on {last_part(record.data_name)}",
+        summary=record.task.summary,
+        split=record.metrics["split"],
+        samples=record.metrics["samples"],
+        support_unit=record.task.support_unit,
+        result=sections.result(record),
+        facts=sections.facts(record),
+        training=sections.training(record),
+        confusion=sections.confusion(record),
+        classes=sections.classes(record),
+        confidence=sections.confidence(record),
+        mistakes=sections.mistakes(record),
+        examples=sections.examples(record),
+        data=sections.data(record),
+        settings=sections.settings(record),
+        notes=[record.without_paths(str(note)) for note in record.environment.get("notes", [])],
+        configuration=_configuration(record),
+        environment=sections.environment(record),
+        files=sections.files(record),
+        command=sections.command(record),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return redact(visible(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _configuration(record: Record) -> str:
+    """The configuration as YAML, without where on somebody's machine anything lies."""
+    values = record.config.model_dump(mode="json", exclude_none=True, exclude={"output"})
+    text: str = yaml.safe_dump(elsewhere(values), sort_keys=False, allow_unicode=True)
+    return record.without_paths(text)
+
+
+def share(value: float) -> str:
+    """`0.914` as `91.4 %`."""
+    return f"{100 * value:.1f}\u202f%"
+
+
+def label(name: object) -> Markup:
+    """A class name, set off, that may break after its underscores and dashes."""
+    text = re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(visible(name))))
+    return Markup(f'<span class="label">{text}</span>')
+
+
+def write_figures(record: Record, folder: Path | None = None) -> list[Path]:
+    """`curves.png` and `confusion_matrix.png`, where the run has something to draw, in `folder` (default: `figures/` of
+    the run); returns them."""
+    folder = folder or record.folder / "figures"
+    out: list[Path] = []
+    lines: list[dict[str, Any]] = [line for line in record.log if "epoch" in line]
+    best, metric = record.train.get("best_step"), record.headline
+    if lines:
+        draws = [plots.loss_curve(lines, best)]
+        if any(f"eval_{metric}" in line for line in lines):
+            draws.append(plots.metric_curve(lines, metric, metric_title(metric), best))
+        out.append(folder / "curves.png")
+        plots.png(out[-1], draws, 4.6 * len(draws), 3.1)
+    if record.metrics.get("confusion_matrix"):
+        side = min(9.0, 3.2 + 0.35 * len(record.labels))
+        out.append(folder / "confusion_matrix.png")
+        plots.png(out[-1], [sections.confusion_map(record)], side, side)
+    return out
