@@ -126,8 +126,8 @@ class RunFolder:
     def reached(self, stage: str) -> bool:
         return STAGES.index(self.stage) >= STAGES.index(stage)
 
-    def reach(self, stage: str, **facts: Any) -> None:
-        write_json(self.folder / "state.json", {**self.state, **facts, "stage": stage})
+    def reach(self, stage: str, **values: Any) -> None:
+        write_json(self.folder / "state.json", {**self.state, **values, "stage": stage})
 
     @property
     def state(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl import __version__
-from hf_tl.io.project_files import shipped
+from hf_tl.io.project_files import project_file
 
 LOW_DISK = 10 * 2**30
 """Bytes free in the cache below which doctor warns: about two base-size models with their checkpoints."""
@@ -62,7 +62,7 @@ def _python() -> Iterator[Finding]:
 
 def tested_versions() -> dict[str, str]:
     """Package -> the version that the tests ran on, from constraints.txt; empty where that is not there."""
-    file = shipped("constraints.txt")
+    file = project_file("constraints.txt")
     if not file.exists():
         return {}
     return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", file.read_text(encoding="utf-8"), re.M))

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError, did_you_mean, listing
-from hf_tl.io.project_files import shipped
+from hf_tl.io.project_files import project_file
 
 
 def recipe_files() -> dict[str, Path]:
     """Name -> script, sorted."""
-    files = sorted(shipped("recipes").glob("*.py"))
+    files = sorted(project_file("recipes").glob("*.py"))
     return {file.stem: file for file in files if not file.stem.startswith("_")}
 
 

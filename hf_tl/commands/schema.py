@@ -138,19 +138,19 @@ def _type_schema(annotation: Any) -> Schema:
     simple: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
     if annotation in simple:
         return {"type": simple[annotation]}
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
+    generic, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if generic in (typing.Union, types.UnionType):
         options = [_type_schema(argument) for argument in arguments]
         if any(not option for option in options):
             return {}
         unique = [option for index, option in enumerate(options) if option not in options[:index]]
         return unique[0] if len(unique) == 1 else {"anyOf": unique}
-    if origin is typing.Literal:
+    if generic is typing.Literal:
         return {"enum": list(arguments)}
-    if origin in (list, set, tuple) or annotation in (list, set, tuple):
-        items = _type_schema(arguments[0]) if arguments and origin is not tuple else {}
+    if generic in (list, set, tuple) or annotation in (list, set, tuple):
+        items = _type_schema(arguments[0]) if arguments and generic is not tuple else {}
         return {"type": "array", **({"items": items} if items else {})}
-    if origin is dict or annotation is dict:
+    if generic is dict or annotation is dict:
         return {"type": "object"}
     if inspect.isclass(annotation) and hasattr(annotation, "__members__"):
         return {"enum": [member.value for member in annotation]}  # type: ignore[attr-defined]

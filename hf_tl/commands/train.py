@@ -26,10 +26,10 @@ from hf_tl.reporting.card import write_card
 from hf_tl.reporting.report import write_report
 from hf_tl.run import Run
 from hf_tl.sharing import proof
-from hf_tl.sharing.checkpoint_pushes import PushSaves
+from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.training.arguments import check_training
-from hf_tl.training.facts import check_adapter_alone, describe_run, label_weights
+from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 
@@ -88,13 +88,13 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
             notes=(*data.notes, *loaded.notes),
         )  # fmt: skip
         to = config.hub
-        saves = [PushSaves(run, to, processor, pretrained)] if to is not None and to.every_save else []
-        fitted = fit(run, config, data, task, context, method, loaded, saves)
+        pushes = [PushCheckpoints(run, to, processor, pretrained)] if to is not None and to.every_save else []
+        fitted = fit(run, config, data, task, context, method, loaded, pushes)
         if main.is_main_process:
             written = save_model(run, method.finish, fitted.adapted, processor, task, context, pretrained)
             describe_run(run, pretrained, data, context, fitted)
             # last: a stage is reached when all of it is on disk
-            run.reach("saved", train=fitted.facts, written=written)
+            run.reach("saved", train=fitted.statistics, written=written)
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.

@@ -22,19 +22,19 @@ from typing import IO, Any
 from hf_tl.errors import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MOST_BYTES = 200 * 1024**3
+MAX_BYTES = 200 * 1024**3
 FREE_BYTES = 256 * 1024**2
-MOST_RATIO = 200
+MAX_RATIO = 200
 """Unpacked bytes for each packed one, above FREE_BYTES: a bomb rather than data."""
 FREE_FILES, BYTES_A_FILE = 20_000, 64
 """Members that an archive may have, and one more for so many of its bytes: a member takes more than that."""
-MOST_HEADER = 256 * 1024
+MAX_HEADER = 256 * 1024
 """Bytes of what stands before a member of a tar: long names, a map of holes. It is held in memory."""
-MOST_DIRECTORY = 512 * 1024**2
+MAX_DIRECTORY = 512 * 1024**2
 """Bytes of the list of members at the end of a zip."""
-MOST_NAME, MOST_PARTS = 1000, 64
+MAX_NAME, MAX_PARTS = 1000, 64
 """Characters of a member's path, and folders in it."""
-MOST_DICTIONARY = 256 * 1024**2
+MAX_DICTIONARY = 256 * 1024**2
 """Bytes of memory for the decoder of xz, whose dictionary is as large as its file says."""
 BLOCK = 1 << 16
 KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -105,10 +105,10 @@ def _checked_parts(archive: Path, name: str) -> tuple[str, ...]:
     parts = safe_parts(name)
     if parts is None:
         raise DataError(f"{archive}: member {name[:200]!r} would be written outside the folder; nothing is extracted.")
-    if len(name) > MOST_NAME or len(parts) > MOST_PARTS:
+    if len(name) > MAX_NAME or len(parts) > MAX_PARTS:
         raise DataError(
             f"{archive}: member {name[:60]!r}... has a path of {len(name)} characters and {len(parts)} parts, "
-            f"expected at most {MOST_NAME} and {MOST_PARTS}."
+            f"expected at most {MAX_NAME} and {MAX_PARTS}."
         )
     try:
         name.encode()
@@ -123,7 +123,7 @@ class _Limits:
     def __init__(self, archive: Path) -> None:
         size = archive.stat().st_size
         self.archive = archive
-        self.bytes = min(MOST_BYTES, max(FREE_BYTES, size * MOST_RATIO))
+        self.bytes = min(MAX_BYTES, max(FREE_BYTES, size * MAX_RATIO))
         self.files = FREE_FILES + size // BYTES_A_FILE
         self.written = self.count = 0
 
@@ -181,7 +181,7 @@ class _Xz(io.RawIOBase):
 
     @staticmethod
     def _new() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(memlimit=MOST_DICTIONARY)
+        return lzma.LZMADecompressor(memlimit=MAX_DICTIONARY)
 
     def readable(self) -> bool:
         return True
@@ -213,7 +213,7 @@ def _members(archive: Path, limits: _Limits) -> Iterator[tuple[str, int, IO[byte
 
 def _in_zip(archive: Path, stream: IO[bytes], limits: _Limits) -> Iterator[tuple[str, int, IO[bytes]]]:
     # a member takes 46 bytes of the directory, and some hundred of memory
-    most = min(MOST_DIRECTORY, 100 * limits.files)
+    most = min(MAX_DIRECTORY, 100 * limits.files)
     held: Any = _Held(stream, max(most, BLOCK))
     with zipfile.ZipFile(held) as packed:
         members = [info for info in packed.infolist() if not info.is_dir()]
@@ -244,13 +244,13 @@ def _check_overlaps(archive: Path, members: list[zipfile.ZipInfo], end: int) -> 
 
 
 def _in_tar(archive: Path, stream: Any, limits: _Limits) -> Iterator[tuple[str, int, IO[bytes]]]:
-    held: Any = _Held(stream, MOST_HEADER)
-    held.left = MOST_HEADER
+    held: Any = _Held(stream, MAX_HEADER)
+    held.left = MAX_HEADER
     # one block after the other: in the other mode a header's size alone makes it read as much at once
     opened: Any = tarfile.open(fileobj=held, mode="r|", bufsize=512)
     with opened as tar:
         while True:
-            held.left = MOST_HEADER
+            held.left = MAX_HEADER
             member = tar.next()
             if member is None:
                 return

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_tl.data.annotations import FILE, WRONG, Split, finite, objects_of, rows_of
 from hf_tl.data.named_files import Reach, is_there
-from hf_tl.data.tables import MOST_JSON
+from hf_tl.data.tables import MAX_JSON
 from hf_tl.errors import DataError, listing
 from hf_tl.io.json_text import read_json
 
@@ -24,7 +24,7 @@ def is_coco(file: Path) -> bool:
     if file.suffix.lower() != ".json":
         return False
     try:
-        found = read_json(file, error=DataError, nan=True, most=MOST_JSON)
+        found = read_json(file, error=DataError, nan=True, most=MAX_JSON)
     except DataError:  # said where it is read as a table
         return False
     return isinstance(found, dict) and set(PARTS) <= set(found)
@@ -73,7 +73,7 @@ def read_coco(file: Path, pictures: Pictures) -> Dataset:
         DataError: it has no images, or a part of it is not built as COCO's are; what is wrong with the box of a single
             annotation is kept under WRONG.
     """
-    found = read_json(file, error=DataError, nan=True, most=MOST_JSON)
+    found = read_json(file, error=DataError, nan=True, most=MAX_JSON)
     names = _categories(file, found["categories"])
     known = _images(file, found["images"], pictures)
     if not known:

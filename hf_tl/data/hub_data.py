@@ -42,7 +42,7 @@ SHA = re.compile(r"[0-9a-f]{40}")
 @dataclass
 class HubData:
     rows: DatasetDict
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,7 +80,7 @@ def read(id: str, name: str | None, revision: str | None) -> HubData:
             error = raised
     if rows is None:
         rows = _from_cache(id, name, sha if sha or revision is None else "none", what, error)
-    facts = {
+    metadata = {
         "path": id,
         "name": name,
         "revision": sha,
@@ -88,7 +88,7 @@ def read(id: str, name: str | None, revision: str | None) -> HubData:
         **_card(id, sha),
     }
     notes = [] if info is not None or sha else [f"The revision of {id} could not be asked for."]
-    return HubData(rows, facts, notes)
+    return HubData(rows, metadata, notes)
 
 
 def _api() -> Any:

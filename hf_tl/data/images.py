@@ -19,7 +19,7 @@ EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Pillow's decoders that are let at a file, whatever its name: others are rarely tried ones, and that of EPS starts
 Ghostscript. JPEG has the pictures of several views (MPO) with it."""
-MOST_PIXELS = 89_478_485
+MAX_PIXELS = 89_478_485
 """Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
 only warns."""
 FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
@@ -51,7 +51,7 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
         source: a file, its content, or an undecoded image of a data set (`bytes` or `path`).
 
     Raises:
-        WrongImage: not an image of FORMATS, more than MOST_PIXELS, or damaged.
+        WrongImage: not an image of FORMATS, more than MAX_PIXELS, or damaged.
     """
     given: Any = source
     if isinstance(source, Mapping):
@@ -60,15 +60,15 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is only odd
             with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
+                if image.width * image.height > MAX_PIXELS:
                     raise WrongImage(
-                        f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; make it smaller first"
+                        f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller first"
                     )
                 yield image
     except WrongImage:
         raise
     except Image.DecompressionBombError:
-        raise WrongImage(f"more than {2 * MOST_PIXELS:,} pixels; make it smaller first") from None
+        raise WrongImage(f"more than {2 * MAX_PIXELS:,} pixels; make it smaller first") from None
     except UnidentifiedImageError:
         raise WrongImage("it is not an image of a known format") from None
     except OSError as error:  # whose text may name the file

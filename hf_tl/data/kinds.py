@@ -213,7 +213,7 @@ _ALL = (
     ),
     Kind(
         "label",
-        f"classes (at most {found.MOST_CLASSES}, each with several rows), numbers or lists of labels",
+        f"classes (at most {found.MAX_CLASSES}, each with several rows), numbers or lists of labels",
         found.is_label,
         recognised_named=found.is_target,
         together=found.are_flags,

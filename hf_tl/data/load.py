@@ -94,7 +94,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         targets,
         held_out,
         tuple(notes),
-        {**source.facts, **_counts(ordered, targets)},
+        {**source.metadata, **_counts(ordered, targets)},
     )
 
 
@@ -125,8 +125,8 @@ def load_rows(
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
     ordered = {name: decoded(rows, task)}
-    facts = {**source.facts, **_counts(ordered, known if need_labels else Targets())}
-    return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), facts)
+    metadata = {**source.metadata, **_counts(ordered, known if need_labels else Targets())}
+    return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), metadata)
 
 
 def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:

@@ -18,7 +18,7 @@ from hf_tl.errors import DataError
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 """How an address begins; a single letter is a drive of Windows."""
-LONGEST = 4096
+MAX_PATH = 4096
 """Characters of a path; what is longer names no file."""
 
 
@@ -122,7 +122,7 @@ def is_absolute(name: str) -> bool:
 def is_there(path: Path) -> bool:
     """Whether there is such a file; a name that no file can have is none."""
     try:
-        return len(str(path)) <= LONGEST and path.is_file()
+        return len(str(path)) <= MAX_PATH and path.is_file()
     except (OSError, ValueError):
         return False
 

@@ -11,7 +11,7 @@ from datasets.features import ClassLabel
 
 from hf_tl.data.sources import FILE, no_class
 
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 STRINGS = ("string", "large_string")
 
 
@@ -37,7 +37,7 @@ def is_label(rows: Dataset, name: str) -> bool:
     distinct = values.nunique()
     if feature.dtype.startswith("float") and not (values == values.round()).all():
         return False
-    return bool(0 < distinct <= min(MOST_CLASSES, max(20, len(values) // 2)))
+    return bool(0 < distinct <= min(MAX_CLASSES, max(20, len(values) // 2)))
 
 
 def is_target(rows: Dataset, name: str) -> bool:

@@ -41,7 +41,7 @@ class Source:
     """Rows as found: original column names, pictures not decoded, and FILE."""
 
     splits: dict[str, Dataset]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     """`path`, `name`, `revision`, `sha256`."""
     notes: list[str] = field(default_factory=list)
 
@@ -74,10 +74,10 @@ def read_source(config: DataConfig) -> Source:
         for split, rows in _local(path, config, digest, notes).items():
             found.setdefault(split, []).append(rows)
     splits = {split: _joined(split, parts) for split, parts in found.items()}
-    facts: dict[str, Any] = {"path": config.path, "sha256": digest.hexdigest()}
+    metadata: dict[str, Any] = {"path": config.path, "sha256": digest.hexdigest()}
     if len(paths) == 1 and paths[0].is_dir():  # what lies beside a single file may be about something else
-        facts |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
-    return Source(splits, facts, notes)
+        metadata |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
+    return Source(splits, metadata, notes)
 
 
 def _joined(split: str, parts: Sequence[Dataset]) -> Dataset:
@@ -339,8 +339,8 @@ def _from_hub(config: DataConfig) -> Source:
         if split not in splits:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
-    facts = {**found.facts, "fingerprint": {str(own): rows._fingerprint for own, rows in loaded.items()}}
-    return Source(splits, facts, notes)
+    metadata = {**found.metadata, "fingerprint": {str(own): rows._fingerprint for own, rows in loaded.items()}}
+    return Source(splits, metadata, notes)
 
 
 def _hub_rows(rows: Dataset, id: str, split: str) -> Dataset:

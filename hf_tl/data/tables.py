@@ -17,14 +17,14 @@ from datasets.exceptions import DatasetsError
 from hf_tl.errors import DataError
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
-MOST_JSON = 2 * 1024**3
+MAX_JSON = 2 * 1024**3
 """Bytes of a JSON file; COCO's own have half a gigabyte."""
-MOST_COLUMNS = 10_000
-MOST_HEADER = 1024**2
+MAX_COLUMNS = 10_000
+MAX_HEADER = 1024**2
 """Characters of the first line of a table."""
 FREE_ROWS, ROWS_A_BYTE = 200_000, 8
 """A file may have so many rows, and so many more a byte: a column that is the same throughout takes next to none."""
-MOST_BYTES, MOST_RATIO = 256 * 1024**2, 200
+MAX_BYTES, MAX_RATIO = 256 * 1024**2, 200
 """Bytes that a table may always unpack to, and the bytes for each of its own that it may have above that."""
 RESERVED = "__file__"
 UNREADABLE = (
@@ -89,9 +89,9 @@ def _read_parquet(path: Path) -> Dataset:
         found = file.metadata
         _check_shape(path, found.num_rows, file.schema_arrow)
         size = sum(found.row_group(index).total_byte_size for index in range(found.num_row_groups))
-        if size > max(MOST_BYTES, MOST_RATIO * path.stat().st_size):
+        if size > max(MAX_BYTES, MAX_RATIO * path.stat().st_size):
             raise DataError(
-                f"{path}: unpacks to {size:,} bytes, {MOST_RATIO} times its size: no table that was written."
+                f"{path}: unpacks to {size:,} bytes, {MAX_RATIO} times its size: no table that was written."
             )
     return Dataset.from_parquet(str(path), keep_in_memory=False)
 
@@ -114,21 +114,21 @@ def _check_shape(path: Path, rows: int, schema: pa.Schema) -> None:
     types = [(field.type, 1) for field in schema]
     while types:
         kind, depth = types.pop()
-        if depth > DEPTH or len(types) > MOST_COLUMNS:
+        if depth > DEPTH or len(types) > MAX_COLUMNS:
             raise DataError(f"{path}: its columns are records of records, too many or more than {DEPTH} deep.")
         types += [(kind.field(index).type, depth + 1) for index in range(kind.num_fields)]
 
 
 def _check_width(path: Path, columns: int) -> None:
-    if columns > MOST_COLUMNS:
-        raise DataError(f"{path}: has {columns:,} columns, expected at most {MOST_COLUMNS:,}.")
+    if columns > MAX_COLUMNS:
+        raise DataError(f"{path}: has {columns:,} columns, expected at most {MAX_COLUMNS:,}.")
 
 
 def _read_csv(path: Path) -> Dataset:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        head = stream.readline(MOST_HEADER)
-    if len(head) >= MOST_HEADER:
-        raise DataError(f"{path}: the first line is longer than {MOST_HEADER:,} characters, so it names no columns.")
+        head = stream.readline(MAX_HEADER)
+    if len(head) >= MAX_HEADER:
+        raise DataError(f"{path}: the first line is longer than {MAX_HEADER:,} characters, so it names no columns.")
     separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
     _check_width(path, head.count(separator) + 1)
     try:
@@ -169,9 +169,9 @@ def _separator(head: str) -> str:
 
 def _read_json(path: Path) -> Dataset:
     if path.suffix.lower() == ".json":
-        text = read_text(path, error=DataError, most=MOST_JSON)
+        text = read_text(path, error=DataError, most=MAX_JSON)
         try:
-            value = parse_json(text, str(path), error=DataError, nan=True, most=MOST_JSON)
+            value = parse_json(text, str(path), error=DataError, nan=True, most=MAX_JSON)
         except DataError as error:
             if "Extra data" in str(error):  # one object a line, under the other name
                 return _lines(path)
@@ -191,7 +191,7 @@ def _lines(path: Path) -> Dataset:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            row = parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MOST_JSON)
+            row = parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MAX_JSON)
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
             rows.append(row)

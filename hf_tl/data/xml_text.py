@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-MOST_BYTES = 16 * 1024**2
-DEEPEST = 100
+MAX_BYTES = 16 * 1024**2
+MAX_DEPTH = 100
 
 
 class WrongXml(ValueError):
@@ -21,16 +21,16 @@ def read_xml(file: Path) -> Element:
     Raises:
         WrongXml: not XML, too large or deep, or with a document type: its entities may be files, or grow without end.
     """
-    if file.stat().st_size > MOST_BYTES:
-        raise WrongXml(f"larger than {MOST_BYTES:,} bytes")
+    if file.stat().st_size > MAX_BYTES:
+        raise WrongXml(f"larger than {MAX_BYTES:,} bytes")
     builder, parser = TreeBuilder(), expat.ParserCreate()
     depth = 0
 
     def start(name: str, attributes: Any) -> None:
         nonlocal depth
         depth += 1
-        if depth > DEEPEST:
-            raise WrongXml(f"more than {DEEPEST} elements deep")
+        if depth > MAX_DEPTH:
+            raise WrongXml(f"more than {MAX_DEPTH} elements deep")
         builder.start(name, attributes)
 
     def end(name: str) -> None:

@@ -34,7 +34,7 @@ CANDIDATES = 8
 """Times as many rows are looked at, for some that can be asked."""
 FOLDER = "proof"
 FILE = "answers.json"
-FACTS = ("environment.json", "log.jsonl", "metrics.json", "predictions.parquet")
+MEASURED_FILES = ("environment.json", "log.jsonl", "metrics.json", "predictions.parquet")
 """Files of the run folder, beside the model, that its card is made from."""
 FREE = ("hub", "output", "proof")
 """Keys of the configuration that no figure depends on."""
@@ -92,7 +92,7 @@ def measured(folder: Path, written: Sequence[str]) -> dict[str, Any]:
     Args:
         written: files of `model/`, whatever else somebody put there.
     """
-    files = [*(folder / name for name in FACTS), *(folder / "model" / name for name in written)]
+    files = [*(folder / name for name in MEASURED_FILES), *(folder / "model" / name for name in written)]
     files += [file for file in (folder / FOLDER).rglob("*") if file.is_file()]
     found = {}
     for file in sorted(file for file in files if file.exists()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def shipped(name: str) -> Path:
+def project_file(name: str) -> Path:
     """The file or folder `name`, in the installed package or in the checkout around it. It need not exist."""
     package = Path(__file__).parent.parent
     inside = package / "_shipped" / name

@@ -19,6 +19,7 @@ from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from hf_tl.files import replacing_file
 from hf_tl.models.layers import in_modules
 
 
@@ -108,9 +109,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HF_TL_CACHE") or Path(HF_HOME) / "hf_tl") / "features"
 
 
-def content_key(facts: Mapping[str, Any], model: nn.Module, heads: list[str], rows: Dataset) -> str:
+def content_key(inputs: Mapping[str, Any], model: nn.Module, heads: list[str], rows: Dataset) -> str:
     """sha256 over everything that the features depend on: the backbone's weights, the rows and the preprocessing."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not in_modules(name, heads):
             digest.update(name.encode())
@@ -139,9 +140,8 @@ def cached_features(
     arrays = {name: np.ascontiguousarray(value) for name, value in compute().items()}
     if write:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        save_file(arrays, temporary)
-        os.replace(temporary, file)
+        with replacing_file(file) as temporary:
+            save_file(arrays, temporary)
     return arrays
 
 

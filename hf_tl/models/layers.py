@@ -36,7 +36,7 @@ def head_modules(model: nn.Module, new_keys: Iterable[str]) -> list[str]:
     )
 
 
-def carried_over(model: nn.Module, new_keys: Iterable[str], before: str) -> str | None:
+def loaded_note(model: nn.Module, new_keys: Iterable[str], before: str) -> str | None:
     """A sentence on what of a pretrained model with another head, of class `before`, goes on in `model`."""
     new = set(new_keys)
     if not new or "For" not in before or before == type(model).__name__:
@@ -97,7 +97,7 @@ def tied(model: nn.Module) -> list[list[str]]:
     return [each for each in names.values() if len(each) > 1]
 
 
-def copied_whole(model: nn.Module, heads: Iterable[str]) -> list[str]:
+def fully_trained_modules(model: nn.Module, heads: Iterable[str]) -> list[str]:
     """What of the new `heads` an adapter trains and saves as copies: lists of modules opened, which PEFT refuses; and
     without modules whose parameters are other names of some inside the backbone (RT-DETR v2, D-FINE)."""
     modules = dict(model.named_modules())

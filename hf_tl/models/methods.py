@@ -20,17 +20,17 @@ from hf_tl.config import MethodConfig
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.models.layers import (
     adapter_targets,
-    copied_whole,
     count_parameters,
     depths,
     freeze_batch_norm_stats,
+    fully_trained_modules,
     in_modules,
     set_trainable,
     tie_copies,
     tied,
 )
 from hf_tl.models.pretrained import Loaded
-from hf_tl.models.quantized import is_quantized, whole
+from hf_tl.models.quantized import full_precision, is_quantized
 from hf_tl.task import Task
 
 Groups = list[dict[str, Any]]
@@ -220,8 +220,8 @@ class Lora(Method):
         if "target_modules" in fields and "target_modules" not in options and not (lora and model_type in defaults):
             options["target_modules"] = adapter_targets(loaded.model, loaded.heads)
         if "modules_to_save" in fields and loaded.heads:
-            whole_heads = copied_whole(loaded.model, loaded.heads)
-            options["modules_to_save"] = [*whole_heads, *(options.get("modules_to_save") or [])]
+            trained_heads = fully_trained_modules(loaded.model, loaded.heads)
+            options["modules_to_save"] = [*trained_heads, *(options.get("modules_to_save") or [])]
         if "revision" in fields and loaded.revision is not None:
             options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
@@ -263,7 +263,7 @@ class Lora(Method):
         if is_quantized(base):
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(whole(base, adapted.base_revision), folder / "adapter")
+            model = PeftModel.from_pretrained(full_precision(base, adapted.base_revision), folder / "adapter")
         try:
             plain: PreTrainedModel = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
         except (AttributeError, NotImplementedError) as error:

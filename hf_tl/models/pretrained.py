@@ -24,7 +24,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
-from hf_tl.models.layers import carried_over, head_modules
+from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -244,17 +244,7 @@ def load_model(
     `hf_tl.models.custom`'s.
     """
     options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
-    labels = targets.labels
-    names: dict[str, Any] = {}
-    if labels:
-        names = {
-            "num_labels": len(labels),
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: index for index, label in enumerate(labels)},
-        }
-    names |= targets.config
-    if targets.problem:
-        names["problem_type"] = targets.problem
+    labels, names = targets.labels, _config_fields(targets)
     auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
         if (model.pooling and not task.pools) or model.head != "linear":
@@ -295,13 +285,25 @@ def load_model(
             f"model: {len(expected)} parameters of {pretrained.id} are not in its weights file, so nothing would be "
             "transferred; the weights are of another architecture."
         )
-    said = carried_over(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
+    said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
     if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
         loaded.notes.append(
             f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
         )
     return loaded
+
+
+def _config_fields(targets: Targets) -> dict[str, Any]:
+    """What of the targets stands in a model's configuration."""
+    labels, names = targets.labels, dict(targets.config)
+    if labels:
+        names["num_labels"] = len(labels)
+        names["id2label"] = dict(enumerate(labels))
+        names["label2id"] = {label: index for index, label in enumerate(labels)}
+    if targets.problem:
+        names["problem_type"] = targets.problem
+    return names
 
 
 def _modules_of(model: PreTrainedModel, new: set[str]) -> list[str]:

@@ -52,7 +52,7 @@ def is_quantized(model: Any) -> bool:
     return bool(getattr(model, "is_quantized", False))
 
 
-def whole(model: PreTrainedModel, revision: str | None) -> PreTrainedModel:
+def full_precision(model: PreTrainedModel, revision: str | None) -> PreTrainedModel:
     """The same pretrained model, not quantized: an adapter is merged into these without rounding.
 
     Its configuration is the one that was trained with, so that a new head, which the adapter brings, has its labels.

@@ -64,11 +64,11 @@ def read_header(file: Path) -> dict[str, Tensor]:
     if not isinstance(header, dict):
         raise refused(f"its header is {kind_of(header)}, expected a mapping")
     out = {}
-    for name, facts in header.items():
+    for name, entry in header.items():
         if name != "__metadata__":
-            found = _tensor(facts, 8 + length)
+            found = _tensor(entry, 8 + length)
             if found is None or found.end > size:
-                raise refused(f"tensor {name[:80]!r} is described as {str(facts)[:120]}, the file has {size:,} bytes")
+                raise refused(f"tensor {name[:80]!r} is described as {str(entry)[:120]}, the file has {size:,} bytes")
             out[name] = found
     at = 8 + length
     for each in sorted(out.values(), key=lambda tensor: (tensor.start, tensor.end)):
@@ -80,11 +80,11 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return out
 
 
-def _tensor(facts: Any, offset: int) -> Tensor | None:
+def _tensor(entry: Any, offset: int) -> Tensor | None:
     """One entry of a header; None where it is not one."""
-    if not isinstance(facts, dict):
+    if not isinstance(entry, dict):
         return None
-    dtype, shape, places = facts.get("dtype"), _whole(facts.get("shape")), _whole(facts.get("data_offsets"))
+    dtype, shape, places = entry.get("dtype"), _whole(entry.get("shape")), _whole(entry.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or places is None or len(places) != 2:
         return None
     if dtype in BITS and math.prod(shape) * BITS[dtype] != 8 * (places[1] - places[0]):

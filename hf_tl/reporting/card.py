@@ -1,4 +1,4 @@
-"""The model card: one record of what it says, one template. What is not known is left out."""
+"""The model card: one summary of what it says, one template. What is not known is left out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.models.custom import MODEL_TYPE
-from hf_tl.reporting import sections
+from hf_tl.reporting import run_details, sections
 from hf_tl.reporting.card_metadata import license_of, metadata, own_examples, quotes
 from hf_tl.reporting.formatting import metric_title, mid_sentence, number
 from hf_tl.reporting.managed_sections import merge_cards, read_text, remember
 from hf_tl.reporting.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.reporting.provenance import as_block
-from hf_tl.reporting.run_summary import Record, read_record
+from hf_tl.reporting.run_summary import RunSummary, read_summary
 from hf_tl.task import join_lines
 
+FIGURES = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
+"""(file below figures/, caption)."""
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
 WEAKEST = 5
@@ -113,7 +115,7 @@ class Card:
     command: str
     shared: str | None
     """Its Hub id."""
-    origin: str
+    provenance: str
     """YAML of what it was made of."""
     versions: list[tuple[str, str]]
 
@@ -161,93 +163,100 @@ def write_card(folder: Path, *, shared: bool = True) -> Path:
     Raises:
         ConfigError: the folder holds no measured run, or its `README.md` cannot be read.
     """
-    record = read_record(Path(folder))
+    summary = read_summary(Path(folder))
     if not shared:
-        record = replace(record, config=record.config.model_copy(update={"hub": None}))
-    path = record.folder / "README.md"
-    write_text(path, card_of(record))
+        summary = replace(summary, config=summary.config.model_copy(update={"hub": None}))
+    path = summary.folder / "README.md"
+    write_text(path, card_of(summary))
     return path
 
 
-def card_of(record: Record) -> str:
+def card_of(summary: RunSummary) -> str:
     """The card's text; what a person wrote into the run's `README.md` stays.
 
     Raises:
         ConfigError: that file cannot be read.
     """
-    card = describe(record)
-    made = remember(f"---\n{metadata(record, card.name, card.adapter_only).to_yaml()}\n---\n\n{render(card)}")
-    return merge_cards(redact(made), read_text(record.folder / "README.md"))
+    card = describe(summary)
+    made = remember(f"---\n{metadata(summary, card.name, card.adapter_only).to_yaml()}\n---\n\n{render(card)}")
+    return merge_cards(redact(made), read_text(summary.folder / "README.md"))
 
 
-def describe(record: Record) -> Card:
-    config, hub, environment = record.config, record.config.hub, record.environment
+def describe(summary: RunSummary) -> Card:
+    config, hub, environment = summary.config, summary.config.hub, summary.environment
     adapter_only = hub is not None and hub.merge is False
     where = hub.id if hub else (config.folder / "model").as_posix()
-    per_class = record.metrics.get("per_class", [])
-    weakest = [row for row in sections.classes(record) if row["support"] and row["f1"] < LOW_F1]
-    kept = record.train.get("best_step")
-    files = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
-    packages = environment.get("packages") or {}
+    per_class = summary.metrics.get("per_class", [])
+    kept = summary.train.get("best_step")
     return Card(
         name=(hub.id if hub else config.folder.name).rpartition("/")[2],
-        summary=record.task.summary.partition(":")[0],
-        task=record.task.name,
-        auto_class=record.task.auto_class,
-        processor_class=processor_of(record.task).auto_class,
-        processor_argument=processor_of(record.task).argument,
+        summary=summary.task.summary.partition(":")[0],
+        task=summary.task.name,
+        auto_class=summary.task.auto_class,
+        processor_class=processor_of(summary.task).auto_class,
+        processor_argument=processor_of(summary.task).argument,
         model_id=where,
         revision=hub.revision if hub and hub.revision != "main" else None,
         private=bool(hub and hub.private),
-        base=record.model_name,
-        base_id=record.model_id,
-        base_source=record.model_id or config.model.id,
+        base=summary.model_name,
+        base_id=summary.model_id,
+        base_source=summary.model_id or config.model.id,
         base_revision=environment.get("model", {}).get("revision"),
-        license=license_of(record).in_words(adapted=config.method.name != "scratch"),
+        license=license_of(summary).in_words(adapted=config.method.name != "scratch"),
         method=config.method.name,
         adapter_only=adapter_only,
-        writes=(record.folder / "model" / "adapter" / "generation_config.json").exists(),
-        remote_code=bool(record.model_config.get("auto_map")),
-        own_head=record.model_config.get("model_type") == MODEL_TYPE,
-        data=record.data_name,
-        data_id=record.data_id,
-        labels=record.labels if record.data.get("labels", True) else [],  # else they are the architecture's
-        one_label=bool(record.metrics.get("confusion_matrix")),
-        example=_example(record),
-        asks=f", {record.task.asks}" if record.task.asks else "",
-        given=_given(record),
-        usage=record.task.usage and join_lines(record.task.usage, record.task.example),
-        results=[(metric_title(name), value) for name, value in record.values.items()],
-        split=record.metrics["split"],
-        samples=record.metrics["samples"],
-        baseline=[(metric_title(name), value) for name, value in record.metrics.get("baseline", {}).items()],
-        before=sections.gain(record),
-        per_class=sections.few_classes(record),
-        balance=sections.balance(record),
-        warnings=sections.warnings(record),
-        mistakes=_mistakes(record),
-        baseline_name=sections.BASELINES[bool(record.labels[1:])],
-        kept_step=kept if any(line["step"] == kept for line in record.evaluations) else None,
-        rows=record.rows,
-        columns=record.data.get("columns", {}),
-        notes=_notes(record),
-        sha256=record.data.get("sha256") if isinstance(record.data.get("sha256"), str) else None,
-        data_revision=record.data.get("revision"),
-        settings=sections.settings(record),
-        training=_training(record),
-        support_unit=record.task.support_unit,
-        weakest=weakest[:WEAKEST],
+        writes=(summary.folder / "model" / "adapter" / "generation_config.json").exists(),
+        remote_code=bool(summary.model_config.get("auto_map")),
+        own_head=summary.model_config.get("model_type") == MODEL_TYPE,
+        data=summary.data_name,
+        data_id=summary.data_id,
+        labels=summary.labels if summary.data.get("labels", True) else [],  # else they are the architecture's
+        one_label=bool(summary.metrics.get("confusion_matrix")),
+        example=_example(summary),
+        asks=f", {summary.task.asks}" if summary.task.asks else "",
+        given=_given(summary),
+        usage=summary.task.usage and join_lines(summary.task.usage, summary.task.example),
+        results=[(metric_title(name), value) for name, value in summary.values.items()],
+        split=summary.metrics["split"],
+        samples=summary.metrics["samples"],
+        baseline=[(metric_title(name), value) for name, value in summary.metrics.get("baseline", {}).items()],
+        before=sections.gain(summary),
+        per_class=sections.few_classes(summary),
+        balance=sections.balance(summary),
+        warnings=sections.warnings(summary),
+        mistakes=_mistakes(summary),
+        baseline_name=sections.BASELINES[bool(summary.labels[1:])],
+        kept_step=kept if any(line["step"] == kept for line in summary.evaluations) else None,
+        rows=summary.rows,
+        columns=summary.data.get("columns", {}),
+        notes=_notes(summary),
+        sha256=summary.data.get("sha256") if isinstance(summary.data.get("sha256"), str) else None,
+        data_revision=summary.data.get("revision"),
+        settings=run_details.settings(summary),
+        training=_training(summary),
+        support_unit=summary.task.support_unit,
+        weakest=_weakest(summary),
         unseen=sum(row["support"] == 0 for row in per_class),
-        figures=[(f"figures/{name}", what) for name, what in files if (record.folder / "figures" / name).exists()],
-        command=sections.command(record),
+        figures=[(f"figures/{name}", what) for name, what in FIGURES if (summary.folder / "figures" / name).exists()],
+        command=run_details.command(summary),
         shared=hub.id if hub else None,
-        origin=as_block(record),
-        versions=[
-            ("hf_tl", str(environment.get("hf_tl", ""))),
-            ("Python", str(environment.get("python", ""))),
-            *sorted((str(name), str(version)) for name, version in packages.items()),
-        ],
+        provenance=as_block(summary),
+        versions=_versions(environment),
     )
+
+
+def _weakest(summary: RunSummary) -> list[dict[str, Any]]:
+    """Classes that the model does badly, weakest first."""
+    return [row for row in sections.classes(summary) if row["support"] and row["f1"] < LOW_F1][:WEAKEST]
+
+
+def _versions(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    packages = environment.get("packages") or {}
+    return [
+        ("hf_tl", str(environment.get("hf_tl", ""))),
+        ("Python", str(environment.get("python", ""))),
+        *sorted((str(name), str(version)) for name, version in packages.items()),
+    ]
 
 
 def render(card: Card) -> str:
@@ -273,21 +282,21 @@ def render(card: Card) -> str:
     return environment.get_template("card.md.j2").render(card=card, labels_shown=LABELS_SHOWN)
 
 
-def _example(record: Record) -> str:
+def _example(summary: RunSummary) -> str:
     """A Python expression of an input of the task: its own example, or that of its kind."""
-    first = next((value for example in own_examples(record) for value in example.values()), None)
-    return _literal(first) if first is not None else Raw(main_kind(record.task).example)
+    first = next((value for example in own_examples(summary) for value in example.values()), None)
+    return _literal(first) if first is not None else Raw(main_kind(summary.task).example)
 
 
-def _given(record: Record) -> str:
+def _given(summary: RunSummary) -> str:
     """The same example by the roles that hf_tl reads, where it reads several or another form than a text."""
-    example = next(iter(own_examples(record)), None)
-    roles = [role for role in record.data.get("columns") or () if role in record.task.input_roles]
+    example = next(iter(own_examples(summary)), None)
+    roles = [role for role in summary.data.get("columns") or () if role in summary.task.input_roles]
     if not example:
-        return Raw(main_kind(record.task).example)
+        return Raw(main_kind(summary.task).example)
     if set(example) == {"text"}:
         return _literal(example["text"])
-    if not set(example) <= set(record.task.input_roles):  # named otherwise by the Hub: in their order
+    if not set(example) <= set(summary.task.input_roles):  # named otherwise by the Hub: in their order
         values = [one for value in example.values() for one in (value if isinstance(value, list) else [value])]
         example = dict(zip(roles, values, strict=False))
     return _literal(example)
@@ -297,20 +306,22 @@ def _literal(value: Any) -> str:
     return python(value) if isinstance(value, str) else Raw(json.dumps(value))
 
 
-def _mistakes(record: Record) -> list[dict[str, Any]]:
-    if not quotes(record) or not main_kind(record.task).quoted:
+def _mistakes(summary: RunSummary) -> list[dict[str, Any]]:
+    if not quotes(summary) or not main_kind(summary.task).quoted:
         return []
-    found = (sections.mistakes(record) or {}).get("rows", [])[:MISTAKES]
+    found = (sections.mistakes(summary) or {}).get("rows", [])[:MISTAKES]
     return [{**row, "text": row["text"][:MISTAKE_TEXT] + " …" * (len(row["text"]) > MISTAKE_TEXT)} for row in found]
 
 
-def _notes(record: Record) -> list[str]:
+def _notes(summary: RunSummary) -> list[str]:
     """What was done with the data, dropped and cut; but for what the columns say already."""
-    given = [*record.data.get("notes", []), *record.environment.get("notes", [])]
-    return [record.without_paths(str(note)) for note in given if not str(note).startswith(f"Task {record.task.name}:")]
+    given = [*summary.data.get("notes", []), *summary.environment.get("notes", [])]
+    return [
+        summary.without_paths(str(note)) for note in given if not str(note).startswith(f"Task {summary.task.name}:")
+    ]
 
 
-def _training(record: Record) -> list[tuple[str, str]]:
+def _training(summary: RunSummary) -> list[tuple[str, str]]:
     named = ("Method", "Trained parameters", "Steps", "Training time", "Peak memory", "Hardware")
-    found = dict(sections.facts(record))
+    found = dict(sections.overview(summary))
     return [(name, found[name]) for name in named if name in found]

@@ -20,7 +20,7 @@ from hf_tl.io.json_text import read_object
 from hf_tl.metrics import split_name
 from hf_tl.reporting.formatting import hub_metric, metric_title
 from hf_tl.reporting.managed_sections import TAG
-from hf_tl.reporting.run_summary import Record
+from hf_tl.reporting.run_summary import RunSummary
 
 INTERVAL = "confidence_interval_95"
 """Among the `args` of a metric in `model-index`."""
@@ -82,31 +82,31 @@ class License:
         return f"Two licences hold: that of the pretrained model ({self.base}) and that of the data ({self.data})."
 
 
-def license_of(record: Record) -> License:
-    environment = record.environment
-    base = environment.get("model", {}).get("license") if record.config.method.name != "scratch" else None
-    data = record.data.get("license")
+def license_of(summary: RunSummary) -> License:
+    environment = summary.environment
+    base = environment.get("model", {}).get("license") if summary.config.method.name != "scratch" else None
+    data = summary.data.get("license")
     return License(*(str(each) if each else None for each in (base, data)))
 
 
-def languages(record: Record) -> list[str]:
+def languages(summary: RunSummary) -> list[str]:
     """Of a model for values in a language: those of its data; else the one of the pretrained model, if it is of one."""
-    if not main_kind(record.task).spoken:
+    if not main_kind(summary.task).spoken:
         return []
-    declared = [str(each) for each in record.data.get("language") or []]
-    pretrained = [str(each) for each in record.environment.get("model", {}).get("language") or []]
-    return declared or (pretrained if len(pretrained) == 1 and record.config.method.name != "scratch" else [])
+    declared = [str(each) for each in summary.data.get("language") or []]
+    pretrained = [str(each) for each in summary.environment.get("model", {}).get("language") or []]
+    return declared or (pretrained if len(pretrained) == 1 and summary.config.method.name != "scratch" else [])
 
 
-def quotes(record: Record) -> bool:
+def quotes(summary: RunSummary) -> bool:
     """Whether rows of the data may stand in the card: as asked, else those of data that are public on the Hub."""
-    hub = record.config.hub
+    hub = summary.config.hub
     if hub is not None and hub.examples is not None:
         return hub.examples
-    return record.data_id is not None and record.data.get("private") is False
+    return summary.data_id is not None and summary.data.get("private") is False
 
 
-def metadata(record: Record, name: str, adapter_only: bool) -> ModelCardData:
+def metadata(summary: RunSummary, name: str, adapter_only: bool) -> ModelCardData:
     """The head, as `huggingface_hub` writes and validates it.
 
     Args:
@@ -114,44 +114,44 @@ def metadata(record: Record, name: str, adapter_only: bool) -> ModelCardData:
         adapter_only: the repository holds an adapter, and not the whole model.
     """
     # scratch took the architecture alone: nothing was adapted, and no licence comes with it
-    base = {"base_model": record.model_id, "base_model_relation": "adapter" if adapter_only else "finetune"}
-    method, task = record.config.method.name, record.task
-    spoken = languages(record)
+    base = {"base_model": summary.model_id, "base_model_relation": "adapter" if adapter_only else "finetune"}
+    method, task = summary.config.method.name, summary.task
+    spoken = languages(summary)
     optional = {
-        "widget": widget(record),
-        "co2_eq_emissions": emissions(record),
+        "widget": widget(summary),
+        "co2_eq_emissions": emissions(summary),
         "language": spoken[0] if len(spoken) == 1 else spoken,
     }
     return ModelCardData(
-        **_hub_license(license_of(record).ours),
+        **_hub_license(license_of(summary).ours),
         **{key: value for key, value in optional.items() if value},
         library_name="peft" if adapter_only else task.library,
         pipeline_tag=task.name,
         tags=[TAG, "transfer-learning", *([method] if method == "lora" else [])],
-        **(base if record.model_id and method != "scratch" else {}),
-        datasets=[record.data_id] if record.data_id else None,
-        metrics=list(dict.fromkeys(filter(None, map(hub_metric, scored(record))))) or None,
+        **(base if summary.model_id and method != "scratch" else {}),
+        datasets=[summary.data_id] if summary.data_id else None,
+        metrics=list(dict.fromkeys(filter(None, map(hub_metric, scored(summary))))) or None,
         model_name=visible(name),
-        eval_results=[_result(record, each, found) for each, found in scored(record).items()],
+        eval_results=[_result(summary, each, found) for each, found in scored(summary).items()],
     )
 
 
-def scored(record: Record) -> dict[str, dict[str, float]]:
+def scored(summary: RunSummary) -> dict[str, dict[str, float]]:
     """The metrics that have a value."""
-    return {name: found for name, found in record.values.items() if math.isfinite(found["value"])}
+    return {name: found for name, found in summary.values.items() if math.isfinite(found["value"])}
 
 
-def _result(record: Record, name: str, found: dict[str, float]) -> EvalResult:
+def _result(summary: RunSummary, name: str, found: dict[str, float]) -> EvalResult:
     metric, arguments = split_name(name)
     interval = [found["low"], found["high"]]
     known = {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
     return EvalResult(
-        task_type=record.task.name,
-        dataset_type=record.data_id or "custom",  # no name that could be a stranger's on the Hub
-        dataset_name=visible(record.data_name.rpartition("/")[2]),
-        dataset_config=record.config.data.name,
-        dataset_split=record.metrics["split"],
-        dataset_revision=record.data.get("revision"),
+        task_type=summary.task.name,
+        dataset_type=summary.data_id or "custom",  # no name that could be a stranger's on the Hub
+        dataset_name=visible(summary.data_name.rpartition("/")[2]),
+        dataset_config=summary.config.data.name,
+        dataset_split=summary.metrics["split"],
+        dataset_revision=summary.data.get("revision"),
         metric_type=metric,
         metric_name=metric_title(name),
         metric_value=round(found["value"], 6),
@@ -159,31 +159,31 @@ def _result(record: Record, name: str, found: dict[str, float]) -> EvalResult:
     )
 
 
-def widget(record: Record) -> list[dict[str, Any]]:
+def widget(summary: RunSummary) -> list[dict[str, Any]]:
     """Examples to try: held-out rows where they may be quoted and are single texts, else the task's own."""
-    own = own_examples(record)
-    if not quotes(record) or not own or any(set(each) != {"text"} for each in own):
+    own = own_examples(summary)
+    if not quotes(summary) or not own or any(set(each) != {"text"} for each in own):
         return own
-    texts = [str(text) for text in record.predictions.get("input") or [] if text]
+    texts = [str(text) for text in summary.predictions.get("input") or [] if text]
     short = [visible(text) for text in texts if len(text) <= WIDGET_TEXT][:WIDGET_ROWS]
     return [{"text": text} for text in short] or own
 
 
-def own_examples(record: Record) -> list[dict[str, Any]]:
+def own_examples(summary: RunSummary) -> list[dict[str, Any]]:
     """The task's examples in the form of the run's data, where it has several; else the first."""
-    roles, used = set(record.task.input_roles), set(record.data.get("columns") or ())
-    fits = [dict(example) for example in record.task.widget if not used or not (set(example) & roles) - used]
-    examples = fits or [dict(example) for example in record.task.widget[:1]]
-    mask = mask_token(record)
+    roles, used = set(summary.task.input_roles), set(summary.data.get("columns") or ())
+    fits = [dict(example) for example in summary.task.widget if not used or not (set(example) & roles) - used]
+    examples = fits or [dict(example) for example in summary.task.widget[:1]]
+    mask = mask_token(summary)
     for example in examples:
         if mask and isinstance(example.get("text"), str):
             example["text"] = example["text"].replace("<mask>", mask)
     return examples
 
 
-def mask_token(record: Record) -> str | None:
+def mask_token(summary: RunSummary) -> str | None:
     """What stands for a hidden word in the texts of the model."""
-    file = record.folder / "model" / "tokenizer_config.json"
+    file = summary.folder / "model" / "tokenizer_config.json"
     try:
         found = read_object(file).get("mask_token")
     except ConfigError:
@@ -192,12 +192,12 @@ def mask_token(record: Record) -> str | None:
     return str(found) if found else None
 
 
-def emissions(record: Record) -> dict[str, Any] | None:
+def emissions(summary: RunSummary) -> dict[str, Any] | None:
     """What codecarbon measured (`training.report_to: codecarbon`), in grams: https://huggingface.co/docs/hub/model-cards-co2.
 
     Nothing where it did not measure.
     """
-    files = [folder / "emissions.csv" for folder in (record.folder, record.folder / "checkpoints")]
+    files = [folder / "emissions.csv" for folder in (summary.folder, summary.folder / "checkpoints")]
     rows: list[dict[str, str]] = []
     for file in files:
         if file.is_file():
@@ -210,7 +210,7 @@ def emissions(record: Record) -> dict[str, Any] | None:
     if not rows or not math.isfinite(grams):
         return None
     named = {"geographical_location": rows[-1].get("country_name"), "hardware_used": rows[-1].get("gpu_model")}
-    method = "pre-training" if record.config.method.name == "scratch" else "fine-tuning"
+    method = "pre-training" if summary.config.method.name == "scratch" else "fine-tuning"
     known = {key: visible(value) for key, value in named.items() if value}
     return {"emissions": round(grams, 6), "source": "codecarbon", "training_type": method, **known}
 

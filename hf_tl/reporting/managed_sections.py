@@ -25,7 +25,7 @@ from hf_tl.io.console import visible
 from hf_tl.io.json_text import parse_json
 from hf_tl.io.yaml_text import compose_yaml, parse_yaml
 
-FACTS = frozenset(
+OWN_KEYS = frozenset(
     {"base_model", "base_model_relation", "co2_eq_emissions", "library_name", "metrics", "model-index", "pipeline_tag"}
 )
 """Keys of the head that say what is so: always hf_tl's. Of its other keys a person's change stays."""
@@ -72,8 +72,8 @@ def remember(card: str) -> str:
     """A card that hf_tl has just made, with the comment that remembers what it wrote."""
     read = _read(card)
     wrote = {
-        "head": {key: value for key, value in read.values.items() if key not in FACTS},
-        "facts": [key for key in read.values if key in FACTS],
+        "head": {key: value for key, value in read.values.items() if key not in OWN_KEYS},
+        "facts": [key for key in read.values if key in OWN_KEYS],
         "sections": list(reversed(read.sections)),
     }
     return f"{card.rstrip()}\n\n{_comment(wrote)}"
@@ -272,7 +272,7 @@ def _merged_head(mine: _Card, other: _Card) -> str:
     relicensed = any(key in was and other.values.get(key, _NONE) != was[key] for key in LICENSE)
     for key in dict.fromkeys([*mine.values, *was, *facts]):
         ours, theirs = mine.values.get(key, _NONE), other.values.get(key, _NONE)
-        if key in FACTS:
+        if key in OWN_KEYS:
             value = theirs if ours is _NONE and key not in facts else ours
         elif key in LICENSE and (relicensed or (was.get("license") is None and "license" in other.values)):
             value = theirs

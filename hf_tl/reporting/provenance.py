@@ -19,36 +19,36 @@ from hf_tl.io.yaml_text import parse_yaml
 from hf_tl.reporting.card_config import allowed, hub_id
 from hf_tl.reporting.card_numbers import check_numbers
 from hf_tl.reporting.formatting import elsewhere, last_part
-from hf_tl.reporting.run_summary import Record
+from hf_tl.reporting.run_summary import RunSummary
 
 FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
 
 
-def origin(record: Record) -> dict[str, Any]:
+def provenance(summary: RunSummary) -> dict[str, Any]:
     """`config` (complete: chosen defaults and revisions are settled) and `found` (what came of it, and on what).
 
     Folders of somebody's machine are written `path/to/<last part>`; no token is part of a configuration.
     """
-    config, environment = record.config, record.environment
+    config, environment = summary.config, summary.environment
     values: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True, exclude={"output", "hub", "proof"})
-    values = {"task": record.task.name, "model": {}, "data": {}, "method": {}, "training": {}, **values}
-    values["model"] |= {"id": record.model_id or ELSEWHERE + last_part(config.model.id)}
-    paths = [record.data_id] if record.data_id else [ELSEWHERE + last_part(path) for path in config.data.paths]
+    values = {"task": summary.task.name, "model": {}, "data": {}, "method": {}, "training": {}, **values}
+    values["model"] |= {"id": summary.model_id or ELSEWHERE + last_part(config.model.id)}
+    paths = [summary.data_id] if summary.data_id else [ELSEWHERE + last_part(path) for path in config.data.paths]
     values["data"] |= {"path": paths[0] if len(paths) == 1 else paths}
     for section in ("model", "data"):
         if revision := environment.get(section, {}).get("revision"):
             values[section]["revision"] = str(revision)
     values["method"]["name"] = config.method.name
-    values["training"] |= _chosen(record)
+    values["training"] |= _chosen(summary)
     values["seed"] = config.seed
     found = {
-        "split": record.metrics["split"],
-        "samples": record.metrics["samples"],
-        "metrics": record.values,
-        "weights": weights(record.folder / "model"),
+        "split": summary.metrics["split"],
+        "samples": summary.metrics["samples"],
+        "metrics": summary.values,
+        "weights": weights(summary.folder / "model"),
         "model_sha256": environment.get("model", {}).get("sha256"),
-        "data_sha256": record.data.get("sha256"),
+        "data_sha256": summary.data.get("sha256"),
         **({"model_code": code} if (code := environment.get("model", {}).get("code")) else {}),
         "versions": {name: environment.get(name) for name in ("hf_tl", "python")} | (environment.get("packages") or {}),
         "hardware": environment.get("hardware"),
@@ -57,16 +57,16 @@ def origin(record: Record) -> dict[str, Any]:
     return {"config": elsewhere(values), "found": found}
 
 
-def _chosen(record: Record) -> dict[str, Any]:
+def _chosen(summary: RunSummary) -> dict[str, Any]:
     """Defaults that depend on data and hardware, as this run settled them."""
-    given = record.config.training.passed_through
+    given = summary.config.training.passed_through
     prefix, chosen = "training.", {}
-    for each in record.environment.get("settings", []):
+    for each in summary.environment.get("settings", []):
         name = str(each["key"]).removeprefix(prefix)
         if name != "per_device_eval_batch_size":  # no part of what is learned
             chosen[name] = each["value"]
     if not {"bf16", "fp16"} & set(given):  # of a head on fixed features: that of its backbone
-        chosen["bf16"] = record.environment.get("precision", {}).get("choice") == "bf16"
+        chosen["bf16"] = summary.environment.get("precision", {}).get("choice") == "bf16"
     return chosen
 
 
@@ -76,9 +76,9 @@ def weights(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
 
-def as_block(record: Record) -> str:
+def as_block(summary: RunSummary) -> str:
     """The text of the card's block, YAML."""
-    text = yaml.safe_dump(origin(record), sort_keys=False, allow_unicode=False, width=100)
+    text = yaml.safe_dump(provenance(summary), sort_keys=False, allow_unicode=False, width=100)
     return f"{FIRST_LINE}\n{text.rstrip()}"
 
 

@@ -13,9 +13,9 @@ from markupsafe import Markup, escape
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.io.console import visible
-from hf_tl.reporting import plots, sections
+from hf_tl.reporting import plots, run_details, sections
 from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
-from hf_tl.reporting.run_summary import Record, read_record
+from hf_tl.reporting.run_summary import RunSummary, read_summary
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,14 +26,14 @@ def write_report(folder: Path) -> Path:
     Raises:
         ConfigError: the folder holds no measured run.
     """
-    record = read_record(Path(folder))
-    write_figures(record)
-    path = record.folder / "report.html"
-    write_text(path, render(record))
+    summary = read_summary(Path(folder))
+    write_figures(summary)
+    path = summary.folder / "report.html"
+    write_text(path, render(summary))
     return path
 
 
-def render(record: Record) -> str:
+def render(summary: RunSummary) -> str:
     """The page. Whatever the data, labels and names hold stays text: escaped for HTML, control characters shown."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -46,26 +46,26 @@ def render(record: Record) -> str:
     environment.filters |= {"number": number, "share": share, "label": label}
     return environment.get_template("report.html.j2").render(
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        title=f"{last_part(record.model_name)} on {last_part(record.data_name)}",
-        summary=record.task.summary,
-        split=record.metrics["split"],
-        samples=record.metrics["samples"],
-        support_unit=record.task.support_unit,
-        result=sections.result(record),
-        facts=sections.facts(record),
-        training=sections.training(record),
-        confusion=sections.confusion(record),
-        classes=sections.classes(record),
-        confidence=sections.confidence(record),
-        mistakes=sections.mistakes(record),
-        examples=sections.examples(record),
-        data=sections.data(record),
-        settings=sections.settings(record),
-        notes=[record.without_paths(str(note)) for note in record.environment.get("notes", [])],
-        configuration=_configuration(record),
-        environment=sections.environment(record),
-        files=sections.files(record),
-        command=sections.command(record),
+        title=f"{last_part(summary.model_name)} on {last_part(summary.data_name)}",
+        summary=summary.task.summary,
+        split=summary.metrics["split"],
+        samples=summary.metrics["samples"],
+        support_unit=summary.task.support_unit,
+        result=sections.result(summary),
+        overview=sections.overview(summary),
+        training=sections.training(summary),
+        confusion=sections.confusion(summary),
+        classes=sections.classes(summary),
+        confidence=sections.confidence(summary),
+        mistakes=sections.mistakes(summary),
+        examples=sections.examples(summary),
+        data=sections.data(summary),
+        settings=run_details.settings(summary),
+        notes=[summary.without_paths(str(note)) for note in summary.environment.get("notes", [])],
+        configuration=_configuration(summary),
+        environment=run_details.environment(summary),
+        files=run_details.files(summary),
+        command=run_details.command(summary),
     )
 
 
@@ -73,11 +73,11 @@ def _plain(value: Any) -> Any:
     return redact(visible(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _configuration(record: Record) -> str:
+def _configuration(summary: RunSummary) -> str:
     """The configuration as YAML, without where on somebody's machine anything lies."""
-    values = record.config.model_dump(mode="json", exclude_none=True, exclude={"output"})
+    values = summary.config.model_dump(mode="json", exclude_none=True, exclude={"output"})
     text: str = yaml.safe_dump(elsewhere(values), sort_keys=False, allow_unicode=True)
-    return record.without_paths(text)
+    return summary.without_paths(text)
 
 
 def share(value: float) -> str:
@@ -91,21 +91,21 @@ def label(name: object) -> Markup:
     return Markup(f'<span class="label">{text}</span>')
 
 
-def write_figures(record: Record, folder: Path | None = None) -> list[Path]:
+def write_figures(summary: RunSummary, folder: Path | None = None) -> list[Path]:
     """`curves.png` and `confusion_matrix.png`, where the run has something to draw, in `folder` (default: `figures/` of
     the run); returns them."""
-    folder = folder or record.folder / "figures"
+    folder = folder or summary.folder / "figures"
     out: list[Path] = []
-    lines: list[dict[str, Any]] = [line for line in record.log if "epoch" in line]
-    best, metric = record.train.get("best_step"), record.headline
+    lines: list[dict[str, Any]] = [line for line in summary.log if "epoch" in line]
+    best, metric = summary.train.get("best_step"), summary.headline
     if lines:
         draws = [plots.loss_curve(lines, best)]
         if any(f"eval_{metric}" in line for line in lines):
             draws.append(plots.metric_curve(lines, metric, metric_title(metric), best))
         out.append(folder / "curves.png")
         plots.png(out[-1], draws, 4.6 * len(draws), 3.1)
-    if record.metrics.get("confusion_matrix"):
-        side = min(9.0, 3.2 + 0.35 * len(record.labels))
+    if summary.metrics.get("confusion_matrix"):
+        side = min(9.0, 3.2 + 0.35 * len(summary.labels))
         out.append(folder / "confusion_matrix.png")
-        plots.png(out[-1], [sections.confusion_map(record)], side, side)
+        plots.png(out[-1], [sections.confusion_map(summary)], side, side)
     return out

@@ -20,7 +20,7 @@ from hf_tl.task import Task, get_task
 
 
 @dataclass(frozen=True)
-class Record:
+class RunSummary:
     """What a finished run left; parts that a run may lack are empty."""
 
     folder: Path
@@ -127,7 +127,7 @@ class Record:
         return re.sub(rf"{unpacked}/[0-9a-f]{{32}}", lambda _: self.data_name, text)
 
 
-def read_record(folder: Path) -> Record:
+def read_summary(folder: Path) -> RunSummary:
     """Reads a measured run.
 
     Raises:
@@ -137,7 +137,7 @@ def read_record(folder: Path) -> Record:
     for name, what in (("config.yaml", "not the folder of a run"), ("metrics.json", "this run is not measured yet")):
         if not (folder / name).exists():
             raise ConfigError(f"{folder}: {what} (there is no {name} in it).")
-    return Record(
+    return RunSummary(
         folder,
         read_config(folder),
         read_part(folder / "environment.json"),
@@ -153,9 +153,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     out = []
     for number, line in enumerate(read_text(file, most=METRICS_BYTES).splitlines() if file.exists() else [], start=1):
         try:
-            record = parse_json(line, f"{file}, line {number}", nan=True)
+            summary = parse_json(line, f"{file}, line {number}", nan=True)
         except ConfigError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            out.append(record)
+        if isinstance(summary, dict) and isinstance(summary.get("step"), int):
+            out.append(summary)
     return out

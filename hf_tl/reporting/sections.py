@@ -17,11 +17,9 @@ from hf_tl.reporting.formatting import (
     metric_title,
     mid_sentence,
     number,
-    remake_command,
-    setting_value,
     size,
 )
-from hf_tl.reporting.run_summary import Record
+from hf_tl.reporting.run_summary import RunSummary
 
 TABLE_CLASSES = 12
 """Up to so many classes the confusion matrix is a table of numbers."""
@@ -30,35 +28,22 @@ MAP_CLASSES = 100
 PAIRS = 15
 MISTAKES = 12
 LONG_TEXT = 600
+"""Characters of a text that a mistake shows."""
 UNBOUNDED = ("loss", "mse", "mae", "perplexity", "bleu", "chrf", "generated_tokens")
 """Metrics that are no share, so that a strip from 0 to 1 says nothing."""
 BASELINES = {True: "majority-class baseline", False: "mean-value baseline"}
-"""Characters of a text that a mistake shows."""
-FILES = {
-    "model/": "weights, configuration with the label names, processor: what is shared",
-    "metrics.json": "the metrics of this report",
-    "predictions.parquet": "every held-out row with label, prediction and scores",
-    "proof/": "reference predictions on a few held-out rows, against which the shared model is proved",
-    "config.yaml": "the configuration, resolved",
-    "environment.json": "versions, hardware, hashes, and why each default was chosen",
-    "log.jsonl": "losses and validation metrics by step",
-    "checkpoints/": "weights and optimizer states, to resume from; never shared",
-    "figures/": "the plots of the card",
-    "README.md": "the model card",
-    "report.html": "this report",
-}
 
 
 def drawing(draw: plots.Draw, **shape: float) -> Markup:
     return Markup(plots.svg(draw, **shape))  # our own drawing, its texts escaped by matplotlib
 
 
-def result(record: Record) -> dict[str, Any]:
+def result(summary: RunSummary) -> dict[str, Any]:
     """The headline, and every metric with its interval."""
-    name = record.headline
-    value = record.values[name]
+    name = summary.headline
+    value = summary.values[name]
     also = []
-    if record.metrics["split"] == "validation":
+    if summary.metrics["split"] == "validation":
         also.append(
             "Measured on the validation split, which also picked the checkpoint, because the data have no test split, "
             "so these metrics are optimistic."
@@ -66,31 +51,31 @@ def result(record: Record) -> dict[str, Any]:
     return {
         "title": metric_title(name),
         **_interval(name, value),
-        "baseline": record.metrics.get("baseline", {}).get(name),
-        "baseline_name": BASELINES[bool(record.labels[1:])],
-        "right": _right(record),
-        "warnings": also + warnings(record),
-        "metrics": [{"title": metric_title(each), **_interval(each, found)} for each, found in record.values.items()],
+        "baseline": summary.metrics.get("baseline", {}).get(name),
+        "baseline_name": BASELINES[bool(summary.labels[1:])],
+        "right": _right(summary),
+        "warnings": also + warnings(summary),
+        "metrics": [{"title": metric_title(each), **_interval(each, found)} for each, found in summary.values.items()],
     }
 
 
-def warnings(record: Record) -> list[str]:
+def warnings(summary: RunSummary) -> list[str]:
     """What speaks against the model, a sentence each."""
-    name, better, blind = record.headline, record.task.greater_is_better, BASELINES[bool(record.labels[1:])]
-    value, baseline = record.values[name], record.metrics.get("baseline", {}).get(name)
+    name, better, blind = summary.headline, summary.task.greater_is_better, BASELINES[bool(summary.labels[1:])]
+    value, baseline = summary.values[name], summary.metrics.get("baseline", {}).get(name)
     out = []
     if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
         out.append(
             f"The interval of {mid_sentence(metric_title(name))} reaches {'down' if better else 'up'} to "
             f"{number(baseline)}, the {blind}: this model is not significantly better."
         )
-    gained = gain(record)
+    gained = gain(summary)
     if gained is not None and (gained[2] <= gained[1] if better else gained[2] >= gained[1]):
         out.append(
             f"Training did not improve the model: on validation it went from {number(gained[1])} to "
             f"{number(gained[2])}; try a smaller learning rate, or keep the pretrained model."
         )
-    if not all(math.isfinite(each["value"]) for each in record.values.values()):
+    if not all(math.isfinite(each["value"]) for each in summary.values.values()):
         out.append("A metric that is not a number means that training diverged; try a smaller learning rate.")
     return out
 
@@ -100,21 +85,21 @@ def _interval(name: str, found: dict[str, float]) -> dict[str, Any]:
     return {"value": found["value"], "low": found["low"], "high": found["high"], "strip": inside}
 
 
-def _right(record: Record) -> int | None:
-    matrix = record.metrics.get("confusion_matrix") or []
+def _right(summary: RunSummary) -> int | None:
+    matrix = summary.metrics.get("confusion_matrix") or []
     return sum(row[index] for index, row in enumerate(matrix)) if matrix else None
 
 
-def facts(record: Record) -> list[tuple[str, str]]:
+def overview(summary: RunSummary) -> list[tuple[str, str]]:
     """What kind of run it was, in a few words each."""
-    train, hardware = record.train, record.environment.get("hardware", {})
+    train, hardware = summary.train, summary.environment.get("hardware", {})
     trainable, total = train.get("trainable_parameters"), train.get("total_parameters")
     cores = f", {hardware['cores']} cores" if hardware.get("cores") else ""
     return [
         (title, value)
         for title, value in (
-            ("Task", record.task.name),
-            ("Method", record.config.method.name),
+            ("Task", summary.task.name),
+            ("Method", summary.config.method.name),
             ("Trained parameters", f"{number(trainable)} of {number(total)}" if trainable and total else ""),
             (
                 "Steps",
@@ -125,48 +110,48 @@ def facts(record: Record) -> list[tuple[str, str]]:
             ("Training time", duration(train["seconds"]) if "seconds" in train else ""),
             ("Peak memory", size(train["peak_memory_bytes"]) if train.get("peak_memory_bytes") else ""),
             ("Hardware", f"{hardware.get('name') or hardware.get('device', '')}{cores}"),
-            ("Finished", str(record.environment.get("created", ""))[:10]),
+            ("Finished", str(summary.environment.get("created", ""))[:10]),
         )
         if value
     ]
 
 
-def training(record: Record) -> dict[str, Any] | None:
-    lines = [line for line in record.log if "epoch" in line]
+def training(summary: RunSummary) -> dict[str, Any] | None:
+    lines = [line for line in summary.log if "epoch" in line]
     if not lines:
         return None
-    best = record.train.get("best_step")
+    best = summary.train.get("best_step")
     curves = [("Training and validation loss by epoch", plots.loss_curve(lines, best))]
-    metric = record.headline
+    metric = summary.headline
     if any(f"eval_{metric}" in line for line in lines):
         title = metric_title(metric)
         curves.append((f"{title} on validation by epoch", plots.metric_curve(lines, metric, title, best)))
     if sum("learning_rate" in line for line in lines) > 1:
         curves.append(("Learning rate by epoch", plots.rate_curve(lines)))
-    kept = next((line for line in record.evaluations if line["step"] == best), None)
-    values = [line[f"eval_{metric}"] for line in record.evaluations if f"eval_{metric}" in line]
-    top = max(values, default=None) if record.task.greater_is_better else min(values, default=None)
+    kept = next((line for line in summary.evaluations if line["step"] == best), None)
+    values = [line[f"eval_{metric}"] for line in summary.evaluations if f"eval_{metric}" in line]
+    top = max(values, default=None) if summary.task.greater_is_better else min(values, default=None)
     value = (kept or {}).get(f"eval_{metric}")
     return {
         "curves": [(title, drawing(draw, width=3.9, height=2.7)) for title, draw in curves],
         "best_step": best,
-        "steps": record.train.get("steps"),
+        "steps": summary.train.get("steps"),
         "kept": kept,
         "metric": metric_title(metric).lower(),
         "kept_value": value,
-        "before": record.before,
+        "before": summary.before,
         "rank": f"the best of {len(values)} evaluations"
         if value == top
         else f"where the best of the run was {number(top)}",
     }
 
 
-def confusion(record: Record) -> dict[str, Any] | None:
+def confusion(summary: RunSummary) -> dict[str, Any] | None:
     """A table of numbers for few classes, a heat map for many, and the pairs taken for each other most."""
-    matrix = np.array(record.metrics.get("confusion_matrix") or [], dtype=np.int64)
+    matrix = np.array(summary.metrics.get("confusion_matrix") or [], dtype=np.int64)
     if matrix.size == 0:
         return None
-    labels = record.labels
+    labels = summary.labels
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = matrix * ~np.eye(len(matrix), dtype=bool)
     few = len(labels) <= TABLE_CLASSES
@@ -187,26 +172,26 @@ def confusion(record: Record) -> dict[str, Any] | None:
         out["table"] = list(zip(labels, cells, strict=True))
     else:
         out["shown"] = min(len(labels), MAP_CLASSES)
-        out["heat_map"] = drawing(confusion_map(record), width=8.6, height=8.6)
+        out["heat_map"] = drawing(confusion_map(summary), width=8.6, height=8.6)
     return out
 
 
-def confusion_map(record: Record) -> plots.Draw:
+def confusion_map(summary: RunSummary) -> plots.Draw:
     """The heat map; many classes are ordered so that those taken for each other are neighbours."""
-    matrix = np.array(record.metrics["confusion_matrix"], dtype=np.int64)
+    matrix = np.array(summary.metrics["confusion_matrix"], dtype=np.int64)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # of each true class
     errors = matrix.sum(1) + matrix.sum(0) - 2 * matrix.diagonal()
     order = np.sort(np.argsort(-errors, kind="stable")[:MAP_CLASSES])
     if len(matrix) <= TABLE_CLASSES:
-        return plots.heat_map(share, record.labels, counts=matrix)
+        return plots.heat_map(share, summary.labels, counts=matrix)
     order = order[plots.order_by_confusion(share[np.ix_(order, order)])]
-    return plots.heat_map(share[np.ix_(order, order)], [record.labels[index] for index in order])
+    return plots.heat_map(share[np.ix_(order, order)], [summary.labels[index] for index in order])
 
 
-def classes(record: Record) -> list[dict[str, Any]]:
+def classes(summary: RunSummary) -> list[dict[str, Any]]:
     """Per-class scores, weakest first; classes without held-out rows last. `more` are those with an interval: title,
     value, low, high."""
-    trained, given = record.class_counts.get("train", {}), record.metrics.get("per_class", [])
+    trained, given = summary.class_counts.get("train", {}), summary.metrics.get("per_class", [])
     names = list(dict.fromkeys(key.removesuffix("_low") for row in given for key in row if key.endswith("_low")))
     rows = []
     for row in given:
@@ -215,31 +200,31 @@ def classes(record: Record) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["support"] == 0, row["f1"], -row["support"]))
 
 
-def few_classes(record: Record) -> list[dict[str, Any]]:
+def few_classes(summary: RunSummary) -> list[dict[str, Any]]:
     """`classes` in the order of the labels, where they fit a table that is read; else nothing."""
-    rows = classes(record)
-    order = {label: index for index, label in enumerate(record.labels)}
+    rows = classes(summary)
+    order = {label: index for index, label in enumerate(summary.labels)}
     few = 1 < len(rows) <= TABLE_CLASSES
     return sorted(rows, key=lambda row: order.get(str(row["label"]), len(order))) if few else []
 
 
-def balance(record: Record) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
+def balance(summary: RunSummary) -> list[tuple[str, tuple[str, int], tuple[str, int]]]:
     """(split, smallest class, largest class), each with its rows; of data with classes."""
-    spreads = [(name, _spread(counts)) for name, counts in record.class_counts.items() if len(counts) > 1]
+    spreads = [(name, _spread(counts)) for name, counts in summary.class_counts.items() if len(counts) > 1]
     return [(name, found["smallest"], found["largest"]) for name, found in spreads if found]
 
 
-def gain(record: Record) -> tuple[str, float, float] | None:
+def gain(summary: RunSummary) -> tuple[str, float, float] | None:
     """(title, value before training, value of what was kept) of the headline on validation, where both are known."""
-    name = record.headline
-    kept = next((line for line in record.evaluations if line["step"] == record.train.get("best_step")), {})
+    name = summary.headline
+    kept = next((line for line in summary.evaluations if line["step"] == summary.train.get("best_step")), {})
     after = kept.get(f"eval_{name}")
-    return None if record.before is None or after is None else (metric_title(name), record.before, float(after))
+    return None if summary.before is None or after is None else (metric_title(name), summary.before, float(after))
 
 
-def confidence(record: Record) -> dict[str, Any] | None:
+def confidence(summary: RunSummary) -> dict[str, Any] | None:
     """Reliability diagram and expected calibration error."""
-    predictions = record.predictions
+    predictions = summary.predictions
     if not predictions.get("score") or "label" not in predictions:
         return None
     scores = np.array(predictions["score"], dtype=np.float64)
@@ -259,9 +244,9 @@ def confidence(record: Record) -> dict[str, Any] | None:
     }
 
 
-def mistakes(record: Record) -> dict[str, Any] | None:
+def mistakes(summary: RunSummary) -> dict[str, Any] | None:
     """The wrong predictions that the model was surest of."""
-    predictions = record.predictions
+    predictions = summary.predictions
     if not predictions.get("score") or "label" not in predictions:
         return None
     wrong = [i for i, (a, b) in enumerate(zip(predictions["label"], predictions["prediction"], strict=True)) if a != b]
@@ -284,9 +269,9 @@ def mistakes(record: Record) -> dict[str, Any] | None:
     return {"count": len(wrong), "rows": rows, "pictures": any(row["image"] for row in rows)}
 
 
-def examples(record: Record) -> list[dict[str, Any]]:
+def examples(summary: RunSummary) -> list[dict[str, Any]]:
     """Rows with what was predicted, as the task draws them; for tasks whose mistakes are not a wrong label."""
-    predictions = record.predictions
+    predictions = summary.predictions
     shown = predictions.get("shown") or []
     return [
         {
@@ -306,23 +291,23 @@ def _data_uri(image: bytes | None) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(image).decode()
 
 
-def data(record: Record) -> dict[str, Any]:
-    found, counts = record.data, record.class_counts
+def data(summary: RunSummary) -> dict[str, Any]:
+    found, counts = summary.data, summary.class_counts
     splits = [
         {"name": name, "rows": rows, "held_out": name == found.get("held_out"), "counts": _spread(counts.get(name, {}))}
-        for name, rows in record.rows.items()
+        for name, rows in summary.rows.items()
     ]
     sizes = {name: list(each.values()) for name, each in counts.items() if each}
     return {
-        "source": record.data_name,
+        "source": summary.data_name,
         "name": found.get("name"),
         "revision": found.get("revision"),
         "sha256": found.get("sha256") if isinstance(found.get("sha256"), str) else None,
         "columns": found.get("columns", {}),
         "splits": splits,
-        "notes": [record.without_paths(str(note)) for note in found.get("notes", [])],
-        "sizes": drawing(plots.class_sizes(sizes)) if sizes and len(record.labels) > 2 else None,
-        "classes": len(record.labels),
+        "notes": [summary.without_paths(str(note)) for note in found.get("notes", [])],
+        "sizes": drawing(plots.class_sizes(sizes)) if sizes and len(summary.labels) > 2 else None,
+        "classes": len(summary.labels),
     }
 
 
@@ -332,70 +317,3 @@ def _spread(counts: dict[str, int]) -> dict[str, Any] | None:
         return None
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     return {"smallest": ranked[0], "largest": ranked[-1]}
-
-
-def settings(record: Record) -> list[tuple[str, str, str]]:
-    """(key, value, why) of what was configured and of each default that hf_tl chose."""
-    given = [
-        (f"{section}.{key}", value)
-        for section in ("model", "method", "training", "loss", "generation")
-        for key, value in getattr(record.config, section).model_dump(mode="json", exclude_defaults=True).items()
-        if (section, key) not in (("model", "id"), ("method", "name"))
-    ]
-    environment = record.environment
-    rows = [(key, setting_value(value), "as configured") for key, value in given]
-    rows += [
-        (str(each["key"]), setting_value(each["value"]), str(each["reason"]))
-        for each in environment.get("settings", [])
-    ]
-    precision = environment.get("precision", {})
-    if precision and not any(row[0] == "training.bf16" for row in rows):
-        rows.append(("precision", str(precision["choice"]), str(precision["reason"])))
-    return [*rows, ("seed", str(record.config.seed), "of the configuration")]
-
-
-def environment(record: Record) -> list[tuple[str, str]]:
-    found = record.environment
-    model, hardware = found.get("model", {}), found.get("hardware", {})
-    rows = [
-        ("Pretrained model", record.model_name),
-        ("its commit", model.get("revision")),
-        *((f"sha256 of {name}", value) for name, value in (model.get("sha256") or {}).items()),
-        ("its licence", model.get("license")),
-        ("Architecture", model.get("architecture")),
-        ("Device", " ".join(str(hardware[key]) for key in ("device", "name") if hardware.get(key))),
-        ("Memory", size(hardware["memory_bytes"]) if hardware.get("memory_bytes") else None),
-        ("Processes", found.get("processes")),
-        ("hf_tl", found.get("hf_tl")),
-        ("Python", found.get("python")),
-        *sorted((found.get("packages") or {}).items()),
-        ("Git commit", found.get("git")),
-        ("Made", found.get("created")),
-    ]
-    return [(str(key), str(value)) for key, value in rows if value]
-
-
-def files(record: Record) -> list[tuple[str, str, str]]:
-    """(name, size, what it is) of the run folder; the report and the card are about to be written."""
-    out = []
-    for name, what in FILES.items():
-        path = record.folder / name
-        inside = path.rglob("*") if path.is_dir() else [path]
-        held = sum(file.stat().st_size for file in inside if file.is_file())
-        if name in ("README.md", "report.html"):
-            out.append((name, "", what))
-        elif held:
-            out.append((name, size(held), what))
-    return out
-
-
-def command(record: Record) -> str:
-    """What makes this run again."""
-    found = remake_command(record.config, {"model": _revision(record, "model"), "data": _revision(record, "data")})
-    processes = int(record.environment.get("processes") or 1)
-    return f"{found} --processes {processes}" if processes > 1 else found
-
-
-def _revision(record: Record, section: str) -> str | None:
-    revision = record.environment.get(section, {}).get("revision")
-    return str(revision) if revision else None

@@ -30,7 +30,7 @@ IN_VAIN = 10.0
 KEPT = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json")
 
 
-class PushSaves(TrainerCallback):
+class PushCheckpoints(TrainerCallback):
     """Copies what a checkpoint shares, and pushes it from a thread of its own; while one is under way, of those that
     wait the latest is kept. A push that failed is said at once, in the terminal and in `log.jsonl`, and made up for by
     the next one, at the latest when training ends. None of it holds training, or its end for longer than a minute
@@ -151,6 +151,6 @@ class PushSaves(TrainerCallback):
                 self._log(self.step, {"push": "broken off"})
                 return
 
-    def _log(self, step: int, facts: dict[str, Any]) -> None:
+    def _log(self, step: int, values: dict[str, Any]) -> None:
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **facts}, ensure_ascii=False) + "\n")
+            stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")

@@ -44,12 +44,12 @@ class Claim:
     """`holds`; `within its interval`; `does not hold`, with why; `not checked`, with why."""
 
     @property
-    def fine(self) -> bool:
+    def holds(self) -> bool:
         return not self.verdict.startswith(FALSE)
 
     @property
     def confirmed(self) -> bool:
-        return self.fine and self.measured is not None
+        return self.holds and self.measured is not None
 
 
 def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -169,7 +169,7 @@ def contradicted(claims: Sequence[Claim]) -> list[Claim]:
     for claim in claims:
         values = said.get((claim.place, claim.metric), [])
         twice = claim.verdict != OTHER_DATA and any(value != values[0] for value in values)
-        out.append(replace(claim, verdict=TWICE) if twice and claim.fine else claim)
+        out.append(replace(claim, verdict=TWICE) if twice and claim.holds else claim)
     return out
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from hf_tl.errors import ConfigError
 from hf_tl.hub.sealed import sha256_plain
-from hf_tl.inference.reference import FACTS, FILE, FOLDER, configuration, hashes
+from hf_tl.inference.reference import FILE, FOLDER, MEASURED_FILES, configuration, hashes
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import say, visible
 from hf_tl.run_folder import RunFolder, read_part
 from hf_tl.sharing.proof import changes
 
-READ = ("config.yaml", "state.json", "README.md", *FACTS)
+READ = ("config.yaml", "state.json", "README.md", *MEASURED_FILES)
 """Files of the run folder that a push reads."""
 FIGURES = ("curves.png", "confusion_matrix.png")
-MOST = 8
+MAX_NAMED = 8
 """Names in a sentence."""
 
 
@@ -40,7 +40,7 @@ def check_kept(run: RunFolder) -> dict[str, str]:
         if (run.folder / name).is_symlink():
             raise ConfigError(_link(run.folder / name))
     # names of a list that somebody else may have written: of these places alone
-    there = {**found, **{name: run.folder / name for name in FACTS if os.path.lexists(run.folder / name)}}
+    there = {**found, **{name: run.folder / name for name in MEASURED_FILES if os.path.lexists(run.folder / name)}}
     told = [_changed(run, name, sha256, there) for name, sha256 in known["files"].items()]
     wrong = [each for each in told if each is not None]
     wrong += ["config.yaml has changed"] if known.get("config") != configuration(run.folder) else []
@@ -94,5 +94,5 @@ def _changed(run: RunFolder, name: str, sha256: str, there: Mapping[str, Path]) 
 
 
 def _few(names: list[str]) -> str:
-    shown = ", ".join(visible(name) for name in names[:MOST])
-    return shown + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+    shown = ", ".join(visible(name) for name in names[:MAX_NAMED])
+    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")

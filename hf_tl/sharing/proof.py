@@ -32,7 +32,7 @@ from hf_tl.io.json_text import parse_json
 from hf_tl.models.carried import base_of
 from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
 from hf_tl.run_folder import METRICS_BYTES, RunFolder, read_part
-from hf_tl.sharing import clean_process as stranger
+from hf_tl.sharing import clean_process
 from hf_tl.sharing.staged import allowed_code, stage
 from hf_tl.task import Task, get_task, join_lines
 
@@ -252,7 +252,7 @@ def _answered(run: RunFolder, request: dict[str, Any], scratch: Path) -> list[di
     environment["HF_HUB_OFFLINE"] = "1"  # what it needs is here, compared with the Hub's hashes; it waits for nothing
     try:
         done = subprocess.run(
-            [sys.executable, "-c", Path(stranger.__file__).read_text(encoding="utf-8")],
+            [sys.executable, "-c", Path(clean_process.__file__).read_text(encoding="utf-8")],
             input=json.dumps(request),
             capture_output=True,
             text=True,
@@ -268,11 +268,11 @@ def _answered(run: RunFolder, request: dict[str, Any], scratch: Path) -> list[di
         )
     except subprocess.TimeoutExpired:
         raise ProofError(f"{run.model}: the proof took more than {SECONDS // 60} minutes. {OFF}") from None
-    lines = [line for line in done.stdout.splitlines() if line.startswith(stranger.MARK)]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(clean_process.MARK)]
     if not lines:
         last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit code {done.returncode}")
         raise ProofError(f"{run.model}: the clean process that proves it ended early ({visible(last)}). {OFF}")
-    found: list[dict[str, Any]] = parse_json(lines[-1].removeprefix(stranger.MARK), "the clean process", nan=True)
+    found: list[dict[str, Any]] = parse_json(lines[-1].removeprefix(clean_process.MARK), "the clean process", nan=True)
     return found
 
 

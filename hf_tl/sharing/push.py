@@ -17,7 +17,7 @@ import yaml
 from hf_tl.config import ELSEWHERE, HubConfig
 from hf_tl.errors import ConfigError, HfTlError, HubError
 from hf_tl.files import replacing_folder, write_text
-from hf_tl.hub.client import explain, retried, status_of, whole
+from hf_tl.hub.client import complete, explain, retried, status_of
 from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_folder, stoppable
 from hf_tl.io.command_line import command_line
 from hf_tl.io.quiet import quiet
@@ -28,7 +28,7 @@ from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.reporting.card import card_of
 from hf_tl.reporting.managed_sections import merge_cards, read_text
 from hf_tl.reporting.report import write_figures
-from hf_tl.reporting.run_summary import Record, read_record
+from hf_tl.reporting.run_summary import RunSummary, read_summary
 from hf_tl.run_folder import RunFolder
 from hf_tl.sharing.kept import check_kept
 from hf_tl.sharing.proof import prove, prove_pushed, wanted
@@ -122,16 +122,16 @@ def _share(
     given = hub.model_copy(update={"id": target.id})
     hub = given.model_copy(update={"private": target.private})
     again = push_command(run.folder, given, proof, trust_remote_code)
-    record = read_record(run.folder)
-    record = replace(record, config=record.config.model_copy(update={"hub": hub}))
-    card = card_of(record)  # now: a proof takes minutes, in which a file may change
+    summary = read_summary(run.folder)
+    summary = replace(summary, config=summary.config.model_copy(update={"hub": hub}))
+    card = card_of(summary)  # now: a proof takes minutes, in which a file may change
     proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
     key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
     part = "adapter/" if hub.merge is False else ""
     expected = {name.removeprefix(part): sha256 for name, sha256 in model.items() if name.startswith(part)}
     files = {name: run.model / part / name for name in expected}
     with tempfile.TemporaryDirectory() as scratch:
-        files |= _figures(record, Path(scratch))
+        files |= _figures(summary, Path(scratch))
         with _way_on(run.folder, again):
             files["README.md"] = merged_card(card, hub, Path(scratch))
         pushed = push_folder(
@@ -149,13 +149,13 @@ def _share(
     return pushed
 
 
-def _figures(record: Record, scratch: Path) -> dict[str, Path]:
+def _figures(summary: RunSummary, scratch: Path) -> dict[str, Path]:
     """Path in the repository -> file, of the figures that the run's report has, drawn anew from what was measured."""
-    drawn = write_figures(record, scratch / "figures")
-    return {f"figures/{file.name}": file for file in drawn if (record.folder / "figures" / file.name).exists()}
+    drawn = write_figures(summary, scratch / "figures")
+    return {f"figures/{file.name}": file for file in drawn if (summary.folder / "figures" / file.name).exists()}
 
 
-def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, facts: dict[str, Any]) -> None:
+def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, values: dict[str, Any]) -> None:
     """What is on the Hub now, in the run's folder."""
     values = read_yaml(run.folder / "config.yaml")
     values["hub"] = hub.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -169,7 +169,7 @@ def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, facts: 
         "revision": pushed.commit if hub.create_pr else None if hub.revision == "main" else hub.revision,
     }
     stage = "pushed" if run.reached("reported") else run.stage
-    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **facts)
+    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **values)
 
 
 def push_command(folder: Path, hub: HubConfig, proof: bool | None = None, trust: bool = False) -> str:
@@ -210,7 +210,7 @@ def merged_card(card: str, hub: HubConfig, scratch: Path) -> Path:
     for revision in dict.fromkeys((hub.revision, None)):  # a branch that is not there yet begins as a copy of main
         found = partial(hf_hub_download, id, "README.md", revision=revision, cache_dir=scratch / "cache")
         try:
-            theirs = read_text(retried(partial(whole, found)))
+            theirs = read_text(retried(partial(complete, found)))
             break
         except HfTlError:
             raise

@@ -67,13 +67,13 @@ def verify(
         notes.append("The card does not say what exactly was measured, so metrics are compared with intervals.")
         judged = [judge(claim, found, exact=False) for claim in claims]
     judged = contradicted(judged)
-    unchecked = sum(claim.fine and not claim.confirmed for claim in judged)
+    unchecked = sum(claim.holds and not claim.confirmed for claim in judged)
     if unchecked:
         notes.append(f"{unchecked} of the card's metrics were not checked.")
     return {
         "model": model,
         "commit": commit,
-        "holds": not failures and all(claim.fine for claim in judged) and any(claim.confirmed for claim in judged),
+        "holds": not failures and all(claim.holds for claim in judged) and any(claim.confirmed for claim in judged),
         "split": found["split"],
         "samples": found["samples"],
         "claims": [asdict(claim) for claim in judged],
@@ -93,7 +93,7 @@ def read_card(folder: Path, model: str) -> str:
 def measured_again(
     model: str, config: RunConfig, batch_size: int | None, trust: bool, where: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(metrics.json without its `train` part, facts about the data), the way the corridor measures."""
+    """(metrics.json without its `train` part, the description of the data), as `hf-tl train` measures."""
     given = load_data(config.data, config.task, seed=config.seed)
     loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
     rows = _with_labels(given, context.labels, where)

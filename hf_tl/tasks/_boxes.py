@@ -18,7 +18,7 @@ SLACK = 0.01
 MISFITS = 0.2
 """Share of all boxes that have to lie off their pictures for another format than xywh to be meant: fewer are mistakes
 in boxes of that format."""
-MOST = 100
+MAX_DETECTIONS = 100
 """Boxes of a picture that are measured, the surest, as COCO does."""
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 
@@ -144,13 +144,13 @@ def measure_boxes(
     import torch
     from torchmetrics.detection import MeanAveragePrecision
 
-    metric = MeanAveragePrecision(class_metrics=True, max_detection_thresholds=[1, 10, MOST])
+    metric = MeanAveragePrecision(class_metrics=True, max_detection_thresholds=[1, 10, MAX_DETECTIONS])
     as_tensors = [
         [{key: torch.as_tensor(value) for key, value in each.items()} for each in side] for side in (found, true)
     ]
     metric.update(*as_tensors)
     computed = metric.compute()
-    values = {name: _value(computed[name]) for name in ("map", "map_50", "map_75", f"mar_{MOST}")}
+    values = {name: _value(computed[name]) for name in ("map", "map_50", "map_75", f"mar_{MAX_DETECTIONS}")}
     per_class = [float("nan")] * classes
     indices, each = computed["classes"].reshape(-1).tolist(), computed["map_per_class"].reshape(-1).tolist()
     for index, value in zip(indices, each, strict=True):
@@ -197,7 +197,7 @@ class Resampled:
                 sides.append(side)
             self.coco = COCOeval(*sides, iouType="bbox")
             self.coco.params.areaRng, self.coco.params.areaRngLbl = [[0, 1e10]], ["all"]
-            self.coco.params.maxDets = [MOST]
+            self.coco.params.maxDets = [MAX_DETECTIONS]
             self.coco.evaluate()
         self.matched = self.coco.evalImgs  # by class, then picture
         self.count, self.classes = len(images), classes

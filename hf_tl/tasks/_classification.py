@@ -88,8 +88,12 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: torch.Tensor | i
             logits, labels, weight=weights, reduction="none", label_smoothing=context.label_smoothing
         )  # (batch,)
         if gamma:
-            chances = logits.softmax(-1)
-            true = (chances * labels).sum(1) if labels.is_floating_point() else chances.gather(1, labels[:, None])[:, 0]
+            probabilities = logits.softmax(-1)
+            true = (
+                (probabilities * labels).sum(1)
+                if labels.is_floating_point()
+                else probabilities.gather(1, labels[:, None])[:, 0]
+            )
             losses = losses * (1 - true).clamp(min=torch.finfo(true.dtype).tiny) ** gamma
     total: torch.Tensor = losses.sum() / (len(labels) if items is None else items)
     return total

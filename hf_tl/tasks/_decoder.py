@@ -13,7 +13,7 @@ from hf_tl.task import TaskContext
 from hf_tl.tasks import _chat, _generation
 from hf_tl.tasks._texts import text_limit
 
-LONGEST = 1024
+MAX_LENGTH = 1024
 """Tokens of a sample by default, as TRL's."""
 DONE = {"drop": "dropped", "truncate": "truncated", "split": "split into pieces"}
 
@@ -33,7 +33,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     _generation.check_end(context)
     if context.mode == "predicting":
         return _prompts(rows, context)
-    limit = text_limit(context, LONGEST)
+    limit = text_limit(context, MAX_LENGTH)
     plain = "text" in rows.column_names
     wanted = context.preprocessing.long_samples if context.preprocessing else None
     policy = wanted or ("split" if plain else "truncate")

@@ -12,7 +12,7 @@ from hf_tl.tasks import _chat
 if TYPE_CHECKING:
     import torch
 
-MOST = 256
+MAX_NEW_TOKENS = 256
 """Tokens of a text that is written, by default, as in the stock pipeline."""
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 
@@ -24,9 +24,9 @@ def capacity(context: TaskContext) -> int:
 
 
 def most_new(context: TaskContext, generation: Any = None) -> int:
-    """Tokens that are written at most: as set, else `MOST`, and half of what the model can take."""
+    """Tokens that are written at most: as set, else `MAX_NEW_TOKENS`, and half of what the model can take."""
     wanted = context.generation.get("max_new_tokens") or getattr(generation, "max_new_tokens", None)
-    return int(wanted or min(MOST, max(1, capacity(context) // 2)))
+    return int(wanted or min(MAX_NEW_TOKENS, max(1, capacity(context) // 2)))
 
 
 def check_end(context: TaskContext) -> None:

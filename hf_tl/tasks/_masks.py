@@ -23,7 +23,7 @@ IGNORED = 255
 """The value of a pixel that counts for nothing, as VOC, Cityscapes and ADE20K have it."""
 COLOUR = 1 << 24
 """Marks a value that was a colour: COLOUR | red << 16 | green << 8 | blue."""
-MOST = 1000
+MAX_CLASSES = 1000
 """More different values than this are no classes."""
 NAMES = ("classes.txt", "labels.json", "id2label.json")
 """Files beside the data that name the classes."""
@@ -69,7 +69,7 @@ def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
         raise ValueError(f"the mask holds {found.min()}, and class ids are not negative")
     # counting is much faster than sorting, but needs room for every value up to the greatest
     distinct = np.flatnonzero(np.bincount(found.ravel())) if found.max(initial=0) < 1 << 16 else np.unique(found)
-    if len(distinct) > MOST:
+    if len(distinct) > MAX_CLASSES:
         raise ValueError(f"the mask holds {len(distinct)} different values, too many to be classes")
     return set(distinct.tolist())
 

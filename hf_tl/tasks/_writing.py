@@ -9,9 +9,9 @@ from typing import Any
 from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
 from hf_tl.task import TaskContext
 
-LONGEST_SOURCE = 1024
+MAX_SOURCE_LENGTH = 1024
 """Tokens of an input where neither tokenizer nor model has a limit."""
-LONGEST_TARGET = 128
+MAX_TARGET_LENGTH = 128
 """Tokens of a target, and of what is written, by default (as in Transformers' own example scripts)."""
 SHAPING = (
     "max_length", "min_length", "max_new_tokens", "min_new_tokens", "num_beams", "length_penalty",
@@ -58,12 +58,12 @@ def source_limit(context: TaskContext) -> int:
     """Tokens of an input: `max_length`, else the tokenizer's own limit, within what the model has positions for."""
     wanted = getattr(context.preprocessing, "max_length", None)
     own = context.processor.model_max_length
-    limit = wanted or (own if own and own < 10**9 else LONGEST_SOURCE)
+    limit = wanted or (own if own and own < 10**9 else MAX_SOURCE_LENGTH)
     return min(limit, positions(context.model_config, "encoder") or limit)
 
 
 def target_limit(context: TaskContext) -> int:
-    wanted = getattr(context.preprocessing, "max_target_length", None) or LONGEST_TARGET
+    wanted = getattr(context.preprocessing, "max_target_length", None) or MAX_TARGET_LENGTH
     return min(wanted, positions(context.model_config, "decoder") or wanted)
 
 

@@ -177,12 +177,12 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
     sums = _by_row(outputs, samples, rows)
     total = sums.sum(0, keepdims=True)
-    formulas = {
+    recomputes = {
         "perplexity": lambda s: np.exp(s[:, 0] / np.maximum(s[:, 1], 1)),
         "accuracy": lambda s: s[:, 2] / np.maximum(s[:, 1], 1),
         "loss": lambda s: s[:, 0] / np.maximum(s[:, 1], 1),
     }
-    scores = {name: Score(float(formula(total)[0]), sums, formula) for name, formula in formulas.items()}
+    scores = {name: Score(float(recompute(total)[0]), sums, recompute) for name, recompute in recomputes.items()}
     return Measurement(with_intervals(scores, len(rows), **options))
 
 

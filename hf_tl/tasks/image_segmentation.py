@@ -46,7 +46,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     coding = masks.coding(decisive, named[0] if named else None, known.labels if known else None)
     if len(coding.labels) < 2:
         raise DataError(f"data.path: the masks of train hold {listing(coding.labels)} only; there is nothing to learn.")
-    if len(coding.labels) > masks.MOST:
+    if len(coding.labels) > masks.MAX_CLASSES:
         raise DataError(f"data.path: the masks of train hold {len(coding.labels)} values, too many to be classes.")
     if known is None:
         _notes(coding, decisive, named, notes)
@@ -256,13 +256,13 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         out: np.ndarray = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
         return out
 
-    formulas = {
+    recomputes = {
         "mean_iou": lambda sums: np.nanmean(iou(sums), axis=1),
         "dice": lambda sums: np.nanmean(dice(sums), axis=1),
         "pixel_accuracy": accuracy,
     }
     whole = parts.sum(0, keepdims=True)
-    scores = {name: Score(float(formula(whole)[0]), parts, formula) for name, formula in formulas.items()}
+    scores = {name: Score(float(recompute(whole)[0]), parts, recompute) for name, recompute in recomputes.items()}
     each = {
         str(index): Score(
             float(iou(counts[:, :, index].sum(0)[None])[0, 0]), counts[:, :, index], lambda s: iou(s)[:, 0]

@@ -233,7 +233,7 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
     found = context.processor.post_process_object_detection(out, threshold=0.0, target_sizes=batch["sizes"])
     kept = []
     for each in found:
-        order = each["scores"].argsort(descending=True, stable=True)[: boxes_of.MOST]
+        order = each["scores"].argsort(descending=True, stable=True)[: boxes_of.MAX_DETECTIONS]
         kept.append({name: value[order].cpu().numpy() for name, value in each.items()})
     return kept
 
@@ -367,7 +367,7 @@ TASK = Task(
     ),
     auto_class="AutoModelForObjectDetection",
     peft_task_type=None,
-    metrics=("map", "map_50", "map_75", f"mar_{boxes_of.MOST}"),
+    metrics=("map", "map_50", "map_75", f"mar_{boxes_of.MAX_DETECTIONS}"),
     best_metric="map",
     greater_is_better=True,
     targets=targets,

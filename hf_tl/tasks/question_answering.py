@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 STRIDE = 128
 """Tokens that two windows of a long context share, at most half a window."""
-SHORTEST = 24
+MIN_LENGTH = 24
 """Tokens that a window needs for a question and a piece of its context."""
-LONGEST = 30
+MAX_ANSWER_TOKENS = 30
 """Tokens that an answer may have."""
 AROUND = 160
 """Characters of the context that the report shows before and after an answer."""
@@ -45,7 +45,7 @@ def find_answer(question, context):
     )
     no_answer = float(starts[null] * ends[null])
     starts[null] = ends[null] = 0
-    spans = (starts[:, None] * ends[None]).triu().tril({LONGEST} - 1)  # by first and last token
+    spans = (starts[:, None] * ends[None]).triu().tril({MAX_ANSWER_TOKENS} - 1)  # by first and last token
     first, last = divmod(int(spans.argmax()), len(ids))
     score, start, end = float(spans[first, last]), offsets[first][0], offsets[last][1]
     if model.config.to_dict().get("allows_no_answer") and no_answer > score:
@@ -114,10 +114,10 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     from hf_tl.errors import ConfigError
 
     limit, tokenizer = text_limit(context), context.processor
-    if limit < SHORTEST:
+    if limit < MIN_LENGTH:
         raise ConfigError(
             f"data.preprocessing.max_length: {limit} tokens are too few for a question and a piece of its context; "
-            f"at least {SHORTEST}."
+            f"at least {MIN_LENGTH}."
         )
     stride = min(STRIDE, limit // 2)
     # A tokenizer can neither cut both texts in windows nor share more tokens than a window has left for the context.
@@ -217,9 +217,9 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     total = torch.zeros((), device=real.device)
     for ends in ("start", "end"):
         logits = outputs[f"{ends}_logits"].float()
-        chances = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
-        right = chances.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
-        spread = chances.masked_fill(~real, 0).sum(1) / real.sum(1)
+        log_probabilities = logits.masked_fill(~real, torch.finfo(torch.float32).min).log_softmax(-1)
+        right = log_probabilities.gather(1, batch[f"{ends}_positions"][:, None]).squeeze(1)  # (batch,)
+        spread = log_probabilities.masked_fill(~real, 0).sum(1) / real.sum(1)
         total = total - ((1 - context.label_smoothing) * right + context.label_smoothing * spread).sum()
     mean: torch.Tensor = total / 2 / (len(real) if items is None else items)
     return mean
@@ -275,14 +275,19 @@ def best_span(logits: np.ndarray, context: list[bool], null_index: int) -> tuple
     import numpy as np
     from scipy.special import softmax
 
-    among = np.array(context)
-    among[null_index] = True
-    chances = softmax(np.where(among, logits.astype(np.float64), -np.inf), axis=-1)
-    none = float(chances[0, null_index] * chances[1, null_index])
-    chances[:, null_index] = 0
-    starts, ends = chances[0], np.concatenate([chances[1], np.zeros(LONGEST - 1, chances.dtype)])
-    spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(ends, LONGEST)  # (tokens, LONGEST): by length
-    first, more = divmod(int(spans.argmax()), LONGEST)
+    candidates = np.array(context)
+    candidates[null_index] = True
+    probabilities = softmax(np.where(candidates, logits.astype(np.float64), -np.inf), axis=-1)
+    none = float(probabilities[0, null_index] * probabilities[1, null_index])
+    probabilities[:, null_index] = 0
+    starts, ends = (
+        probabilities[0],
+        np.concatenate([probabilities[1], np.zeros(MAX_ANSWER_TOKENS - 1, probabilities.dtype)]),
+    )
+    spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(
+        ends, MAX_ANSWER_TOKENS
+    )  # (tokens, MAX_ANSWER_TOKENS): by length
+    first, more = divmod(int(spans.argmax()), MAX_ANSWER_TOKENS)
     return float(spans[first, more]), first, first + more, none
 
 

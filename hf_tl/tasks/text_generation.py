@@ -142,12 +142,12 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
     sums = _by_row(outputs, samples, rows)
     total = sums.sum(0, keepdims=True)
-    formulas = {
+    recomputes = {
         "perplexity": lambda s: np.exp(s[:, 0] / np.maximum(s[:, 1], 1)),
         "token_accuracy": lambda s: s[:, 2] / np.maximum(s[:, 1], 1),
         "loss": lambda s: s[:, 0] / np.maximum(s[:, 1], 1),
     }
-    scores = {name: Score(float(formula(total)[0]), sums, formula) for name, formula in formulas.items()}
+    scores = {name: Score(float(recompute(total)[0]), sums, recompute) for name, recompute in recomputes.items()}
     without = int((sums[:, 1] == 0).sum())  # longer than the limit, and cut or left out
     return Measurement(
         with_intervals(scores, len(rows), **options), extra={"rows_without_tokens": without} if without else {}

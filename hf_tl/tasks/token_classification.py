@@ -332,12 +332,14 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         return out
 
     total = sums.sum(0, keepdims=True)
-    formulas = {
+    recomputes = {
         "f1": (sums, lambda s: ratio(2 * s[:, 0], s[:, 1] + s[:, 2])),
         "precision": (sums, lambda s: ratio(s[:, 0], s[:, 1])),
         "recall": (sums, lambda s: ratio(s[:, 0], s[:, 2])),
     }
-    scores = {name: Score(float(formula(total)[0]), part, formula) for name, (part, formula) in formulas.items()}
+    scores = {
+        name: Score(float(recompute(total)[0]), part, recompute) for name, (part, recompute) in recomputes.items()
+    }
     scores["accuracy"] = Score(float(right[:, 0].sum() / right[:, 1].sum()), right, lambda s: ratio(s[:, 0], s[:, 1]))
     per_class = []
     for kind, (hit, predicted, true_count) in zip(kinds, counts.sum(0).T, strict=True):

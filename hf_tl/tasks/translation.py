@@ -143,10 +143,10 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     true, written = list(rows["target"]), [each["text"] for each in outputs]
     bleu, chrf = BLEU(tokenize=scripts.bleu_words(true), force=True), CHRF(char_order=CHARACTERS, beta=int(BETA))
     scores = {}
-    for name, metric, formula in (("chrf", chrf, chrf_of_sums), ("bleu", bleu, bleu_of_sums)):
+    for name, metric, recompute in (("chrf", chrf, chrf_of_sums), ("bleu", bleu, bleu_of_sums)):
         # what sacreBLEU itself sums over a corpus
         parts = np.array(metric._extract_corpus_statistics(written, [true]), dtype=np.float64)
-        scores[name] = Score(float(metric.corpus_score(written, [true]).score), parts, formula)
+        scores[name] = Score(float(metric.corpus_score(written, [true]).score), parts, recompute)
     scores |= seq2seq.lengths(outputs)
     extra = {"signatures": {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}}
     return Measurement(with_intervals(scores, len(rows), **options), extra=extra)

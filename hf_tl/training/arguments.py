@@ -54,7 +54,7 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class Workload:
     """What the defaults depend on."""
 
     samples: int
@@ -105,7 +105,7 @@ def _check_packages(training: TrainingConfig) -> None:
         )
 
 
-def choose(facts: Facts, method: Method) -> list[Choice]:
+def choose(workload: Workload, method: Method) -> list[Choice]:
     """hf_tl's defaults."""
     name = method.config.name
     out: list[Choice] = []
@@ -113,41 +113,41 @@ def choose(facts: Facts, method: Method) -> list[Choice]:
     def say(key: str, value: Any, reason: str) -> None:
         out.append(Choice(key, value, reason))
 
-    total = 64 if facts.features else facts.batch or (32 if facts.convolutional else 16)
-    per_device = max(1, total // facts.processes)
-    share = f", {total} over {facts.processes} processes" if facts.processes > 1 else ""
+    total = 64 if workload.features else workload.batch or (32 if workload.convolutional else 16)
+    per_device = max(1, total // workload.processes)
+    share = f", {total} over {workload.processes} processes" if workload.processes > 1 else ""
     say("per_device_train_batch_size", per_device, f"what models of this kind are adapted with{share}")
-    say("per_device_eval_batch_size", facts.eval_batch, "evaluation keeps no gradients")
+    say("per_device_eval_batch_size", workload.eval_batch, "evaluation keeps no gradients")
 
-    rate = method.learning_rates[1 if facts.convolutional else 0]
-    reason = f"usual for {name} on a {'convolutional network' if facts.convolutional else 'transformer'}"
-    if name in ("full", "lora") and not facts.convolutional and facts.hidden and facts.hidden < 768:
-        rate = rate * 768 / facts.hidden
-        reason += f", raised for its width of {facts.hidden}"
-    if facts.features:
+    rate = method.learning_rates[1 if workload.convolutional else 0]
+    reason = f"usual for {name} on a {'convolutional network' if workload.convolutional else 'transformer'}"
+    if name in ("full", "lora") and not workload.convolutional and workload.hidden and workload.hidden < 768:
+        rate = rate * 768 / workload.hidden
+        reason += f", raised for its width of {workload.hidden}"
+    if workload.features:
         # Adam moves every weight by about the rate, so what a step does to the logits grows with the features' spread.
-        rate = float(f"{min(0.1, max(1e-4, 1e-3 / facts.features)):.1e}")
-        reason = f"a head on fixed features whose standard deviation is {facts.features:.2g}"
+        rate = float(f"{min(0.1, max(1e-4, 1e-3 / workload.features)):.1e}")
+        reason = f"a head on fixed features whose standard deviation is {workload.features:.2g}"
     say("learning_rate", rate, reason)
-    steps = math.ceil(facts.samples / (per_device * facts.processes))
-    if facts.features:
+    steps = math.ceil(workload.samples / (per_device * workload.processes))
+    if workload.features:
         least, wanted, most = 10, 3000, 100
     else:
-        least, wanted, most = 3, 400 + 30 * facts.classes, 20
+        least, wanted, most = 3, 400 + 30 * workload.classes, 20
     epochs = min(most, max(least, math.ceil(wanted / steps)))
-    classes = f", {facts.classes} classes" if facts.classes > 1 else ""
+    classes = f", {workload.classes} classes" if workload.classes > 1 else ""
     say("num_train_epochs", epochs, f"{steps} steps an epoch{classes}: {epochs * steps} steps in all")
     say("warmup_steps", 0.1, "a tenth of the steps, while the new head settles")
     say("weight_decay", 0.01, "usual for AdamW")
-    if facts.has_lengths:
+    if workload.has_lengths:
         say("train_sampling_strategy", "group_by_length", "texts of like length share a batch, which saves padding")
-    choice, why = facts.precision
+    choice, why = workload.precision
     say("bf16", choice == "bf16", why)
     return out
 
 
 def build_arguments(
-    config: RunConfig, facts: Facts, method: Method, task: Task, folder: Path
+    config: RunConfig, workload: Workload, method: Method, task: Task, folder: Path
 ) -> tuple[TrainingArguments, list[Choice]]:
     """The arguments of a run and the defaults among them that hf_tl chose.
 
@@ -159,11 +159,11 @@ def build_arguments(
     rivals = {"num_train_epochs": {"max_steps"}, "bf16": {"fp16", "bf16"}}
     choices = [
         choice
-        for choice in choose(facts, method)
+        for choice in choose(workload, method)
         if choice.key not in given and not (rivals.get(choice.key, set()) & set(given))
     ]
     values: dict[str, Any] = {choice.key: choice.value for choice in choices}
-    few = _few_evaluations(given, facts, {**values, **given})
+    few = _few_evaluations(given, workload, {**values, **given})
     cycle = "steps" if few else "epoch"
     values |= {
         "output_dir": str(folder),
@@ -192,7 +192,7 @@ def build_arguments(
     elif "eval_steps" in given:
         values["save_steps"] = given["eval_steps"]  # the best of what was evaluated has to be there
     values.update(given)
-    if facts.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
+    if workload.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
         values |= {"bf16": False, "fp16": False}
     if "metric_for_best_model" in given and "greater_is_better" not in given:
         values["greater_is_better"] = not str(given["metric_for_best_model"]).endswith("loss")
@@ -217,13 +217,13 @@ def _given(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _few_evaluations(given: dict[str, Any], facts: Facts, values: dict[str, Any]) -> int | None:
+def _few_evaluations(given: dict[str, Any], workload: Workload, values: dict[str, Any]) -> int | None:
     """Steps between evaluations where once an epoch is not fit: a run cut short by `max_steps` is evaluated at its end,
     a head on cached features, whose epochs take a moment, twenty times. None: once an epoch."""
     if "eval_strategy" in given:
         return None
     if "max_steps" in given:
         return int(given["max_steps"])
-    steps = math.ceil(facts.samples / (values["per_device_train_batch_size"] * facts.processes))
+    steps = math.ceil(workload.samples / (values["per_device_train_batch_size"] * workload.processes))
     total = math.ceil(steps * float(values["num_train_epochs"]))
-    return max(1, total // 20) if facts.features and total > 20 else None
+    return max(1, total // 20) if workload.features and total > 20 else None

@@ -116,7 +116,7 @@ class BestBeside(TrainerCallback):
             say(f"{best.name}, the best so far, is skipped: {wrong}. The best of those to come is taken.")
 
 
-class Lines(TrainerCallback):
+class ProgressPrinter(TrainerCallback):
     """One line now and then on stderr: reads the same in a terminal, a log file and a notebook.
 
     Args:

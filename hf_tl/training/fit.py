@@ -27,8 +27,17 @@ from hf_tl.models.methods import Adapted, Method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
-from hf_tl.training.arguments import Choice, Facts, build_arguments
-from hf_tl.training.callbacks import BestBeside, Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.arguments import Choice, Workload, build_arguments
+from hf_tl.training.callbacks import (
+    BestBeside,
+    Clock,
+    LogFile,
+    ProgressPrinter,
+    SetEpoch,
+    StopOnSignal,
+    Unfreeze,
+    duration,
+)
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
@@ -42,7 +51,7 @@ class Fitted:
 
     adapted: Adapted
     """What `Method.finish` takes, with the best checkpoint's weights."""
-    facts: dict[str, Any]
+    statistics: dict[str, Any]
     """`train` of metrics.json."""
     choices: list[Choice]
     precision: tuple[str, str]
@@ -86,19 +95,21 @@ def fit(
     set_seed(config.seed)
     start = time.monotonic()
     prepared = _prepare_datasets(config, data, task, context)
-    facts = _facts(prepared, data, task, loaded)
-    adapted = _adapt(method, loaded, task, facts)
+    workload = _workload(prepared, data, task, loaded)
+    adapted = _adapt(method, loaded, task, workload)
     model = adapted.module
     scale = _scale_targets(model, loaded, data)
     context = dataclasses.replace(context, scale=scale)
     counts = count_parameters(model)
     batch = _first_batch(prepared, task)
     precision = _precision(run, config, loaded.model, batch, task, context)
-    facts = dataclasses.replace(facts, precision=precision)
+    workload = dataclasses.replace(workload, precision=precision)
     trained: nn.Module = model
     if method.caches_features:
-        trained, prepared, facts = _on_features(config, data, task, context, loaded, model, prepared, facts, batch)
-    args, choices = build_arguments(config, facts, method, task, run.folder / "checkpoints")
+        trained, prepared, workload = _on_features(
+            config, data, task, context, loaded, model, prepared, workload, batch
+        )
+    args, choices = build_arguments(config, workload, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
     trainer = _build_trainer(config, data, task, context, adapted, trained, args, prepared, own)
     _say_plan(method, counts, len(prepared.train), args, precision[1])
@@ -110,7 +121,7 @@ def fit(
         rescale(layer, *scale)
     return Fitted(
         adapted=adapted,
-        facts=_outcome(trainer, counts, resumed),
+        statistics=_outcome(trainer, counts, resumed),
         choices=choices,
         precision=precision,
         architecture=type(loaded.model).__name__,
@@ -129,10 +140,10 @@ def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskCo
     return Prepared(train, validation, rows, collators, lengths)
 
 
-def _facts(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Facts:
+def _workload(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Workload:
     """What the defaults depend on, of the model as it was loaded."""
     batch, eval_batch = task.batch_sizes or (None, 64)
-    return Facts(
+    return Workload(
         samples=len(prepared.train),
         classes=max(1, len(data.labels)),
         convolutional=_convolutional(loaded),
@@ -144,10 +155,10 @@ def _facts(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Facts:
     )
 
 
-def _adapt(method: Method, loaded: Loaded, task: Task, facts: Facts) -> Adapted:
+def _adapt(method: Method, loaded: Loaded, task: Task, workload: Workload) -> Adapted:
     """What trains of the model."""
     adapted = method.prepare(loaded, task)
-    if facts.convolutional and process_state().device.type in ("cpu", "cuda"):
+    if workload.convolutional and process_state().device.type in ("cpu", "cuda"):
         adapted.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
     return adapted
 
@@ -173,21 +184,21 @@ def _on_features(
     loaded: Loaded,
     model: nn.Module,
     prepared: Prepared,
-    facts: Facts,
+    workload: Workload,
     batch: Any,
-) -> tuple[nn.Module, Prepared, Facts]:
-    """(the head alone, its features to train on, facts about them); all as they are where features cannot be kept."""
-    with _attention(config, loaded, facts.precision[0]):
-        cached = head_on_features(config, data, task, context, loaded, batch, facts.precision[0])
+) -> tuple[nn.Module, Prepared, Workload]:
+    """(the head alone, its features to train on, the workload); all as they are where features cannot be kept."""
+    with _attention(config, loaded, workload.precision[0]):
+        cached = head_on_features(config, data, task, context, loaded, batch, workload.precision[0])
     for note in cached.notes:
         _say(note)
     if cached.model is None:
-        return model, prepared, facts
+        return model, prepared, workload
     collators = (cached.collate, cached.collate)
-    facts = dataclasses.replace(
-        facts, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
+    workload = dataclasses.replace(
+        workload, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
     )
-    return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), facts
+    return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), workload
 
 
 def _build_trainer(
@@ -304,7 +315,7 @@ def _precision(
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
-        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), Lines(task.best_metric),
+        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), ProgressPrinter(task.best_metric),
     ]  # fmt: skip
     if config.training.early_stopping_patience:
         callbacks.append(

@@ -51,7 +51,7 @@ def is_kind(kind: str, values: list[Any], feature: Any = None, named: bool = Fal
         ([*range(31), *range(29)], False, False),
         ([f"text {index}" for index in range(40)], False, False),
         ([*range(1000), *range(1000)], False, True),
-        ([*range(1001), *range(1001)], False, False),  # more than MOST_CLASSES
+        ([*range(1001), *range(1001)], False, False),  # more than MAX_CLASSES
         ([None, None], False, False),
         # a column that is called a label may hold amounts and lists
         ([0.5, 1.0] * 20, True, True),

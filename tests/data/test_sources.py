@@ -90,7 +90,7 @@ def test_several_files(tmp_path: Path) -> None:
     ]
     source = read(files)
     assert texts(source) == {"train": ["one", "three"], "test": ["two"]}
-    assert source.facts["path"] == [str(file) for file in files]
+    assert source.metadata["path"] == [str(file) for file in files]
     assert texts(read(files, splits={"train": "b.csv", "validation": "train_a"})) == {
         "validation": ["one"], "train": ["two", "three"],
     }  # fmt: skip
@@ -110,16 +110,16 @@ def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
 
 def test_the_content_is_hashed(tmp_path: Path) -> None:
     file = table(tmp_path / "d", "train.csv", "one")
-    found = read(file).facts["sha256"]
+    found = read(file).metadata["sha256"]
     assert found == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert read(tmp_path / "d").facts["sha256"] == found
+    assert read(tmp_path / "d").metadata["sha256"] == found
     table(tmp_path / "d", "train.csv", "two")
-    assert read(file).facts["sha256"] != found
+    assert read(file).metadata["sha256"] != found
     pictures = image(tmp_path / "p" / "a" / "1.png")
     image(tmp_path / "p" / "b" / "1.png")
-    before = read(tmp_path / "p").facts["sha256"]
+    before = read(tmp_path / "p").metadata["sha256"]
     pictures.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
-    assert read(tmp_path / "p").facts["sha256"] != before
+    assert read(tmp_path / "p").metadata["sha256"] != before
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_the_splits_of_the_hub(hub_of: Any) -> None:
     assert texts(source) == {"train": ["one", "two"], "validation": ["three"]}  # the first that is one
     assert list(source.splits["train"][FILE]) == ["imdb train, row 0", "imdb train, row 1"]
     assert source.notes == ["A note.", "Split 'valid' of imdb is not used.", "Split 'extra' of imdb is not used."]
-    assert (source.facts["path"], source.facts["revision"]) == ("imdb", "abc")
-    assert set(source.facts["fingerprint"]) == {"train", "dev", "valid", "extra"}
+    assert (source.metadata["path"], source.metadata["revision"]) == ("imdb", "abc")
+    assert set(source.metadata["fingerprint"]) == {"train", "dev", "valid", "extra"}
     found = read("imdb", splits={"train": "extra", "test": "valid"})
     assert texts(found) == {"train": ["five"], "test": ["four"]}
     assert found.notes[1:] == ["Split 'train' of imdb is not used.", "Split 'dev' of imdb is not used."]
@@ -261,9 +261,9 @@ def test_folders_with_nothing_to_read(tmp_path: Path) -> None:
 def test_the_card_beside_a_folder(tmp_path: Path) -> None:
     file = table(tmp_path, "train.csv", "one")
     (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage: [en, fr]\n---\n")
-    found = read(tmp_path).facts
+    found = read(tmp_path).metadata
     assert (found["license"], found["language"]) == ("mit", ["en", "fr"])
-    assert "license" not in read(file).facts  # the card beside a single file may be about something else
+    assert "license" not in read(file).metadata  # the card beside a single file may be about something else
 
 
 # folders of images
@@ -389,7 +389,7 @@ def test_an_archive_is_a_folder(tmp_path: Path) -> None:
             archive.write(image(tmp_path / name), f"train/cat/{name}")
     # the folder of a split is not taken off
     assert classes(read(tmp_path / "e.zip")) == {"train": {"1.png": "cat", "2.png": "cat"}}
-    assert read(tmp_path / "e.zip").facts["path"] == str(tmp_path / "e.zip")
+    assert read(tmp_path / "e.zip").metadata["path"] == str(tmp_path / "e.zip")
     with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
         archive.writestr("a/b.doc", "x")
     with pytest.raises(DataError, match=r"f\.zip holds no images or tables, only '\.doc'"):

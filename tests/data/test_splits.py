@@ -39,7 +39,7 @@ def test_each_class_is_held_out_in_its_proportion(seed: int) -> None:
 
 
 def test_a_part_of_a_row_is_held_out_as_often_as_it_says() -> None:
-    """0.25 of 10 rows is 2.5: two or three, with equal chances."""
+    """0.25 of 10 rows is 2.5: two or three, with equal probabilities."""
     held = [len(stratified(np.zeros(10, dtype=int), 0.25, seed)[1]) for seed in range(300)]
     assert set(held) == {2, 3} and np.mean(held) == pytest.approx(2.5, abs=0.1)
 

@@ -13,13 +13,13 @@ from hf_tl.config import MethodConfig, ModelConfig
 from hf_tl.errors import ConfigError
 from hf_tl.models.layers import (
     adapter_targets,
-    carried_over,
-    copied_whole,
     count_parameters,
     depths,
     freeze_batch_norm_stats,
+    fully_trained_modules,
     head_modules,
     in_modules,
+    loaded_note,
     output_layer,
     rescale,
     set_trainable,
@@ -234,10 +234,10 @@ def test_copies_of_a_head_leave_out_lists_and_second_names() -> None:
     model.heads = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
     model.body.mirror = nn.Linear(4, 4)
     model.body.mirror.weight, model.body.mirror.bias = model.heads[1].weight, model.heads[1].bias  # as D-FINE does
-    assert copied_whole(model, ["heads", "head"]) == ["head", "heads.0"]
-    assert copied_whole(model, ["unknown"]) == ["unknown"]
+    assert fully_trained_modules(model, ["heads", "head"]) == ["head", "heads.0"]
+    assert fully_trained_modules(model, ["unknown"]) == ["unknown"]
     model.heads[0].weight = model.heads[1].weight  # not all of it is a second name, so it is copied
-    assert copied_whole(model, ["heads"]) == ["heads.0"]
+    assert fully_trained_modules(model, ["heads"]) == ["heads.0"]
 
 
 def test_peft_copies_that_were_one_parameter_train_as_one() -> None:
@@ -314,10 +314,10 @@ def test_what_is_carried_over_from_another_head_is_said() -> None:
     model = bert_classifier(3)
     total = sum(parameter.numel() for parameter in model.parameters())
     new = ["classifier.weight", "classifier.bias"]
-    said = carried_over(model, new, "BertForMaskedLM")
+    said = loaded_note(model, new, "BertForMaskedLM")
     assert said == (
-        f"The weights of a BertForMaskedLM are carried over, {total - 27:,} of {total:,} parameters; new: 'classifier'."
+        f"{total - 27:,} of {total:,} parameters are loaded from a BertForMaskedLM; newly initialized: 'classifier'."
     )
-    assert carried_over(model, [], "BertForMaskedLM") is None
-    assert carried_over(model, new, "BertModel") is None
-    assert carried_over(model, new, "BertForSequenceClassification") is None
+    assert loaded_note(model, [], "BertForMaskedLM") is None
+    assert loaded_note(model, new, "BertModel") is None
+    assert loaded_note(model, new, "BertForSequenceClassification") is None

@@ -115,7 +115,7 @@ def test_a_head_of_the_same_size_is_kept_and_that_is_said(tmp_path: Path) -> Non
     found = loaded(tmp_path)
     assert torch.equal(found.model.classifier.weight, load_file(tmp_path / "model.safetensors")["classifier.weight"])
     assert found.kept_head and found.heads == ["classifier"]
-    assert found.notes == [f"The head of {tmp_path} has 2 outputs as well and is kept as the initialization."]
+    assert found.notes == [f"The head of {tmp_path} has 2 labels as well and is kept as the initialization."]
     assert found.model.config.id2label == {0: "a", 1: "b"}
 
 
@@ -137,8 +137,8 @@ def test_what_is_carried_over_from_another_head_is_said(tmp_path: Path) -> None:
     BertForMaskedLM(bert_classifier().config).save_pretrained(tmp_path)
     tiny_tokenizer(tmp_path)
     (said,) = loaded(tmp_path).notes
-    assert said.startswith("The weights of a BertForMaskedLM are carried over, ")
-    assert said.endswith("new: 'bert.pooler.dense', 'classifier'.")
+    assert " parameters are loaded from a BertForMaskedLM; " in said
+    assert said.endswith("newly initialized: 'bert.pooler.dense', 'classifier'.")
 
 
 def test_a_task_without_a_new_head_marks_nothing_but_what_is_missing(tmp_path: Path) -> None:

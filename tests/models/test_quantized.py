@@ -10,7 +10,7 @@ import torch
 
 from hf_tl.config import ModelConfig
 from hf_tl.errors import ConfigError
-from hf_tl.models.quantized import check_quantization, is_quantized, whole
+from hf_tl.models.quantized import check_quantization, full_precision, is_quantized
 
 
 def check(given: Any, method: str = "lora") -> None:
@@ -94,7 +94,7 @@ def test_the_whole_model_is_the_same_but_for_the_rounding(revision: str | None, 
             return cls(SimpleNamespace(**{**vars(options["config"]), "generation": "fresh"}))
 
     config = SimpleNamespace(id2label={0: "a"}, quantization_config={"load_in_4bit": True}, generation="trained")
-    found = whole(Model(config), revision)  # type: ignore[arg-type]
+    found = full_precision(Model(config), revision)  # type: ignore[arg-type]
     assert asked["name"] == "alice/base" and asked["revision"] == (revision or "main")
     assert asked["dtype"] == torch.float32 and asked["use_safetensors"] and asked["ignore_mismatched_sizes"]
     assert vars(asked["config"]) == {"id2label": {0: "a"}, "generation": "trained"} and not asked.get(

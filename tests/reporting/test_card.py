@@ -21,7 +21,7 @@ from hf_tl.reporting.card import describe, write_card
 from hf_tl.reporting.formatting import remake_command
 from hf_tl.reporting.markdown import code, escape, fenced, python
 from hf_tl.reporting.report import write_report
-from hf_tl.reporting.run_summary import read_record
+from hf_tl.reporting.run_summary import read_summary
 from tests.reporting.run_folder import digits_run, text_run
 from tests.tiny import sentiment_csv, tiny_bert
 
@@ -158,7 +158,7 @@ def test_nothing_of_the_data_and_of_the_machine_is_told(digits: Path, tmp_path: 
     assert "alice" not in text and "secret" not in text
     assert "2 of the files under faces were left out." in text
     assert "--data path/to/faces" in text
-    for row in read_record(folder).predictions["input"]:
+    for row in read_summary(folder).predictions["input"]:
         assert row not in text
 
 
@@ -288,7 +288,7 @@ def test_the_command_pins_the_commits(digits: Path, tmp_path: Path) -> None:
     folder = run_folder(
         digits, tmp_path, {"data": "me/beans"}, data={"path": "me/beans", "revision": "b" * 40}, processes=2
     )
-    command = describe(read_record(folder)).command
+    command = describe(read_summary(folder)).command
     assert f"data.revision={'b' * 40}" in command and "model.revision=c9745ed1" in command
     assert command.endswith("--processes 2")
 

@@ -205,7 +205,7 @@ LOAD = """
 import json, sys
 from hf_tl.config import load_config
 from hf_tl.data.sources import read_source
-print(json.dumps(read_source(load_config({"model": "-", "data": sys.argv[1]}).data).facts))
+print(json.dumps(read_source(load_config({"model": "-", "data": sys.argv[1]}).data).metadata))
 """
 
 

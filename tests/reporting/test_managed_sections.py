@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError
 from hf_tl.reporting.card import write_card
-from hf_tl.reporting.managed_sections import FACTS, LICENSE, merge_cards, remember
+from hf_tl.reporting.managed_sections import LICENSE, OWN_KEYS, merge_cards, remember
 from tests.hub.server import RunningHub
 from tests.reporting.run_folder import digits_run
 
@@ -152,7 +152,7 @@ YAML_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN_KEYS, inner, max_size=3),
     max_leaves=6,
 )
-OURS = {*HEAD, *FACTS, *LICENSE}
+OURS = {*HEAD, *OWN_KEYS, *LICENSE}
 
 
 @settings(max_examples=100, deadline=None)

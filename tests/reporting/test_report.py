@@ -17,7 +17,7 @@ from hf_tl.io.console import visible
 from hf_tl.reporting import plots, sections
 from hf_tl.reporting.formatting import duration, elsewhere, metric_title, number, setting_value, size
 from hf_tl.reporting.report import render, write_report
-from hf_tl.reporting.run_summary import read_record
+from hf_tl.reporting.run_summary import read_summary
 from tests.reporting.run_folder import digits_run, text_run
 
 HOSTILE = {
@@ -118,7 +118,7 @@ def test_a_text_run(text_folder: Path) -> None:
         assert label in page.text
 
     # the most confident error comes first
-    predictions = read_record(text_folder).predictions
+    predictions = read_summary(text_folder).predictions
     rows = zip(predictions["label"], predictions["prediction"], predictions["score"], predictions["input"], strict=True)
     surest = max((score, text) for label, said, score, text in rows if label != said)
     mistakes = page.text[page.text.index("Most confident errors") :]
@@ -184,7 +184,7 @@ def test_many_classes_become_a_heat_map(tmp_path: Path, data_dir: Path) -> None:
     # the pairs are those of the matrix
     metrics = json.loads((folder / "metrics.json").read_text())
     largest = max(count for i, row in enumerate(metrics["confusion_matrix"]) for j, count in enumerate(row) if i != j)
-    assert sections.confusion(read_record(folder))["pairs"][0]["count"] == largest  # type: ignore[index]
+    assert sections.confusion(read_summary(folder))["pairs"][0]["count"] == largest  # type: ignore[index]
     assert re.search(r">share</th>.*?<td class=\"num\">(\d+)</td>", html, re.S)[1] == str(largest)  # type: ignore[index]
 
 
@@ -203,15 +203,15 @@ def test_of_very_many_classes_the_map_shows_those_with_most_errors(image_folder:
 
 def test_a_model_no_better_than_guessing_is_said_to_be(image_folder: Path, tmp_path: Path) -> None:
     folder = copy(image_folder, tmp_path)
-    assert "not significantly better" not in render(read_record(folder))
+    assert "not significantly better" not in render(read_summary(folder))
     edit(folder, "metrics.json", baseline={"accuracy": 0.9})
-    assert "not significantly better" in render(read_record(folder))
+    assert "not significantly better" in render(read_summary(folder))
 
 
 def test_validation_figures_are_said_to_be_optimistic(image_folder: Path, tmp_path: Path) -> None:
     folder = copy(image_folder, tmp_path)
     edit(folder, "metrics.json", split="validation")
-    assert "also picked the checkpoint" in render(read_record(folder))
+    assert "also picked the checkpoint" in render(read_summary(folder))
 
 
 def test_a_loss_that_is_not_a_number(image_folder: Path, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_log_cut_off_by_a_crash(image_folder: Path, tmp_path: Path) -> None:
     folder = copy(image_folder, tmp_path)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"step": 70, "lo')
-    assert len(read_record(folder).log) == len(read_record(image_folder).log)
+    assert len(read_summary(folder).log) == len(read_summary(image_folder).log)
 
 
 def test_a_perfect_model(image_folder: Path, tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_a_damaged_file_is_named(image_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_drawing_takes_the_colours_of_the_page(image_folder: Path) -> None:
-    record = read_record(image_folder)
-    drawn = plots.svg(plots.loss_curve(record.log, record.train["best_step"]))
+    summary = read_summary(image_folder)
+    drawn = plots.svg(plots.loss_curve(summary.log, summary.train["best_step"]))
     assert drawn.startswith("<svg viewBox=") and "var(--accent)" in drawn and "var(--warm)" in drawn
     assert "#0101" not in drawn and "<style" not in drawn and "width=" not in drawn.split(">")[0]
 

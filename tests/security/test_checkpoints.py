@@ -212,7 +212,7 @@ def test_a_damaged_file_of_a_run_is_made_again(
     (folder / name).write_bytes(content)
     if name not in ("log.jsonl", "metrics.json"):
         with pytest.raises(ConfigError, match=rf"{name}.*train it again"):
-            Run(folder).stage if name == "state.json" else hf_tl.reporting.run_summary.read_record(folder)
+            Run(folder).stage if name == "state.json" else hf_tl.reporting.run_summary.read_summary(folder)
     again = hf_tl.finetune(Run(folder).config.model_copy(update={"output": str(folder)}))
     said = capsys.readouterr().err
     assert (f"{name}" in said and "it is moved aside and written again" in said) or name == "log.jsonl"

@@ -552,7 +552,7 @@ def test_families_give_the_stock_pipelines_boxes(
     stock = transformers.pipeline("object-detection", model=str(run.model))
     assert set(stock.model.config.label2id) == {"red", "blue"}
     for ours, path in zip(run.predict(pictures), pictures, strict=True):
-        theirs = sorted(stock(path, threshold=0.0), key=lambda each: -each["score"])[: boxes_of.MOST]
+        theirs = sorted(stock(path, threshold=0.0), key=lambda each: -each["score"])[: boxes_of.MAX_DETECTIONS]
         assert len(ours["objects"]) == len(theirs) > 0
         for mine, other in zip(ours["objects"], theirs, strict=True):
             assert mine["score"] == pytest.approx(other["score"], abs=1e-5)

@@ -22,7 +22,7 @@ import hf_tl
 from hf_tl.config import Preprocessing
 from hf_tl.errors import DataError
 from hf_tl.task import TaskContext, get_task
-from hf_tl.tasks.question_answering import LONGEST, check_answers, exact_and_f1, postprocess
+from hf_tl.tasks.question_answering import MAX_ANSWER_TOKENS, check_answers, exact_and_f1, postprocess
 from tests.tiny import tiny_bert
 
 TASK = get_task("question-answering")
@@ -89,7 +89,7 @@ def stock(logits: list[np.ndarray], samples: Dataset, none: bool) -> tuple[float
         mask[sample["input_ids"].index(2)] = 0  # [CLS] stays
         first, last, scores, null = select_starts_ends(
             start[None], end[None], mask[None], np.ones((1, len(start)), dtype=int), null,
-            handle_impossible_answer=none, max_answer_len=LONGEST,
+            handle_impossible_answer=none, max_answer_len=MAX_ANSWER_TOKENS,
         )  # fmt: skip
         for a, b, score in zip(first, last, scores, strict=True):
             found.append((float(score), sample["offsets"][a][0], sample["offsets"][b][1]))

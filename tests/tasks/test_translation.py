@@ -62,9 +62,9 @@ def test_bleu_and_chrf_are_sacrebleus_on_every_resample() -> None:
         for _ in range(25):
             chosen = [drawn.randrange(40) for _ in range(size)]
             some = [said[index] for index in chosen], [[true[index] for index in chosen]]
-            for metric, formula in ((bleu, translation.bleu_of_sums), (chrf, translation.chrf_of_sums)):
+            for metric, recompute in ((bleu, translation.bleu_of_sums), (chrf, translation.chrf_of_sums)):
                 sums = np.array([metric._extract_corpus_statistics(*some)], dtype=float).sum(1)
-                assert formula(sums)[0] == pytest.approx(metric.corpus_score(*some).score, abs=1e-6)
+                assert recompute(sums)[0] == pytest.approx(metric.corpus_score(*some).score, abs=1e-6)
 
 
 @pytest.mark.parametrize(

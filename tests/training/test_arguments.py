@@ -13,18 +13,18 @@ from hf_tl.errors import ConfigError
 from hf_tl.models.methods import get_method
 from hf_tl.task import get_task
 from hf_tl.training import arguments
-from hf_tl.training.arguments import Facts, build_arguments, check_training, choose
+from hf_tl.training.arguments import Workload, build_arguments, check_training, choose
 
 TEXT = get_task("text-classification")
-FACTS = Facts(samples=1000, classes=1, convolutional=False, hidden=768, has_lengths=False, processes=1)
+FACTS = Workload(samples=1000, classes=1, convolutional=False, hidden=768, has_lengths=False, processes=1)
 
 
-def chosen(method: str = "full", **facts: Any) -> dict[str, Any]:
-    return {each.key: each.value for each in choose(dataclasses.replace(FACTS, **facts), of(method))}
+def chosen(method: str = "full", **workload: Any) -> dict[str, Any]:
+    return {each.key: each.value for each in choose(dataclasses.replace(FACTS, **workload), of(method))}
 
 
-def reason(key: str, method: str = "full", **facts: Any) -> str:
-    return next(each.reason for each in choose(dataclasses.replace(FACTS, **facts), of(method)) if each.key == key)
+def reason(key: str, method: str = "full", **workload: Any) -> str:
+    return next(each.reason for each in choose(dataclasses.replace(FACTS, **workload), of(method)) if each.key == key)
 
 
 def of(method: str, **options: Any) -> Any:
@@ -35,15 +35,15 @@ def config(**training: Any) -> RunConfig:
     return load_config({"model": "m", "data": "d", "seed": 7, "training": training})
 
 
-def built(task: Any = TEXT, method: Any = None, facts: Facts = FACTS, **training: Any) -> Any:
-    return build_arguments(config(**training), facts, method or of("full"), task, Path("/tmp/out"))
+def built(task: Any = TEXT, method: Any = None, workload: Workload = FACTS, **training: Any) -> Any:
+    return build_arguments(config(**training), workload, method or of("full"), task, Path("/tmp/out"))
 
 
 # Batches
 
 
 @pytest.mark.parametrize(
-    ("facts", "batch"),
+    ("workload", "batch"),
     [
         ({}, 16),
         ({"convolutional": True}, 32),
@@ -56,8 +56,8 @@ def built(task: Any = TEXT, method: Any = None, facts: Facts = FACTS, **training
         ({"processes": 20}, 1),
     ],
 )
-def test_samples_a_step(facts: dict[str, Any], batch: int) -> None:
-    assert chosen(**facts)["per_device_train_batch_size"] == batch
+def test_samples_a_step(workload: dict[str, Any], batch: int) -> None:
+    assert chosen(**workload)["per_device_train_batch_size"] == batch
 
 
 def test_samples_of_an_evaluation_and_the_share_that_is_said() -> None:
@@ -89,11 +89,11 @@ def test_a_narrow_transformer_learns_faster_by_its_width(hidden: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", [{"hidden": 768}, {"hidden": 1024}, {"hidden": None}, {"hidden": 384, "convolutional": True}]
+    "workload", [{"hidden": 768}, {"hidden": 1024}, {"hidden": None}, {"hidden": 384, "convolutional": True}]
 )
-def test_a_wide_or_convolutional_model_has_the_usual_rate(facts: dict[str, Any]) -> None:
-    assert chosen("full", **facts)["learning_rate"] == 5e-5
-    assert "raised" not in reason("learning_rate", **facts)
+def test_a_wide_or_convolutional_model_has_the_usual_rate(workload: dict[str, Any]) -> None:
+    assert chosen("full", **workload)["learning_rate"] == 5e-5
+    assert "raised" not in reason("learning_rate", **workload)
 
 
 @pytest.mark.parametrize("method", ["frozen", "scratch"])
@@ -116,7 +116,7 @@ def test_a_head_on_features_learns_by_their_spread(spread: float, rate: float) -
 
 
 @pytest.mark.parametrize(
-    ("facts", "epochs"),
+    ("workload", "epochs"),
     [
         # 400 steps and 30 a class are wanted, within 3 to 20 epochs
         ({"samples": 1000}, 7),  # 63 steps an epoch: 430 / 63 = 6.8
@@ -132,8 +132,8 @@ def test_a_head_on_features_learns_by_their_spread(spread: float, rate: float) -
         ({"samples": 64_000, "features": 1.0}, 10),
     ],
 )
-def test_epochs_follow_from_the_steps_that_are_wanted(facts: dict[str, Any], epochs: int) -> None:
-    assert chosen(**facts)["num_train_epochs"] == epochs
+def test_epochs_follow_from_the_steps_that_are_wanted(workload: dict[str, Any], epochs: int) -> None:
+    assert chosen(**workload)["num_train_epochs"] == epochs
 
 
 def test_the_steps_are_said() -> None:
@@ -183,14 +183,14 @@ def test_a_choice_yields_to_what_speaks_of_the_same() -> None:
     args, choices = built(max_steps=50)
     assert args.max_steps == 50 and "num_train_epochs" not in {each.key for each in choices}
     for key in ("bf16", "fp16"):
-        _, choices = built(facts=dataclasses.replace(FACTS, precision=("bf16", "fast")), **{key: False})
+        _, choices = built(workload=dataclasses.replace(FACTS, precision=("bf16", "fast")), **{key: False})
         assert "bf16" not in {each.key for each in choices}
-    args, _ = built(facts=dataclasses.replace(FACTS, precision=("bf16", "fast")))
+    args, _ = built(workload=dataclasses.replace(FACTS, precision=("bf16", "fast")))
     assert args.bf16
 
 
 def test_a_head_on_features_is_trained_in_float32_whatever_the_backbone() -> None:
-    args, _ = built(facts=dataclasses.replace(FACTS, features=1.0), bf16=True)
+    args, _ = built(workload=dataclasses.replace(FACTS, features=1.0), bf16=True)
     assert not args.bf16
     args, _ = built(bf16=True)
     assert args.bf16
@@ -284,9 +284,9 @@ def test_a_run_cut_short_is_evaluated_at_its_end() -> None:
     ],
 )
 def test_a_head_on_features_is_evaluated_twenty_times(samples: int, epochs: float | None, every: int | None) -> None:
-    facts = dataclasses.replace(FACTS, samples=samples, features=1.0)
+    workload = dataclasses.replace(FACTS, samples=samples, features=1.0)
     given = {} if epochs is None else {"num_train_epochs": epochs}
-    args, _ = built(facts=facts, method=of("frozen"), **given)
+    args, _ = built(workload=workload, method=of("frozen"), **given)
     if every is None:
         assert args.eval_strategy == "epoch"
     else:
@@ -294,8 +294,8 @@ def test_a_head_on_features_is_evaluated_twenty_times(samples: int, epochs: floa
 
 
 def test_evaluations_of_features_count_all_processes() -> None:
-    facts = dataclasses.replace(FACTS, samples=6400, features=1.0, processes=2)
-    args, _ = built(facts=facts, method=of("frozen"), num_train_epochs=10)
+    workload = dataclasses.replace(FACTS, samples=6400, features=1.0, processes=2)
+    args, _ = built(workload=workload, method=of("frozen"), num_train_epochs=10)
     assert args.eval_steps == 50  # 32 samples on each of two processes: 1000 steps
 
 

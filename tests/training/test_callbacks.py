@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_tl.models.methods import UnfreezeStep
 from hf_tl.training import callbacks
-from hf_tl.training.callbacks import Clock, Lines, LogFile, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze, duration
 from hf_tl.training.sampler import EpochSampler
 
 
@@ -94,7 +94,7 @@ def test_a_resumed_run_drops_what_it_will_say_again(tmp_path: Path, args: Traini
     assert path.read_text() == ""
 
 
-# Lines for a person
+# Progress
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_steps_are_said_now_and_then(clock: Any, args: TrainingArguments, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines("accuracy", every=15.0)
+    lines = ProgressPrinter("accuracy", every=15.0)
     clock.time = 2000.0
     lines.on_train_begin(args, state(10), CONTROL)  # resumed at step 10
     lines.on_log(args, state(15), CONTROL, {"loss": 0.5})
@@ -119,14 +119,14 @@ def test_steps_are_said_now_and_then(clock: Any, args: TrainingArguments, capsys
     clock.time = 3000.0
     lines.on_step_end(args, state(50, first=False, max_steps=100), CONTROL)
     assert capsys.readouterr().err == ""
-    fresh = Lines("accuracy")
+    fresh = ProgressPrinter("accuracy")
     clock.time += 15
     fresh.on_step_end(args, state(0, max_steps=2), CONTROL)
     assert capsys.readouterr().err == "step 0/2  epoch 0.00  30 s left\n"
 
 
 def test_evaluations_are_said(args: TrainingArguments, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines("accuracy")
+    lines = ProgressPrinter("accuracy")
     before = {"eval_accuracy": 0.25, "eval_loss": 1.5, "loss": 9.0}
     lines.on_log(args, state(0), CONTROL, before)
     assert capsys.readouterr().err == "before training  validation loss 1.500  accuracy 0.250\n"
@@ -155,7 +155,7 @@ def test_the_best_so_far_is_marked(
     """After an evaluation at step 5 with 0.5 and loss 1."""
     seen = state(10, epoch=1.0, best_metric=0.5, best_global_step=5, log_history=[{"step": 5, "eval_loss": 1.0}])
     logs = {"eval_accuracy": value} if loss is None else {"eval_accuracy": value, "eval_loss": loss}
-    Lines("accuracy").on_log(SimpleNamespace(greater_is_better=greater), seen, CONTROL, logs)  # type: ignore[arg-type]
+    ProgressPrinter("accuracy").on_log(SimpleNamespace(greater_is_better=greater), seen, CONTROL, logs)  # type: ignore[arg-type]
     assert ("best so far" in capsys.readouterr().err) == best
 
 

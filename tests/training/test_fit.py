@@ -274,11 +274,11 @@ def test_a_convolutional_network_is_one(tmp_path: Path) -> None:
     prepared = SimpleNamespace(train=[0] * 7, lengths=None)
     data = SimpleNamespace(labels=())
     task = SimpleNamespace(batch_sizes=(3, 5))
-    found = module._facts(prepared, data, task, Loaded(resnet_classifier(), ["classifier"]))  # type: ignore[arg-type]
+    found = module._workload(prepared, data, task, Loaded(resnet_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.samples, found.classes, found.convolutional, found.hidden) == (7, 1, True, None)
     assert (found.has_lengths, found.processes, found.batch, found.eval_batch) == (False, 1, 3, 5)
     prepared.lengths, data.labels, task.batch_sizes = np.ones(7), ("a", "b"), None
-    found = module._facts(prepared, data, task, Loaded(bert_classifier(), ["classifier"]))  # type: ignore[arg-type]
+    found = module._workload(prepared, data, task, Loaded(bert_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.classes, found.convolutional, found.hidden, found.has_lengths) == (2, False, 8, True)
     assert (found.batch, found.eval_batch) == (None, 64)
 

@@ -205,7 +205,7 @@ def test_features_are_of_unchanged_images() -> None:
         loaded = Loaded(model, ["classifier"])
         found = head_on_features(config, data, IMAGE, context, loaded, {"pixel_values": pixels[:1]}, "fp32")  # type: ignore[arg-type]
         assert torch.allclose(found.train.features, wanted, atol=1e-4)
-        said = [note for note in found.notes if "unchanged" in note]
+        said = [note for note in found.notes if "unaugmented" in note]
         assert len(said) == (augment != "default") and all("'trivial'" in note for note in said)
 
 

@@ -15,7 +15,7 @@ from hf_tl.config import LossConfig
 from hf_tl.errors import ConfigError
 from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.training.arguments import Choice
-from hf_tl.training.facts import describe_run, label_weights
+from hf_tl.training.description import describe_run, label_weights
 
 LABELS = ("few", "many", "some")
 ROWS = [1] * 6 + [0] + [2] * 3  # one of few, six of many, three of some

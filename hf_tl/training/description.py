@@ -68,7 +68,7 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
 
 def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:
     """Writes `environment.json`."""
-    facts: dict[str, Any] = {
+    described: dict[str, Any] = {
         **environment(),
         "model": {
             "id": pretrained.id,
@@ -98,4 +98,4 @@ def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: Ta
         "precision": {"choice": fitted.precision[0], "reason": fitted.precision[1]},
         "processes": fitted.processes,
     }
-    write_json(run.folder / "environment.json", facts)
+    write_json(run.folder / "environment.json", described)
