@@ -95,7 +95,7 @@ def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: Ta
             for choice in fitted.choices
         ],
         "notes": [note for note in context.notes if note not in data.notes],
-        "precision": {"choice": fitted.precision[0], "reason": fitted.precision[1]},
+        "precision": {"choice": fitted.precision.value, "reason": fitted.precision.reason},
         "processes": fitted.processes,
     }
     write_json(run.folder / "environment.json", described)

@@ -27,7 +27,7 @@ from hf_tl.models.methods import Adapted, Method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
-from hf_tl.training.arguments import Choice, Workload, build_arguments
+from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments
 from hf_tl.training.callbacks import (
     BestBeside,
     Clock,
@@ -53,8 +53,8 @@ class Fitted:
     """What `Method.finish` takes, with the best checkpoint's weights."""
     statistics: dict[str, Any]
     """`train` of metrics.json."""
-    choices: list[Choice]
-    precision: tuple[str, str]
+    choices: list[ChosenDefault]
+    precision: ChosenDefault
     architecture: str
     processes: int
 
@@ -112,8 +112,8 @@ def fit(
     args, choices = build_arguments(config, workload, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
     trainer = _build_trainer(config, data, task, context, adapted, trained, args, prepared, own)
-    _say_plan(method, counts, len(prepared.train), args, precision[1])
-    with _attention(config, loaded, precision[0]), quiet():
+    _say_plan(method, counts, len(prepared.train), args, precision.reason)
+    with _attention(config, loaded, precision.value), quiet():
         resumed = _train(run, trainer)
     if scale is not None:
         layer = output_layer(model, loaded.heads, 1)
@@ -188,15 +188,18 @@ def _on_features(
     batch: Any,
 ) -> tuple[nn.Module, Prepared, Workload]:
     """(the head alone, its features to train on, the workload); all as they are where features cannot be kept."""
-    with _attention(config, loaded, workload.precision[0]):
-        cached = head_on_features(config, data, task, context, loaded, batch, workload.precision[0])
+    with _attention(config, loaded, workload.precision.value):
+        cached = head_on_features(config, data, task, context, loaded, batch, workload.precision.value)
     for note in cached.notes:
         _say(note)
     if cached.model is None:
         return model, prepared, workload
     collators = (cached.collate, cached.collate)
     workload = dataclasses.replace(
-        workload, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
+        workload,
+        features=cached.spread,
+        has_lengths=False,
+        precision=ChosenDefault("precision", "fp32", "only a head trains"),
     )
     return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), workload
 
@@ -294,11 +297,12 @@ def _convolutional(loaded: Loaded) -> bool:
 
 def _precision(
     run: RunFolder, config: RunConfig, model: nn.Module, batch: Any, task: Task, context: TaskContext
-) -> tuple[str, str]:
+) -> ChosenDefault:
     """Measured once a run and kept, so that a resumed run computes the same bits; one answer for all processes."""
     given = config.training.passed_through
     if "bf16" in given or "fp16" in given:
-        return ("bf16" if given.get("bf16") else "fp16" if given.get("fp16") else "fp32"), "as configured"
+        value = "bf16" if given.get("bf16") else "fp16" if given.get("fp16") else "fp32"
+        return ChosenDefault("precision", value, "as configured")
     answer: list[Any] = [run.state.get("precision")]
     state = process_state()
     if answer[0] is None and state.is_main_process:
@@ -310,7 +314,7 @@ def _precision(
         run.reach(run.stage, precision=list(answer[0]))
     if state.num_processes > 1:
         broadcast_object_list(answer)
-    return str(answer[0][0]), str(answer[0][1])
+    return ChosenDefault("precision", str(answer[0][0]), str(answer[0][1]))
 
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:

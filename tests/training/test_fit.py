@@ -126,7 +126,9 @@ def fake_run(folder: Path, **state: Any) -> Any:
 def precision(run: Any, **training: Any) -> tuple[str, str]:
     config = load_config({"model": "m", "data": "d", "training": training})
     batch = {"input_ids": torch.tensor([[2, 5, 3]]), "labels": torch.tensor([1])}
-    return module._precision(run, config, bert_classifier(), batch, TEXT, TaskContext())
+    found = module._precision(run, config, bert_classifier(), batch, TEXT, TaskContext())
+    assert found.key == "precision"
+    return found.value, found.reason
 
 
 @pytest.mark.parametrize(
