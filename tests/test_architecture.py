@@ -21,6 +21,7 @@ LAYERS = (
     "files",
     "io",
     "task",
+    "protocols",
     "config",
     "run_folder",
     "hub",

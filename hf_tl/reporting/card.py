@@ -213,9 +213,10 @@ def describe(summary: RunSummary) -> Card:
         labels=summary.labels if summary.data.get("labels", True) else [],  # else they are the architecture's
         one_label=bool(summary.metrics.get("confusion_matrix")),
         example=_example(summary),
-        asks=f", {summary.task.asks}" if summary.task.asks else "",
+        asks=f", {summary.task.inference.pipeline_kwargs}" if summary.task.inference.pipeline_kwargs else "",
         given=_given(summary),
-        usage=summary.task.usage and join_lines(summary.task.usage, summary.task.example),
+        usage=summary.task.inference.snippet
+        and join_lines(summary.task.inference.snippet, summary.task.inference.example),
         results=[(metric_title(name), value) for name, value in summary.values.items()],
         split=summary.metrics["split"],
         samples=summary.metrics["samples"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks import _masks as masks
 from hf_tl.tasks._images import IMAGE
 
@@ -330,8 +330,17 @@ TASK = Task(
         Column(
             "mask",
             "image",
-            ("mask", "annotation", "label", "segmentation_mask", "labels", "mask_file_name", "annotation_file_name",
-             "label_file_name", "segmentation_mask_file_name"),
+            (
+                "mask",
+                "annotation",
+                "label",
+                "segmentation_mask",
+                "labels",
+                "mask_file_name",
+                "annotation_file_name",
+                "label_file_name",
+                "segmentation_mask_file_name",
+            ),
             target=True,
         ),
     ),
@@ -349,7 +358,8 @@ TASK = Task(
     measure=measure,
     render_html=render_html,
     configure=configure,
-    stranger="""def share(mask):
+    inference=Inference(
+        proof="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 
 
@@ -359,15 +369,18 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
+        demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
+    ),
     support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
-    batch_sizes=(8, 8),
-    demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
+    defaults=Defaults(
+        batch_sizes=(8, 8),
+        models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
+    ),
     reads=(
         "data.preprocessing.image_size",
         "data.preprocessing.augment",
         "loss.focal_gamma",
         "training.label_smoothing_factor",
     ),
-    models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
-)  # fmt: skip
+)

@@ -7,7 +7,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Task, TaskContext
+from hf_tl.task import Defaults, Form, Inference, Task, TaskContext
 from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
@@ -223,6 +223,7 @@ TASK = Task(
     name="masked-image-modeling",
     summary="continued pretraining of an image encoder on unlabeled images, before adapting it to another task",
     columns=(IMAGE,),
+    forms=(Form(("image",), inferred=False),),
     auto_class="AutoModelForMaskedImageModeling",
     peft_task_type=None,
     metrics=("loss",),
@@ -239,18 +240,19 @@ TASK = Task(
     configure=configure,
     label_fields=(),
     new_head=False,
-    inferred=False,
     methods=("full", "lora", "scratch"),
-    usage="""import torch
+    inference=Inference(
+        snippet="""import torch
 from PIL import Image""",
-    example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+        example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
+    ),
     reads=(
         "data.preprocessing.image_size",
         "data.preprocessing.augment",
         "data.preprocessing.mask_ratio",
         "data.preprocessing.mask_patch_size",
     ),
-    models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192"),
+    defaults=Defaults(models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192")),
 )

@@ -7,7 +7,7 @@ import string
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._texts import text_limit, whole_texts
 
 if TYPE_CHECKING:
@@ -379,27 +379,31 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
-    asked=whole_texts,
-    usage=USAGE,
-    example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
-    demo=(
-        Demo(
-            (("question", "line"), ("context", "text")),
-            "highlights",
-            """found = [{"entity_group": "answer", **find_answer(question, context)}]
+    inference=Inference(
+        proof="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
+        reference_rows=whole_texts,
+        snippet=USAGE,
+        example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
+        demo=(
+            Demo(
+                (("question", "line"), ("context", "text")),
+                "highlights",
+                """found = [{"entity_group": "answer", **find_answer(question, context)}]
 if not found[0]["answer"]:
     gr.Info("The model finds no answer in this text.")
     found = []""",
-            imports=("import torch",),
+                imports=("import torch",),
+            ),
         ),
+        widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
     ),
     label_fields=("start_positions", "end_positions"),
-    widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
-    models=(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "distilbert/distilbert-base-uncased",
-        "deepset/roberta-base-squad2",
+    defaults=Defaults(
+        models=(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "distilbert/distilbert-base-uncased",
+            "deepset/roberta-base-squad2",
+        )
     ),
 )

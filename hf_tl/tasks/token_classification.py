@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Form, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
@@ -383,7 +383,10 @@ TASK = Task(
         Column("tags", "tags", ("ner_tags", "tags", "labels", "pos_tags", "bio_tags"), required=False, target=True),
         Column("spans", "spans", ("entities", "spans", "label", "labels"), required=False, target=True),
     ),
-    forms=(("words", "tags"), ("text", "spans")),
+    forms=(
+        Form(("words", "tags")),
+        Form(("text", "spans")),
+    ),
     auto_class="AutoModelForTokenClassification",
     peft_task_type="TOKEN_CLS",
     metrics=("f1", "precision", "recall", "accuracy"),
@@ -397,16 +400,22 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""keys = ("entity_group", "score", "start", "end")
+    inference=Inference(
+        proof="""keys = ("entity_group", "score", "start", "end")
 found = [
     {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}
     for row in rows
 ]""",
-    asked=bare_texts,
-    demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
-    asks='aggregation_strategy="first"',
+        reference_rows=bare_texts,
+        demo=(
+            Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),
+        ),
+        pipeline_kwargs='aggregation_strategy="first"',
+        widget=({"text": "My name is Clara and I live in Berkeley, California."},),
+    ),
     support_unit="entities",
-    widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
-    models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
+    defaults=Defaults(
+        models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base")
+    ),
 )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, listing
-from hf_tl.task import Column, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -156,13 +156,14 @@ TASK = Task(
     name=NAME,
     summary="a translation of a text into another language",
     columns=(
-        Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
+        Column("source", "text", ("source", "src", "source_text"), required=False),
         Column("translation", "texts", ("translation", "translations"), required=False),
-        Column(
-            "target", "text", ("target", "tgt", "target_text", "translation"), required=False, by_name=True, target=True
-        ),
+        Column("target", "text", ("target", "tgt", "target_text", "translation"), required=False, target=True),
     ),
-    forms=(("source", "target"), ("translation",)),
+    forms=(
+        Form(("source", "target"), by_name=("source", "target")),
+        Form(("translation",)),
+    ),
     auto_class="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
     metrics=("chrf", "bleu", "generated_tokens", "cut_share", "loss"),
@@ -176,18 +177,22 @@ TASK = Task(
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
     render_html=partial(seq2seq.render_html, source="source", target="target"),
-    stranger=seq2seq.STRANGER.format(role="source"),
-    asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
+    inference=Inference(
+        proof=seq2seq.STRANGER.format(role="source"),
+        reference_rows=lambda rows, context: _columns(rows, context).select_columns(["source"]),
+        snippet=seq2seq.USAGE,
+        example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
+        demo=(seq2seq.demo("Translation"),),
+        widget=({"text": "My name is Clara and I live in Berkeley."},),
+    ),
     configure=partial(writing.configure, name=NAME),
-    save=writing.save,
-    usage=seq2seq.USAGE,
-    example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
+    library=Library(save=writing.save),
     new_head=False,
     methods=("full", "lora", "scratch"),
-    batch_sizes=(16, 16),
-    validation_rows=seq2seq.ROWS_IN_TRAINING,
-    demo=(seq2seq.demo("Translation"),),
-    widget=({"text": "My name is Clara and I live in Berkeley."},),
+    defaults=Defaults(
+        batch_sizes=(16, 16),
+        validation_rows=seq2seq.ROWS_IN_TRAINING,
+        models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
+    ),
     reads=writing.READS,
-    models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
 )

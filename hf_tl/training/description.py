@@ -25,7 +25,7 @@ def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -
     needs a head of hf_tl's, and Transformers looks for both in the base's repository."""
     if config.hub is None or config.hub.merge is not False:
         return
-    own = config.model.head != "linear" or (config.model.pooling and not task.pools)
+    own = config.model.head != "linear" or (config.model.pooling and not task.pools_itself)
     if pretrained.code or own or pretrained.config.model_type == MODEL_TYPE:
         raise ConfigError(
             "hub.merge: false shares an adapter alone, which works upon a base and a head of Transformers' own; "

@@ -131,7 +131,7 @@ def fit(
 
 def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskContext) -> Prepared:
     train = task.preprocess(data.splits["train"], context, True)
-    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, context)
+    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.defaults.validation_rows, context)
     validation = task.preprocess(rows, context, False)
     collators = (task.collator(context, True), task.collator(context, False))
     for note in context.notes:
@@ -142,7 +142,7 @@ def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskCo
 
 def _workload(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Workload:
     """What the defaults depend on, of the model as it was loaded."""
-    batch, eval_batch = task.batch_sizes or (None, 64)
+    batch, eval_batch = task.defaults.batch_sizes or (None, 64)
     return Workload(
         samples=len(prepared.train),
         classes=max(1, len(data.labels)),
@@ -165,7 +165,7 @@ def _adapt(method: Method, loaded: Loaded, task: Task, workload: Workload) -> Ad
 
 def _first_batch(prepared: Prepared, task: Task) -> Any:
     """A batch for trying the model out."""
-    size = min(task.batch_sizes[0] if task.batch_sizes else 16, len(prepared.train))
+    size = min(task.defaults.batch_sizes[0] if task.defaults.batch_sizes else 16, len(prepared.train))
     return prepared.collators[0]([prepared.train[index] for index in range(size)])
 
 

@@ -292,7 +292,7 @@ def test_the_lines_of_the_card_answer_as_measured(none: bool, tmp_path: Path) ->
     model.config.allows_no_answer = none
     model.save_pretrained(tmp_path / "bert")
     names = {"model": model, "processor": AutoTokenizer.from_pretrained(tmp_path / "bert")}
-    exec(TASK.usage or "", names)
+    exec(TASK.inference.snippet or "", names)
     drawn, words = random.Random(0), "the film was very good a meal quite bad never".split()
     rows = [
         {
@@ -311,7 +311,7 @@ def test_the_lines_of_the_card_answer_as_measured(none: bool, tmp_path: Path) ->
     assert any(not mine["answer"] for mine in ours) == none
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(TASK.example, names)
+        exec(TASK.inference.example, names)
     assert set(ast.literal_eval(printed.getvalue())) == {"answer", "score", "start", "end"}
 
 

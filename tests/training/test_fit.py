@@ -275,11 +275,11 @@ def test_a_convolutional_network_is_one(tmp_path: Path) -> None:
     assert not module._convolutional(Loaded(bert_classifier(), ["classifier"]))
     prepared = SimpleNamespace(train=[0] * 7, lengths=None)
     data = SimpleNamespace(labels=())
-    task = SimpleNamespace(batch_sizes=(3, 5))
+    task = SimpleNamespace(defaults=SimpleNamespace(batch_sizes=(3, 5)))
     found = module._workload(prepared, data, task, Loaded(resnet_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.samples, found.classes, found.convolutional, found.hidden) == (7, 1, True, None)
     assert (found.has_lengths, found.processes, found.batch, found.eval_batch) == (False, 1, 3, 5)
-    prepared.lengths, data.labels, task.batch_sizes = np.ones(7), ("a", "b"), None
+    prepared.lengths, data.labels, task.defaults.batch_sizes = np.ones(7), ("a", "b"), None
     found = module._workload(prepared, data, task, Loaded(bert_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.classes, found.convolutional, found.hidden, found.has_lengths) == (2, False, 8, True)
     assert (found.batch, found.eval_batch) == (None, 64)
