@@ -186,7 +186,6 @@ def describe(summary: RunSummary) -> Card:
     config, hub, environment = summary.config, summary.config.hub, summary.environment
     adapter_only = hub is not None and hub.merge is False
     where = hub.id if hub else (config.folder / "model").as_posix()
-    per_class = summary.metrics.get("per_class", [])
     kept = summary.train.get("best_step")
     return Card(
         name=(hub.id if hub else config.folder.name).rpartition("/")[2],
@@ -237,7 +236,7 @@ def describe(summary: RunSummary) -> Card:
         training=_training(summary),
         support_unit=summary.task.support_unit,
         weakest=_weakest(summary),
-        unseen=sum(row["support"] == 0 for row in per_class),
+        unseen=sum(row["support"] == 0 for row in summary.metrics.get("per_class", [])),
         figures=[(f"figures/{name}", what) for name, what in FIGURES if (summary.folder / "figures" / name).exists()],
         command=run_details.command(summary),
         shared=hub.id if hub else None,

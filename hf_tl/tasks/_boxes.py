@@ -243,3 +243,24 @@ def draw(image: Image.Image, boxes: Any, titles: Sequence[str], colours: Sequenc
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def read(
+    splits: Any, names: list[str] | None, config: Any, notes: list[str]
+) -> dict[str, list[tuple[Any, list[str], tuple[int, int]]]]:
+    """Split -> (boxes, categories, size of the image) of each row; rows that cannot be read leave `splits` too."""
+    from hf_tl.data.images import upright_size
+    from hf_tl.data.rows import skip_rows
+
+    found = {}
+    for split in list(splits):
+        rows, read, bad = splits[split].with_format(None), [], {}
+        for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
+            try:
+                boxes, categories = parts(objects, names)
+            except ValueError as error:
+                boxes, categories, bad[index] = [], [], str(error)
+            read.append((boxes, categories, upright_size(image)))
+        skip_rows(splits, split, bad, config, notes)
+        found[split] = [each for index, each in enumerate(read) if index not in bad]
+    return found

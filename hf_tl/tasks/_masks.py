@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +215,7 @@ def _read_names(file: Path) -> dict[int, str]:
         raise DataError(
             f"{file}: expected a name for each class, such as a list, or ids or #rrggbb colours with names."
         )
-    twice = sorted({name for name in out.values() if list(out.values()).count(name) > 1})
+    twice = sorted(name for name, count in Counter(out.values()).items() if count > 1)
     if twice:
         raise DataError(f"{file}: {listing(twice)} names more than one class.")
     return {value: name for value, name in out.items() if value is not None}
