@@ -28,20 +28,12 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from datasets import Image
 
     from hf_tl.data.images import opened
-    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.data.rows import encode_rows, replace_column, skip_rows
     from hf_tl.errors import DataError, listing
 
-    found: dict[str, list[set[int]]] = {}
-    for split in list(splits):
-        rows, seen, bad = splits[split].with_format(None), [], {}
-        for index, (image, mask) in enumerate(zip(rows["image"], rows["mask"], strict=True)):
-            try:
-                seen.append(masks.values_in(mask, image))
-            except ValueError as error:
-                seen.append(set())
-                bad[index] = str(error)
-        skip_rows(splits, split, bad, config, notes)
-        found[split] = [each for index, each in enumerate(seen) if index not in bad]
+    found: dict[str, list[set[int]]] = {
+        split: encode_rows(splits, split, ("mask", "image"), masks.values_in, config, notes) for split in list(splits)
+    }
     first = "train" if known is None else next(iter(splits))
     named = masks.names_beside(splits[first], config)
     decisive = set[int]().union(*found[first])

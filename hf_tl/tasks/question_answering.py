@@ -56,24 +56,16 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Answers as records of lists, each checked to stand where it says it does; none means that there is no answer."""
     from datasets import List, Value
 
-    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.data.rows import encode_rows
 
     for split in list(splits):
-        rows = splits[split].with_format(None)
-        given = rows["answers"]
+        given = splits[split].with_format(None)["answers"]
         if split != "train" and len(splits) > 1 and all(each is None for each in given):
             notes.append(f"The {split} split has no answers and is not used.")
             del splits[split]
             continue
-        found, bad = [], {}
-        for index, (context, each) in enumerate(zip(rows["context"], given, strict=True)):
-            try:
-                found.append(check_answers(context, each))
-            except ValueError as error:
-                bad[index] = str(error)
-        skip_rows(splits, split, bad, config, notes)
         feature = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
-        replace_column(splits, split, "answers", found, feature)
+        encode_rows(splits, split, ("context", "answers"), check_answers, config, notes, feature=feature)
     unanswered = "train" in splits and any(not each["text"] for each in splits["train"]["answers"])
     return Targets(config={"allows_no_answer": unanswered})
 

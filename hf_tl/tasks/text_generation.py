@@ -20,13 +20,16 @@ SHOWN = 800
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
     """Conversations checked: turns in order, none of them empty, something of the assistant's in each."""
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
+
+    def check(messages: Any) -> None:
+        what = _chat.wrong(messages)
+        if what:
+            raise ValueError(what)
 
     for split in list(splits):
         if "messages" in splits[split].column_names:
-            found = enumerate(splits[split].with_format(None)["messages"])
-            bad = {index: what for index, messages in found if (what := _chat.wrong(messages))}
-            skip_rows(splits, split, bad, config, notes)
+            encode_rows(splits, split, ("messages",), check, config, notes)
     return Targets()
 
 

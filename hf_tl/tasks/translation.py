@@ -27,7 +27,7 @@ BETA = 2.0
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
     """A `translation` column of texts by language as `source` and `target`."""
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
 
     before = known.config if known is not None else {}
     source = config.preprocessing.source_lang or before.get("source_lang")
@@ -39,15 +39,15 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         source, target = of_keys(keys, source, target)
         if not all(given):
             notes.append(f"Translation from {source} to {target} (data.preprocessing.source_lang and target_lang).")
+
+        def check(value: Any) -> None:
+            for key in (target, source):
+                text = (value or {}).get(key)
+                if text is None or not text.strip():
+                    raise ValueError(f"the text in {key!r} is {'missing' if text is None else 'empty'}")
+
         for split in list(splits):
-            values = splits[split].with_format(None)[NAME]
-            bad = {}
-            for index, value in enumerate(values):
-                for key in (source, target):
-                    text = (value or {}).get(key)
-                    if text is None or not text.strip():
-                        bad[index] = f"the text in {key!r} is {'missing' if text is None else 'empty'}"
-            skip_rows(splits, split, bad, config, notes)
+            encode_rows(splits, split, (NAME,), check, config, notes)
             splits[split] = as_columns(splits[split], source, target)
         source, target = (code or key for code, key in zip(given, (source, target), strict=True))
     return Targets(config={"source_lang": source, "target_lang": target} if source and target else {})
