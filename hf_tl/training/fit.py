@@ -20,7 +20,7 @@ from hf_tl.data import Data
 from hf_tl.errors import HfTlError, Stopped
 from hf_tl.inference.outputs import model_inputs
 from hf_tl.inference.processes import process_state
-from hf_tl.io.console import say
+from hf_tl.io.console import duration, say
 from hf_tl.io.quiet import quiet
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Adapted, Method
@@ -28,16 +28,7 @@ from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments
-from hf_tl.training.callbacks import (
-    BestBeside,
-    Clock,
-    LogFile,
-    ProgressPrinter,
-    SetEpoch,
-    StopOnSignal,
-    Unfreeze,
-    duration,
-)
+from hf_tl.training.callbacks import BestBeside, Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
