@@ -149,6 +149,10 @@ class Inference:
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
 
+    @property
+    def snippet_with_example(self) -> str | None:
+        return None if self.snippet is None else join_lines(self.snippet, self.example)
+
 
 @dataclass(frozen=True)
 class Library:
