@@ -58,7 +58,7 @@ def test_an_image_as_a_person_gives_it(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"none")
     with pytest.raises(DataError, match=r"b\.png: cannot be read as an image \(it is not an image of a known format"):
         given_image(tmp_path / "b.png", "")
-    with pytest.raises(ConfigError, match="3.*: expected the path of an image or a PIL image"):
+    with pytest.raises(ConfigError, match=r"3.*: expected the path of an image or a PIL image"):
         given_image(3, "")
 
 
