@@ -1,7 +1,7 @@
 """Quality of every task on real data, with default settings: writes `docs/quality.md`.
 
     python benchmarks/quality.py                      # all cases: some hours on two CPU cores
-    python benchmarks/quality.py sst2-full stsb       # these cases; the table keeps the other cases of `--runs`
+    python benchmarks/quality.py sst2-full stsb       # these cases; the table keeps the rows of the others
     python benchmarks/quality.py --list
 
 Each case is one `hf-tl train` into `--runs`; a finished run is not run again, a killed one resumes. Models and
@@ -145,23 +145,23 @@ def command(name: str, root: Path, runs: Path) -> list[str]:
 def row(name: str, runs: Path) -> str | None:
     """A line of the table; None where the case was not run."""
     from hf_tl import Run
-    from hf_tl.reporting.run_summary import read_record
+    from hf_tl.reporting.run_summary import read_summary
 
     folder = runs / name
     if not (folder / "config.yaml").exists() or not Run(folder).reached("measured"):
         return None
-    record, case = read_record(folder), CASES[name]
-    metric = record.task.best_metric
-    value: dict[str, Any] = record.metrics["metrics"][metric]
+    summary, case = read_summary(folder), CASES[name]
+    metric = summary.task.best_metric
+    value: dict[str, Any] = summary.metrics["metrics"][metric]
     model = case.model.rpartition("/")[2] if not case.model.startswith("run:") else "(adapted)"
     remark = case.remark or ("random weights" if "/" not in case.model else "")
-    minutes = record.train["seconds"] / 60
+    minutes = summary.train["seconds"] / 60
     cells = (
         name,
-        record.task.name,
+        summary.task.name,
         model,
         case.data.rpartition("/")[2],
-        record.config.method.name,
+        summary.config.method.name,
         f"{metric} {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})",
         f"{minutes:.1f}",
         remark,
@@ -191,7 +191,8 @@ def main() -> None:
         print(f"== {name}", file=sys.stderr)
         if subprocess.run(command(name, root, runs), check=False).returncode:
             failed.append(name)
-    lines = [line for name in CASES if (line := row(name, runs))]
+    before = {line.split(" | ")[0].removeprefix("| "): line for line in PAGE.read_text(encoding="utf-8").splitlines()}
+    lines = [line for name in CASES if (line := row(name, runs) or before.get(name))]
     threads = os.environ.get("OMP_NUM_THREADS")
     said = f"{threads} thread" + ("s" if threads != "1" else "") if threads else "all its cores"
     text = HEAD.format(threads=said, sources=SOURCES)

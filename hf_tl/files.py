@@ -1,4 +1,8 @@
-"""Files and folders that are written at once or not at all, and the hash of one."""
+"""Files and folders that are written at once or not at all, and the hash of one.
+
+Each is written under another name, flushed and renamed. The other name of a file cannot be foreseen: in a folder of
+somebody else, a link may wait under one that can.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,50 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A fresh file to write; it takes the place of `path` when the block ends without an error."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        if os.name == "posix":  # as any new file; `mkstemp` gives it to its owner alone
+            temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(next(line for line in status.splitlines() if line.startswith("Umask:")).split()[1], 8)
+    found = os.umask(0o077)  # for a moment that of all threads
+    os.umask(found)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Whatever is there; of a link the link alone."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by `text` (UTF-8) at once or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -31,7 +66,7 @@ def write_json(path: Path, value: Any) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A fresh folder to fill; it takes the place of `path` when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
     temporary.mkdir(parents=True)
     yield temporary
     for file in temporary.rglob("*"):
@@ -40,11 +75,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             os.fsync(descriptor)
             os.close(descriptor)
     old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
+    remove(old)
+    if os.path.lexists(path):
         os.replace(path, old)
     os.replace(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
 
 
 def sha256(file: Path) -> str:

@@ -18,10 +18,10 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.
 LAYERS = (
     "errors",
     "compat",
+    "files",
     "io",
     "task",
     "config",
-    "files",
     "run_folder",
     "hub",
     "metrics",

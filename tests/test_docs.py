@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -68,6 +69,17 @@ def test_python_compiles_and_configurations_are_valid(page: Path) -> None:
                 load_config({word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg})
 
 
+SCRIPTS = [*sorted(ROOT.glob("recipes/*.py")), *sorted(ROOT.glob("benchmarks/*.py"))]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_scripts_import_what_there_is(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("hf_tl"):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
@@ -116,8 +128,7 @@ def test_scores_are_those_that_were_measured(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md")),
-     *sorted(ROOT.glob("recipes/*.py")), *sorted(ROOT.glob("benchmarks/*.py"))],
+    [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *SCRIPTS],
     ids=named,
 )  # fmt: skip
 def test_the_words_are_the_field_s(page: Path) -> None:

@@ -32,6 +32,7 @@ from hf_tl.cli.options import (
 )
 from hf_tl.cli.sharing import sharing_app
 from hf_tl.errors import ConfigError
+from hf_tl.files import replacing_file
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import (
     check_rows_file,
@@ -264,7 +265,8 @@ def schema(
     if output is None:
         show(result, text, as_json)
         return
-    output.write_text(text + "\n", encoding="utf-8")
+    with replacing_file(output) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
     show({"path": str(output)}, f"# yaml-language-server: $schema={plain(output)}", as_json)
 
 
@@ -345,7 +347,7 @@ def recipe(config: Mapping[str, Any]) -> None:
         words = [word for word in arguments if word not in options]
         _train(configure(words, base=config), "--json" in options)
 
-    code = guarded(run, debug="--debug" in options)
+    code = guarded(run, debug="--debug" in options, last=True)
     if code:
         sys.exit(code)
 
@@ -358,4 +360,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = typer.main.get_command(app)
         return command.main(args=words or ["--help"], prog_name="hf-tl", standalone_mode=False, obj=words)
 
-    return guarded(run, debug="--debug" in words)
+    return guarded(run, debug="--debug" in words, last=arguments is None)

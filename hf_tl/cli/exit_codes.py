@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -20,36 +21,68 @@ from hf_tl.io.console import nothing_steers, say, shown
 
 STARTED = "HF_TL_STARTED"
 """Set in the environment of processes that hf_tl started: their parent prints the error, once."""
+NOT_ALLOWED = {
+    errno.ENOSPC: "make room there, and run it again",
+    errno.EDQUOT: "make room there, and run it again",
+    errno.EFBIG: "write where files may be that large",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose another file or folder, or ask for the right",
+    errno.EPERM: "choose another file or folder, or ask for the right",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+ONE_WISH = 2.0
+"""Seconds."""
 INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
 
-def guarded(run: Callable[[], Any], debug: bool) -> int:
+def guarded(run: Callable[[], Any], debug: bool, last: bool = False) -> int:
     """Calls `run` and turns what it raises into one sentence on stderr and an exit code. What is printed meanwhile is
-    shown by the terminal, never obeyed."""
-    with nothing_steers(), stopping():
-        return _guarded(run, debug)
+    shown by the terminal, never obeyed.
+
+    Args:
+        last: whether the process ends afterwards, whatever further signals come.
+    """
+    with nothing_steers(), stopping(last):
+        try:
+            return _guarded(run, debug)
+        except KeyboardInterrupt:  # once more, while it was said
+            return 3
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[None]:
+def stopping(last: bool = False) -> Iterator[None]:
     """SIGTERM and SIGHUP end a command as Ctrl-C does: what is under way is left in order, and the exit code is 3.
-    Training has a way of its own, which saves a checkpoint first."""
+    Training has a way of its own, which saves a checkpoint first.
+
+    A further signal within two seconds is the same wish once more: schedulers and impatient hands send several.
+    """
+    first: list[float] = []
+
+    def once_more() -> bool:
+        return bool(first) and time.monotonic() - first[0] < ONE_WISH
 
     def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        if not once_more():
+            first[:] = [time.monotonic()]
+            raise KeyboardInterrupt
+
+    def leave(number: int, frame: object) -> None:
+        if not once_more():
+            os._exit(3)
 
     old: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGTERM", "SIGHUP", "SIGINT"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup's stays
-                old[number] = signal.signal(number, stop)
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                old[number] = signal.signal(number, stop)  # nohup's stays
     try:
         yield
     finally:
         for number, handler in old.items():
-            signal.signal(number, handler)
+            signal.signal(number, leave if last and first else handler)
 
 
 def _guarded(run: Callable[[], Any], debug: bool) -> int:
@@ -67,12 +100,31 @@ def _guarded(run: Callable[[], Any], debug: bool) -> int:
     except typer.TyperException as error:
         return _fail(_usage(error), 2)
     except Exception as error:
+        place = _of_this_machine(error)
+        if place is not None:
+            if debug:
+                print(shown(redact(traceback.format_exc())), file=sys.stderr)
+            return _fail(place, 2)
         trace = redact(traceback.format_exc())
         if debug:
             print(shown(trace), file=sys.stderr)
         first = next(iter(str(error).strip().splitlines()), "")
         hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
         return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
+
+
+def _of_this_machine(error: BaseException) -> str | None:
+    """A sentence where a file or stream could not be written or read as the machine does not allow it."""
+    seen: BaseException | None = error
+    certain = set(NOT_ALLOWED)
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in certain and seen.errno is not None:
+            what = shown(str(seen.filename)) if seen.filename is not None else "what is to be written or read"
+            return f"{what}: {os.strerror(seen.errno)}; {NOT_ALLOWED[seen.errno]}."
+        if seen.__cause__ is None:  # what was under way when it was raised may be another matter
+            certain &= {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _fail(sentence: str, code: int, trace: str = "") -> int:

@@ -4,7 +4,6 @@ image processor made of some."""
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hf_tl.data.images import CheckedImage, WrongImage, read_image, to_rgb, unre
 from hf_tl.data.named_files import is_there, shortened
 from hf_tl.data.timm_models import of_timm, resized
 from hf_tl.errors import ConfigError, DataError, ModelError
+from hf_tl.files import replacing_file
 
 THUMBNAIL = 160
 """Longest side in pixels of the images kept beside predictions."""
@@ -149,6 +149,5 @@ def _grid(pixels: Any, names: Sequence[str], processor: Any, path: Path, labels:
         elif isinstance(label, Mapping) and "boxes" in label:
             for x, y, w, h in np.asarray(label["boxes"]) * [width, height, width, height]:
                 axis.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, edgecolor="tab:red"))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -26,7 +26,9 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
 """A branch, tag or commit; a file of the cache is named by it."""
 STATUSES = (408, 429, 500, 502, 503, 504)
-NETWORK = {"TransportError", "ConnectionError", "IncompleteRead", "JSONDecodeError"}
+NETWORK = {"TransportError", "ConnectionError", "IncompleteRead", "JSONDecodeError", "TooManyRedirects"}
+CUT = "Consistency check failed"
+"""In the client's error where a file came with another length than was said."""
 UNREADABLE = (KeyError, TypeError, AttributeError, AssertionError, IndexError, UnicodeDecodeError)
 """What the client raises where an answer is not of the form that it expects."""
 
@@ -55,7 +57,7 @@ def transient(error: BaseException) -> bool:
         return status in STATUSES
     if names & {"OfflineModeIsEnabled", "GivenUp"}:  # a ConnectionError, but asked for
         return False
-    cut = any("Consistency check failed" in str(each) for each in causes(error))
+    cut = any(CUT in str(each) for each in causes(error))
     return cut or bool(names & (NETWORK | {"FileMetadataError"}))
 
 
@@ -299,17 +301,9 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
             f"{what}: not on the Hub, or private; check the spelling, or log in with `hf auth login` or HF_TOKEN. "
             "(It is no local path either.)"
         )
-    if status == 401:
-        return HubError(
-            f"{what}: the Hub does not accept the token; log in again with `hf auth login`, or fix HF_TOKEN."
-        )
-    if status in (402, 413, 507):
-        return HubError(f"{what}: the Hub has no room for it (status {status}); free some storage, or ask for more.")
-    if status == 412:
-        return HubError(f"{what}: others keep committing there at the same time; try again.")
-    if status == 403:
-        way = "the token may not do this; it needs the right to write there."
-        return HubError(f"{what}: {way if writing else 'the Hub refuses it to this login (status 403).'}")
+    refused = _refused(status, writing)
+    if refused:
+        return HubError(f"{what}: {refused}")
     if own is not None and own.demand is not None:
         return HubError(
             f"{what}: the Hub asks to come back in {own.demand:.0f} s{cache and ',' + cache}; try again then."
@@ -320,8 +314,9 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
         return HubError(f"{what}: offline mode is on (HF_HUB_OFFLINE){cache and ',' + cache}.")
     if "IncompleteSnapshotError" in names:
         return HubError(f"{what}: the Hub at {endpoint()} cannot be reached{tries}, and the cache holds a part of it.")
-    if passing and ("NotOfAHub" in names or "JSONDecodeError" in names or "FileMetadataError" in names):
-        page = reason(error) if "NotOfAHub" in names else "its answer is not what a Hub says"
+    if passing and names & {"NotOfAHub", "JSONDecodeError", "FileMetadataError", "TooManyRedirects"}:
+        page = "it redirects in circles" if "TooManyRedirects" in names else "its answer is not what a Hub says"
+        page = reason(error) if "NotOfAHub" in names else page
         return HubError(
             f"{what}: what answers at {endpoint()} is not the Hub ({page}){cache}; look at the network's login page, "
             "proxy or HF_ENDPOINT."
@@ -329,14 +324,32 @@ def explain(error: BaseException, what: str, *, writing: bool = False, looked: b
     if passing and status is not None:
         also = f", also{tries}" if own is not None and own.tries > 1 else ""
         return HubError(f"{what}: the Hub answered {status}{also}{cache and ',' + cache}; try again later.")
-    if passing or "LocalEntryNotFoundError" in names:
+    if passing and any(CUT in str(each) for each in found):
+        return HubError(
+            f"{what}: files came with another length than the Hub says{tries}{cache}; try again later, or look at the "
+            "network's login page or proxy."
+        )
+    if passing or ("LocalEntryNotFoundError" in names and status is None):
         return HubError(
             f"{what}: the Hub at {endpoint()} cannot be reached{tries} ({reason(error)}){cache}; "
             + ("try again later." if writing else "try again later; a local folder or file works offline.")
         )
     if status is not None:
-        return HubError(f"{what}: the Hub answered {status}; it may not know this request.")
+        return HubError(f"{what}: the Hub answered {status}{cache and ',' + cache}; it may not know this request.")
     if any(isinstance(each, UNREADABLE) for each in found):
         return HubError(f"{what}: what {endpoint()} answers cannot be understood; is it a Hub? Try again later.")
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return HubError(f"{what}: {first}")
+
+
+def _refused(status: int | None, writing: bool) -> str | None:
+    """What the Hub means by a status with which it refuses; None for any other."""
+    if status == 401:
+        return "the Hub does not accept the token; log in again with `hf auth login`, or fix HF_TOKEN."
+    if status in (402, 413, 507):
+        return f"the Hub has no room for it (status {status}); free some storage, or ask for more."
+    if status == 412 and writing:
+        return "others keep committing there at the same time; try again."
+    if status == 403 and writing:
+        return "the token may not do this; it needs the right to write there."
+    return "the Hub refuses it to this login (status 403)." if status == 403 else None

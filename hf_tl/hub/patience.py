@@ -139,6 +139,7 @@ class Patience:
         """
         asked = asked_of(error)
         if asked is not None:
+            asked = min(asked, 1e9)  # a generation
             if self.asked + asked > LIMITS.asked:
                 self.demand, self.over = asked, True
                 return False
@@ -238,18 +239,18 @@ def asked_of(error: BaseException) -> float | None:
 def reason(error: BaseException) -> str:
     """Why a try failed, in a few words."""
     found = causes(error)
+    if any(type(each).__name__ == "NotOfAHub" for each in found):
+        return next(str(each) for each in found if type(each).__name__ == "NotOfAHub")
     for each in found:
         status = getattr(getattr(each, "response", None), "status_code", None)
         if isinstance(status, int):
             return f"it answered {status}"
-    text = str(found[-1]).strip().splitlines()
+    text = str(found[-1]).strip().splitlines()[:1]
     names = {cls.__name__ for each in found for cls in type(each).__mro__}
     if "ConnectTimeout" in names:
         return "no connection"
     if "TimeoutException" in names:
         return "it does not answer"
-    if "NotOfAHub" in names:
-        return next(str(each) for each in found if type(each).__name__ == "NotOfAHub")
     return redact(text[0]) if text else type(found[-1]).__name__
 
 

@@ -191,6 +191,8 @@ def push_folder(
         _compare(api, id, commit.oid, parts, kind)
         if target.now and not target.private:  # last, so that nothing is shown by a push that fails
             retried(lambda: api.update_repo_settings(id, repo_type=kind, private=False))
+            if retried(lambda: api.repo_info(id, repo_type=kind)).private is not False:
+                raise HubError(f"hub.id: {id}: is still private, though the Hub says that it was made public.")
         if hub.tag:
             there.tag(commit.oid)
         if hub.collection:
@@ -240,11 +242,16 @@ class There:
         return commit
 
     def tag(self, commit: str) -> None:
-        """Where the answer is lost after the tag was made, the next try finds it."""
+        """Where the answer is lost after the tag was made, the next try finds it; an answer alone is not believed."""
+
+        def there() -> bool:
+            return _tagged(self.api, self.id, str(self.hub.tag), self.kind) == commit
 
         def made() -> None:
-            if _tagged(self.api, self.id, str(self.hub.tag), self.kind) != commit:
+            if not there():
                 self.api.create_tag(self.id, tag=self.hub.tag, revision=commit, repo_type=self.kind)
+                if not there():
+                    raise HubError(f"hub.id: {self.id}: the Hub has no tag {self.hub.tag}, though it says so.")
 
         retried(made)
         self.tagged = True

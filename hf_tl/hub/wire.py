@@ -7,9 +7,7 @@ retries never come to pass here, because what reaches it is an error that it doe
 from __future__ import annotations
 
 import contextvars
-import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +17,11 @@ from typing import Any
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import _http, _xet, hf_raise_for_status, set_client_factory
+from huggingface_hub.utils import _http, _xet, set_client_factory
 
 from hf_tl.errors import redact
+from hf_tl.hub.answers import MOST, PACKINGS, PIECE, Sizes, bounded, fault_of, late, may_be, misled
 from hf_tl.hub.patience import LIMITS, GivenUp, Patience, current, endpoint, reason
-
-PASSING = (408, 429, 500, 502, 503, 504)
-PIECE = 1 << 16
-JSON_POSTS = re.compile(
-    r"/api/(repos/create|validate-yaml|collections|(models|datasets|spaces)/.+/(preupload|paths-info|commit)/)"
-    r"|/info/lfs/objects/batch$"
-)
 
 
 class Unreachable(OfflineModeIsEnabled):
@@ -37,16 +29,14 @@ class Unreachable(OfflineModeIsEnabled):
     and do not try again."""
 
 
-class NotOfAHub(httpx2.TransportError):
-    """An answer that no Hub gives: the login page of a network, a gateway's page, half of a JSON."""
-
-
 class XetStalled(ConnectionError):
     """A transfer by Xet that did not get on."""
 
 
 class Client(httpx2.Client):
-    """Bounds each request in time, and tries those again that only read."""
+    """Bounds each request in time and size, and tries those again that only read."""
+
+    sizes = Sizes()
 
     def send(
         self,
@@ -61,6 +51,7 @@ class Client(httpx2.Client):
         own = current() if file or at_hub(request) else Patience(0.0)
         reads = request.method in ("GET", "HEAD")
         bound(request, file, reads)
+        request.extensions |= {"hf_tl_file": file, "hf_tl_stream": stream}
         own.begins(time.monotonic())
         while True:
             began = time.monotonic()
@@ -71,8 +62,10 @@ class Client(httpx2.Client):
                     request, own, None if file and reads else LIMITS.total, stream, auth, follow_redirects
                 )
                 fault = fault_of(request, response, stream)
-            except httpx2.TransportError as error:
-                fault = error
+            except httpx2.HTTPError as error:
+                fault = misled(error)
+            if fault is None and response is not None:
+                self.sizes.learn(request, response)
             if fault is None and response is not None:
                 own.moved = time.monotonic()
                 if stream:
@@ -99,15 +92,16 @@ class Client(httpx2.Client):
         sent: Sent = request.stream
         sent.last = time.monotonic()
         found: list[httpx2.Response | BaseException] = []
-        done, late = threading.Event(), threading.Event()
+        done, given_up = threading.Event(), threading.Event()
 
         def work() -> None:
+            late.set(given_up)
             try:
                 response = super(Client, self).send(request, stream=stream, auth=auth, follow_redirects=follow)
                 if stream and response.status_code >= 400:
                     response.read()
                 found.append(response)
-                if late.is_set():
+                if given_up.is_set():
                     response.close()
             except BaseException as error:
                 found.append(error)
@@ -120,16 +114,24 @@ class Client(httpx2.Client):
         while not done.wait(min(0.5, LIMITS.say_after / 4, (total or 9.0) / 4)):
             now = time.monotonic()
             if own.cancelled.is_set():
-                late.set()
+                given_up.set()
                 raise GivenUp("broken off")
             own.waits(max(began, sent.last), now)
             if total is not None and now - sent.last > total:
-                late.set()
+                given_up.set()
                 raise httpx2.ReadTimeout(f"no whole answer within {total:.0f} s", request=request)
         result = found[0]
         if isinstance(result, BaseException):
             raise result
         return result
+
+    def _send_single_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Each answer, redirections too, is read within bounds."""
+        response = super()._send_single_request(request)
+        if response.is_redirect:
+            return bounded(response, MOST)
+        streams = bool(request.extensions.get("hf_tl_stream")) and response.status_code < 400
+        return bounded(response, may_be(request, bool(request.extensions.get("hf_tl_file")), streams, self.sizes))
 
 
 class Sent(httpx2.SyncByteStream):
@@ -206,33 +208,6 @@ def bound(request: httpx2.Request, file: bool, reads: bool) -> None:
         "read": shorter("read", most),
         "write": shorter("write", max(LIMITS.stall, most)),
     }
-
-
-def fault_of(request: httpx2.Request, response: httpx2.Response, stream: bool) -> Exception | None:
-    """What is wrong with an answer so that another try may help; None where nothing is."""
-    if response.status_code in PASSING:
-        try:
-            hf_raise_for_status(response)
-        except HfHubHTTPError as error:
-            refused: Exception = error
-        except Exception:  # the client reads the body for a message, and may not understand it
-            refused = HfHubHTTPError(f"status {response.status_code}", response=response)
-        return refused
-    path = request.url.path
-    wanted = (request.method == "GET" and path.startswith("/api/") and "resolve-cache" not in path) or (
-        request.method == "POST" and JSON_POSTS.search(path) is not None
-    )
-    if stream or not wanted or not response.is_success or response.status_code == 204:
-        return None
-    try:
-        parsed = json.loads(response.content)
-    except ValueError:
-        page = "html" in response.headers.get("Content-Type", "").lower() or b"<html" in response.content[:500].lower()
-        what = "with a web page, as the login page of a network does" if page else "with something that is no JSON"
-        return NotOfAHub(f"it answered {what}")
-    if not isinstance(parsed, (dict, list)):
-        return NotOfAHub("it answered with something that no Hub says")
-    return None
 
 
 def unreachable(error: Exception, own: Patience) -> Unreachable:
@@ -326,7 +301,12 @@ def install() -> None:
     """Once, for all libraries; somebody's own client, set before, stays."""
     if _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory:
         set_client_factory(
-            lambda: Client(event_hooks={"request": [_http.hf_request_event_hook]}, follow_redirects=True, timeout=None)
+            lambda: Client(
+                event_hooks={"request": [_http.hf_request_event_hook]},
+                follow_redirects=True,
+                timeout=None,
+                headers={"Accept-Encoding": ", ".join(PACKINGS[::2])},
+            )
         )
     for handler in logging.getLogger("huggingface_hub").handlers:
         handler.addFilter(_Redacted())

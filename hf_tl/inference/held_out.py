@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.data.splits import example_rows
 from hf_tl.data.texts import as_text
 from hf_tl.errors import HfTlError, ModelError, panicked
-from hf_tl.files import write_json
+from hf_tl.files import replacing_file, write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
 from hf_tl.inference.processes import process_state
@@ -161,9 +160,8 @@ def write_predictions(
                 task.render_html(rows[index], predictions[index], context) if index in chosen else None
                 for index in range(len(rows))
             ]
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.table(columns), temporary)
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def _input(row: Mapping[str, Any], kinds: Mapping[str, Kind], file: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError, listing, redact
+from hf_tl.files import replacing_file
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 RUN = ("=", "+", "-", "@", "\u2212")
@@ -102,7 +103,20 @@ class _Shown:
         except UnicodeEncodeError:  # a terminal of another encoding
             code = self._stream.encoding
             self._stream.write(text.encode(code, "backslashreplace").decode(code))
+        except BrokenPipeError:
+            self._nobody_reads()
         return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._nobody_reads()
+
+    def _nobody_reads(self) -> None:
+        """Such as `| head -1`, which has seen enough: the work goes on, and its exit code says how it ended."""
+        with open(os.devnull, "w") as nowhere, contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere.fileno(), self._stream.fileno())  # for what is flushed at the end, too
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -116,11 +130,15 @@ def nothing_steers() -> Iterator[None]:
     if isinstance(out, _Shown):  # a command that calls another
         yield
         return
-    sys.stdout, sys.stderr = _Shown(out), _Shown(err)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = out, err
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # for a stream that was closed before we began
+        sys.stdout, sys.stderr = _Shown(out or nowhere), _Shown(err or nowhere)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            sys.stdout, sys.stderr = out, err
 
 
 def say(sentence: str) -> None:
@@ -185,9 +203,8 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     In CSV the scores stand in one column per label, `score: <label>`, and a text that a spreadsheet would take for a
     formula has an apostrophe before it (`cell`). JSONL and Parquet have every text as it is.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     suffix = path.suffix.lower()
-    try:
+    with replacing_file(path) as temporary:
         if suffix == ".jsonl":
             temporary.write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
         elif suffix == ".csv":
@@ -197,11 +214,6 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             import pyarrow.parquet as pq
 
             pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -19,6 +19,7 @@ from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from hf_tl.files import replacing_file
 from hf_tl.models.layers import in_modules
 
 
@@ -139,9 +140,8 @@ def cached_features(
     arrays = {name: np.ascontiguousarray(value) for name, value in compute().items()}
     if write:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        save_file(arrays, temporary)
-        os.replace(temporary, file)
+        with replacing_file(file) as temporary:
+            save_file(arrays, temporary)
     return arrays
 
 

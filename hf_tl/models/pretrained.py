@@ -243,17 +243,7 @@ def load_model(
     `hf_tl.models.custom`'s.
     """
     options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
-    labels = targets.labels
-    names: dict[str, Any] = {}
-    if labels:
-        names = {
-            "num_labels": len(labels),
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: index for index, label in enumerate(labels)},
-        }
-    names |= targets.config
-    if targets.problem:
-        names["problem_type"] = targets.problem
+    labels, names = targets.labels, _config_fields(targets)
     auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
         if (model.pooling and not task.pools) or model.head != "linear":
@@ -301,6 +291,18 @@ def load_model(
             f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
         )
     return loaded
+
+
+def _config_fields(targets: Targets) -> dict[str, Any]:
+    """What of the targets stands in a model's configuration."""
+    labels, names = targets.labels, dict(targets.config)
+    if labels:
+        names["num_labels"] = len(labels)
+        names["id2label"] = dict(enumerate(labels))
+        names["label2id"] = {label: index for index, label in enumerate(labels)}
+    if targets.problem:
+        names["problem_type"] = targets.problem
+    return names
 
 
 def _modules_of(model: PreTrainedModel, new: set[str]) -> list[str]:

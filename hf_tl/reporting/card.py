@@ -13,7 +13,7 @@ from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.models.custom import MODEL_TYPE
-from hf_tl.reporting import sections
+from hf_tl.reporting import run_details, sections
 from hf_tl.reporting.card_metadata import license_of, metadata, own_examples, quotes
 from hf_tl.reporting.formatting import metric_title, mid_sentence, number
 from hf_tl.reporting.managed_sections import merge_cards, read_text, remember
@@ -22,6 +22,8 @@ from hf_tl.reporting.provenance import as_block
 from hf_tl.reporting.run_summary import RunSummary, read_summary
 from hf_tl.task import join_lines
 
+FIGURES = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
+"""(file below figures/, caption)."""
 TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
 WEAKEST = 5
@@ -185,10 +187,7 @@ def describe(summary: RunSummary) -> Card:
     adapter_only = hub is not None and hub.merge is False
     where = hub.id if hub else (config.folder / "model").as_posix()
     per_class = summary.metrics.get("per_class", [])
-    weakest = [row for row in sections.classes(summary) if row["support"] and row["f1"] < LOW_F1]
     kept = summary.train.get("best_step")
-    files = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
-    packages = environment.get("packages") or {}
     return Card(
         name=(hub.id if hub else config.folder.name).rpartition("/")[2],
         summary=summary.task.summary.partition(":")[0],
@@ -233,21 +232,31 @@ def describe(summary: RunSummary) -> Card:
         notes=_notes(summary),
         sha256=summary.data.get("sha256") if isinstance(summary.data.get("sha256"), str) else None,
         data_revision=summary.data.get("revision"),
-        settings=sections.settings(summary),
+        settings=run_details.settings(summary),
         training=_training(summary),
         support_unit=summary.task.support_unit,
-        weakest=weakest[:WEAKEST],
+        weakest=_weakest(summary),
         unseen=sum(row["support"] == 0 for row in per_class),
-        figures=[(f"figures/{name}", what) for name, what in files if (summary.folder / "figures" / name).exists()],
-        command=sections.command(summary),
+        figures=[(f"figures/{name}", what) for name, what in FIGURES if (summary.folder / "figures" / name).exists()],
+        command=run_details.command(summary),
         shared=hub.id if hub else None,
         provenance=as_block(summary),
-        versions=[
-            ("hf_tl", str(environment.get("hf_tl", ""))),
-            ("Python", str(environment.get("python", ""))),
-            *sorted((str(name), str(version)) for name, version in packages.items()),
-        ],
+        versions=_versions(environment),
     )
+
+
+def _weakest(summary: RunSummary) -> list[dict[str, Any]]:
+    """Classes that the model does badly, weakest first."""
+    return [row for row in sections.classes(summary) if row["support"] and row["f1"] < LOW_F1][:WEAKEST]
+
+
+def _versions(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    packages = environment.get("packages") or {}
+    return [
+        ("hf_tl", str(environment.get("hf_tl", ""))),
+        ("Python", str(environment.get("python", ""))),
+        *sorted((str(name), str(version)) for name, version in packages.items()),
+    ]
 
 
 def render(card: Card) -> str:

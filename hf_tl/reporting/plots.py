@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from hf_tl.files import replacing_file
 from hf_tl.io.console import visible
 from hf_tl.metrics.calibration import Calibration
 
@@ -80,14 +80,10 @@ def png(path: Path, draws: Sequence[Draw], width: float, height: float) -> None:
     """Drawings side by side as a PNG file on white, written at once or not at all."""
     figure = _figure(draws, LIGHT, width, height, style=STYLE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with rc_context(STYLE), warnings.catch_warnings(), temporary.open("wb") as stream:
+    with rc_context(STYLE), warnings.catch_warnings(), replacing_file(path) as temporary:
         warnings.simplefilter("ignore", UserWarning)
         FigureCanvasAgg(figure)
-        figure.savefig(stream, format="png", dpi=150, facecolor=LIGHT.page, metadata={"Software": None})
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+        figure.savefig(temporary, format="png", dpi=150, facecolor=LIGHT.page, metadata={"Software": None})
 
 
 def _figure(draws: Sequence[Draw], theme: Theme, width: float, height: float, style: dict[str, Any]) -> Figure:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.io.console import visible
-from hf_tl.reporting import plots, sections
+from hf_tl.reporting import plots, run_details, sections
 from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
 from hf_tl.reporting.run_summary import RunSummary, read_summary
 
@@ -60,12 +60,12 @@ def render(summary: RunSummary) -> str:
         mistakes=sections.mistakes(summary),
         examples=sections.examples(summary),
         data=sections.data(summary),
-        settings=sections.settings(summary),
+        settings=run_details.settings(summary),
         notes=[summary.without_paths(str(note)) for note in summary.environment.get("notes", [])],
         configuration=_configuration(summary),
-        environment=sections.environment(summary),
-        files=sections.files(summary),
-        command=sections.command(summary),
+        environment=run_details.environment(summary),
+        files=run_details.files(summary),
+        command=run_details.command(summary),
     )
 
 

@@ -782,3 +782,45 @@ def test_a_checkpoint_with_a_link_is_not_pushed(run: Path, tmp_path: Path) -> No
     state = SimpleNamespace(is_world_process_zero=True, global_step=2, max_steps=4)
     saves.on_save(SimpleNamespace(output_dir=str(checkpoint.parent)), state, None)  # type: ignore[arg-type]
     assert '"push": "failed"' in (run / "log.jsonl").read_text().splitlines()[-1]
+
+
+# what is said after a push, of a download or a Hub that fails
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_download_damaged_after_a_push(times: int, run: Path, served: Served) -> None:
+    """Once: it is fetched again. For good: the push is not called one that strangers cannot use, as its hashes hold."""
+    pushed = served.main("push", run, "alice/x", "--no-proof", "--json")
+    commit = json.loads(pushed["out"])["commit"]
+    served.hub.faults.plan("GET .*/resolve/.*/model.safetensors", -1, times)
+    done = served.talk.ask(do="downloaded", run=str(run), id="alice/x", commit=commit)
+    if times == 1:
+        assert done["compared"] == 1, done
+    else:
+        assert done["code"] == 4 and "came with other bytes than the Hub's hash says, twice" in done["said"], done
+        assert f"Commit {commit[:8]} is on the Hub, as its hashes say" in done["said"]
+        assert "The same push again proves it" in done["said"] and "stranger" not in done["said"]
+    assert not list(run.glob(".pushed-*"))
+
+
+@pytest.mark.parametrize("route", [".*whoami", "POST .*repos/create", "POST .*/commit/"])
+def test_a_space_and_a_silent_hub(route: str, run: Path, served: Served) -> None:
+    served.main("push", run, "alice/x", "--no-proof")
+    before = hashes(run)
+    served.hub.faults.plan(route, "no answer", 1000)
+    done = served.main("demo", run, "--push-space", "page", "--public", code=4)
+    last = done["err"].strip().splitlines()[-1]
+    assert last.endswith(f"continue with: hf-tl demo {run} --push-space page --public"), last
+    assert "cannot be reached" in last and done["seconds"] < 60 and hashes(run) == before
+    repo = served.repo("alice/page", "space")
+    assert repo is None or not served.hub.files("alice/page", kind="space")
+
+
+@pytest.mark.parametrize("answer", ["web page", "empty"])
+def test_a_tag_that_was_not_made_is_not_said_to_be(answer: str, run: Path, served: Served) -> None:
+    served.hub.faults.plan("POST .*/tag/", answer, 1000)
+    done = served.main("push", run, "alice/x", "--no-proof", "--tag", "v1", code=4)
+    assert "the Hub has no tag v1, though it says so" in done["err"] and "the tag v1 is not" in done["err"]
+    served.hub.faults.clear()
+    served.main("push", run, "alice/x", "--no-proof", "--tag", "v1")
+    assert served.repo("alice/x").tags == {"v1": served.repo("alice/x").refs["main"]}

@@ -70,6 +70,33 @@ def test_reading_is_stopped(tmp_path: Path, hub: RunningHub) -> None:
     assert code == 3 and [line for line in said.splitlines() if line.startswith("hf-tl")] == ["hf-tl: stopped."], said
 
 
+def test_further_signals_change_nothing() -> None:
+    """While it is left in order, and while the process ends."""
+    program = """if True:
+        import atexit, sys, time
+        from hf_tl.cli.exit_codes import guarded
+        atexit.register(time.sleep, 1)
+
+        def run():
+            print("ready", file=sys.stderr, flush=True)
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(0.3)
+
+        sys.exit(guarded(run, debug=False, last=True))
+    """
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and process.stderr.readline() == "ready\n"
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.05)
+    assert process.stderr.readline() == "hf-tl: stopped.\n"
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 3 and process.stderr.read() == ""
+
+
 def test_signals_are_as_before_afterwards_and_what_is_ignored_stays_so() -> None:
     old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
