@@ -40,9 +40,9 @@ def verify(
 ) -> dict[str, Any]:
     """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
 
-    A card that hf_tl wrote says by hashes what was measured: the model's files and data have to be those, byte for byte,
-    and every figure has to come out again but for rounding; that they are others is a failure itself, and no reason to look
-    less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
+    A card that hf_tl wrote says by hashes what was measured: the model's files and the data have to be those, byte for
+    byte, and every figure has to come out again but for rounding; that they are others is a failure itself, and no
+    reason to look less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
 
     Args:
         model: Hub id, or a run folder.

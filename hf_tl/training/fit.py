@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
-from hf_tl.errors import HfTlError, Stopped
+from hf_tl.errors import HfTlError, ModelError, Stopped
 from hf_tl.inference.outputs import model_inputs
 from hf_tl.inference.processes import process_state
 from hf_tl.io.console import say
@@ -32,6 +32,7 @@ from hf_tl.training.callbacks import (
     BestBeside,
     Clock,
     LogFile,
+    OwnCycle,
     ProgressPrinter,
     SetEpoch,
     StopOnSignal,
@@ -43,6 +44,9 @@ from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import TransferTrainer
+
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, ModelError, RuntimeError, TypeError, ValueError)
+"""What is raised where a checkpoint does not fit what is trained."""
 
 
 @dataclasses.dataclass
@@ -317,7 +321,8 @@ def _precision(
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
-        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), ProgressPrinter(task.best_metric),
+        OwnCycle(), BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"),
+        ProgressPrinter(task.best_metric),
     ]  # fmt: skip
     if config.training.early_stopping_patience:
         callbacks.append(
@@ -368,6 +373,23 @@ def _train(run: RunFolder, trainer: TransferTrainer) -> int:
             "Out of device memory; try training.per_device_train_batch_size="
             f"{max(1, trainer.args.per_device_train_batch_size // 2)} training.gradient_accumulation_steps="
             f"{2 * trainer.args.gradient_accumulation_steps}, or training.gradient_checkpointing=true."
+        ) from error
+    except (
+        ModelError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        if checkpoint is None or trainer.state.global_step > done:
+            raise
+        said = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise ModelError(
+            f"{checkpoint}: cannot be resumed from ({type(error).__name__}: {said}); remove that folder, and the same "
+            "command goes on from the one before it."
         ) from error
     finally:
         stop.remove()
