@@ -24,6 +24,8 @@ SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
 
 
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
+"""A branch, tag or commit; a file of the cache is named by it."""
 ELSEWHERE = "path/to/"
 """What stands in what is shared before the last part of a path of one machine. No Hub id looks like this."""
 Augment = Literal["default", "none", "trivial", "rand", "erasing", "mixup", "cutmix"]

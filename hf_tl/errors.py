@@ -61,13 +61,17 @@ def secrets() -> list[str]:
     return [token.strip() for token in found if len(token.strip()) >= 8]
 
 
+LONGEST_SENTENCE, LONGEST_NAME = 4000, 120
+"""Characters of a sentence, and of a name in it: labels, columns and files of others may have a million."""
+
+
 class HfTlError(Exception):
     """Root of the tree; `exit_code` is what the command line ends with."""
 
     exit_code = 1
 
     def __init__(self, sentence: str = "") -> None:
-        super().__init__(redact(sentence))
+        super().__init__(_bounded(redact(sentence)))
 
 
 class ProofError(HfTlError):
@@ -98,21 +102,39 @@ class HubError(HfTlError):
     exit_code = 4
 
 
+def _bounded(sentence: str) -> str:
+    """A sentence whose middle is left out where nobody would read it; its end says what to do."""
+    if len(sentence) <= LONGEST_SENTENCE:
+        return sentence
+    return f"{sentence[: LONGEST_SENTENCE * 3 // 4]} … {sentence[-LONGEST_SENTENCE // 5 :]}"
+
+
+def shortened(name: object) -> str:
+    """A name as a sentence quotes it."""
+    text = str(name)
+    return repr(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
+
+
 def panicked(error: BaseException) -> bool:
     """Whether a library in Rust gave up, whose exception is no `Exception` and has no public name."""
     return type(error).__name__ == "PanicException"
 
 
 def did_you_mean(word: object, known: Iterable[object]) -> str:
-    """`"; did you mean 'x'?"` for the nearest of `known`, or the empty string when nothing is near."""
-    names = {str(name).lower(): str(name) for name in known}
+    """`"; did you mean 'x'?"` for the nearest of `known`, or the empty string when nothing is near.
+
+    Long names are not compared: that takes the product of their lengths.
+    """
+    if len(str(word)) > LONGEST_NAME:
+        return ""
+    names = {str(name).lower(): str(name) for name in known if len(str(name)) <= LONGEST_NAME}
     near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.6)
     return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
 def listing(items: Iterable[object], most: int = 8) -> str:
     """`'a', 'b', 'c' and 12 more`: quoted names for a sentence, never a screenful."""
-    names = [repr(item) for item in items]
+    names = [shortened(item) if isinstance(item, str) else repr(item) for item in items]
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most} more"
     return ", ".join(names) if names else "none"

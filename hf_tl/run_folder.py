@@ -51,6 +51,11 @@ def read_part(file: Path, most: int = BYTES) -> dict[str, Any]:
     return found
 
 
+def is_run_folder(folder: str | Path) -> bool:
+    """Whether a run was begun there."""
+    return (Path(folder) / "config.yaml").exists()
+
+
 class RunFolder:
     """The folder of a run: what was configured, how far it got, what was measured."""
 
@@ -61,7 +66,7 @@ class RunFolder:
             ConfigError: the folder holds no run.
         """
         self.folder = Path(folder)
-        if not (self.folder / "config.yaml").exists():
+        if not is_run_folder(self.folder):
             raise ConfigError(f"{folder}: not the folder of a run (there is no config.yaml in it).")
         self.config = read_config(self.folder)
 
@@ -76,7 +81,7 @@ class RunFolder:
             ConfigError: the folder holds another run, something that is no run, or links.
         """
         folder = config.folder
-        if (folder / "config.yaml").exists():
+        if is_run_folder(folder):
             run = cls(folder)
             if _essence(run.config) != _essence(config):
                 changed = _differences(_essence(run.config), _essence(config))

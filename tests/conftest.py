@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ for name in (
     os.environ.pop(name, None)
 
 from hf_tl.compat import declare_torchvision_operators  # noqa: E402
+from tests import complete  # noqa: E402
 
 declare_torchvision_operators()  # before a test module imports transformers or peft itself
 
@@ -39,6 +41,20 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in ("tests.hub", "tests.hub.fixture"):
         raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return complete.judged(report) if complete.expected() else report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return complete.judged(report) if complete.expected() else report
 
 
 @pytest.fixture(scope="session")

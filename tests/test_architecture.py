@@ -103,6 +103,15 @@ def test_the_root_is_small() -> None:
     assert names == {"hf_tl", "__main__", "errors", "compat", "config", "task", "files", "run_folder", "run"}
 
 
+def test_reporting_needs_no_network_and_no_model() -> None:
+    """Pure functions of a run folder; the model type of our own heads is all that they know of `models`."""
+    far = {"hub", "inference", "training", "sharing"}
+    for module, file in MODULES.items():
+        if module.startswith("hf_tl.reporting."):
+            for other, line in imports_of(ast.parse(file.read_text(encoding="utf-8"))):
+                assert other.split(".")[1] not in far, f"{module}, line {line}: imports {other}"
+
+
 def test_no_module_is_called_as_a_public_function() -> None:
     functions = {name for name in hf_tl.__all__ if callable(getattr(hf_tl, name)) and name.islower()}
     assert not functions & {child.stem for child in PACKAGE.iterdir()}
@@ -126,9 +135,23 @@ def test_the_engine_knows_no_task_by_name(file: Path) -> None:
             assert not named, f"line {node.lineno}: {node.value!r}"
 
 
+PAGES = {("commands/train.py", "finetune")}
+"""Functions that are read from top to bottom, as a page: the whole run."""
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_files_stay_short(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 420
+def test_files_and_functions_stay_short(file: Path) -> None:
+    text, name = file.read_text(encoding="utf-8"), file.relative_to(PACKAGE).as_posix()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or (name, node.name) in PAGES:
+            continue
+        signature = node.body[0].lineno - node.lineno if name.startswith("cli/") else 0  # options, one a line
+        first = node.body[0]
+        written = ast.get_docstring(node, clean=False) is not None
+        docstring = (first.end_lineno or 0) - first.lineno + 1 if written else 0
+        length = (node.end_lineno or 0) - node.lineno + 1 - docstring - signature
+        assert length <= 60, f"line {node.lineno}: {node.name} has {length} lines"
 
 
 @pytest.mark.parametrize("file", sorted((PACKAGE / "tasks").glob("*.py")), ids=lambda file: file.stem)

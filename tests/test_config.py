@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_tl.config import RunConfig, load_config, merge, parse_overrides, slug
+from hf_tl.config import RunConfig, expand, load_config, merge, parse_overrides, slug
 from hf_tl.errors import ConfigError
 from hf_tl.io.yaml_text import read_yaml
 
@@ -178,12 +178,21 @@ def test_nothing_but_a_sentence_comes_of_nonsense(base: dict[str, Any], over: di
 @given(st.text(max_size=20))
 def test_nothing_but_a_sentence_comes_of_a_nonsense_word(word: str) -> None:
     try:
-        parse_overrides([word])
-    except ConfigError:
-        pass
+        found = parse_overrides([word])
+    except ConfigError as error:
+        assert str(error) and "\n" not in str(error)
+    else:
+        key, equals, _ = word.partition("=")
+        assert equals and list(found) == [key.split(".")[0]]
 
 
 @given(plain_values.filter(lambda value: isinstance(value, dict)))
 def test_merging_nothing_changes_nothing(values: dict[str, Any]) -> None:
-    merged = merge(merge(values, {}), {})
-    assert merge(values, {}).keys() == merged.keys()
+    whole = repr(expand(values))  # as text: not a number is unlike itself
+    assert repr(merge(values, {})) == repr(merge({}, values)) == whole
+
+
+def test_merging_goes_into_mappings() -> None:
+    base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+    assert merge(base, {"a": {"c": 3, "e": 4}, "d": [5]}) == {"a": {"b": 1, "c": 3, "e": 4}, "d": [5]}
+    assert base == {"a": {"b": 1, "c": 2}, "d": [1, 2]}

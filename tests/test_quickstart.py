@@ -44,8 +44,8 @@ def test_the_verdict_says_no_more_than_the_intervals() -> None:
     control = {"method": "scratch", "gain": 0.0, "gain_low": 0.0, "gain_high": 0.0}
     sure = {"method": "full", "gain": 0.2, "gain_low": 0.1, "gain_high": 0.3}
     unsure = {"method": "frozen", "gain": 0.3, "gain_low": -0.1, "gain_high": 0.7}
-    assert "better by full (" in verdict({"methods": [control, sure, unsure]})
-    assert "No method is surely better" in verdict({"methods": [control, unsure]})
+    assert "significantly better with full (" in verdict({"methods": [control, sure, unsure]})
+    assert "No method is significantly better" in verdict({"methods": [control, unsure]})
 
 
 @pytest.mark.slow

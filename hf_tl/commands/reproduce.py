@@ -15,7 +15,7 @@ from hf_tl.inference.processes import process_state
 from hf_tl.io.console import say, visible
 from hf_tl.reporting.card_config import allowed
 from hf_tl.reporting.provenance import config_of, read_block, weights
-from hf_tl.run_folder import read_part
+from hf_tl.run_folder import is_run_folder, read_part
 from hf_tl.sharing.claims import number_of
 from hf_tl.sharing.verify import read_card
 from hf_tl.training.environment import environment
@@ -47,7 +47,7 @@ def reproduce(
     Raises:
         ConfigError: the card has no configuration, or it needs what is not here; and what `finetune` raises.
     """
-    ours = (Path(model) / "config.yaml").exists()
+    ours = is_run_folder(model)
     folder, commit = (Path(model), None) if ours else fetch_model(model, revision)
     block = read_block(read_card(folder, model), model)
     paths = [data] if isinstance(data, str) else data

@@ -23,7 +23,7 @@ from hf_tl.errors import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_BYTES = 200 * 1024**3
-FREE_BYTES = 256 * 1024**2
+FREE_BYTES = 64 * 1024**2
 MAX_RATIO = 200
 """Unpacked bytes for each packed one, above FREE_BYTES: a bomb rather than data."""
 FREE_FILES, BYTES_A_FILE = 20_000, 64

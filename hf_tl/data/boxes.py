@@ -12,13 +12,15 @@ from datasets import Dataset
 
 from hf_tl.data.annotations import FILE, Split, finite, objects_of, rows_of
 from hf_tl.data.coco import Pictures, is_coco, read_coco
-from hf_tl.data.named_files import Reach, shortened
+from hf_tl.data.named_files import Reach, unreadable_file
 from hf_tl.data.xml_text import WrongXml, read_xml
-from hf_tl.errors import DataError, listing
-from hf_tl.io.json_text import read_text
+from hf_tl.errors import DataError, listing, shortened
+from hf_tl.io.json_text import read_bytes, read_text
 from hf_tl.io.yaml_text import parse_yaml
 
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
+MAX_BYTES = 2_000_000
+"""Of a text of boxes of one image: some ten thousand."""
 LISTS = ("train", "val", "test")
 """Pascal VOC's lists of the pictures of each split, in ImageSets/Main."""
 
@@ -104,8 +106,11 @@ def _one_a_picture(
 
 
 def _is_voc(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return b"<annotation" in stream.read(2000).replace(b"\0", b"")  # as well in UTF-16
+    try:
+        with file.open("rb") as stream:
+            return b"<annotation" in stream.read(2000).replace(b"\0", b"")  # as well in UTF-16
+    except OSError as error:
+        raise unreadable_file(file, error) from None
 
 
 def _voc_picture(file: Path, reach: Reach) -> str:
@@ -132,7 +137,7 @@ def _voc_lists(files: list[Path]) -> dict[str, str]:
     for file in files:
         if file.suffix == ".txt" and file.stem in LISTS and file.parent.parts[-2:] == ("ImageSets", "Main"):
             split = "validation" if file.stem == "val" else file.stem
-            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+            lines = read_bytes(file, error=DataError).decode("utf-8", "replace").split("\n")
             out |= {line.split()[0]: split for line in lines if line.strip()}
     return out
 
@@ -170,8 +175,13 @@ def _number(text: str) -> float | None:
 
 
 def _is_yolo(file: Path) -> bool:
-    lines = [line.split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.split() for line in _lines(file) if line.strip()]
     return all(len(parts) >= 5 and re.fullmatch(r"\d+", parts[0]) for parts in lines)
+
+
+def _lines(file: Path) -> list[str]:
+    """Of a text that describes one image."""
+    return read_bytes(file, error=DataError, most=MAX_BYTES).decode("utf-8", "replace").splitlines()
 
 
 def yolo_names(folder: Path, files: list[Path]) -> dict[int, str] | None:
@@ -212,7 +222,7 @@ def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, An
         return objects_of([], [])  # said where pictures are checked
     width, height = upright_size(image)
     boxes, categories = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(_lines(file), 1):
         parts, wrong = line.split(), None
         if not parts:
             continue

@@ -8,17 +8,22 @@ from datasets import Dataset, Features
 
 from hf_tl.data.kinds import KINDS, kind_of
 from hf_tl.data.sources import FILE
-from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
+from hf_tl.errors import LONGEST_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
+
+MAX_SHOWN = 20
+"""Columns that a sentence names."""
 
 
 def describe(features: Features) -> str:
     shown = [
-        f"{name} ({getattr(feature, 'dtype', None) or type(feature).__name__})"
+        f"{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'} "
+        f"({getattr(feature, 'dtype', None) or type(feature).__name__})"
         for name, feature in features.items()
         if name != FILE
     ]
-    return ", ".join(shown) or "none"
+    more = f" and {len(shown) - MAX_SHOWN} more" if len(shown) > MAX_SHOWN else ""
+    return ", ".join(shown[:MAX_SHOWN]) + more or "none"
 
 
 Columns = dict[str, str | list[str]]

@@ -13,9 +13,9 @@ from PIL.Image import Image
 
 from hf_tl.data.augment import normalisation
 from hf_tl.data.images import CheckedImage, WrongImage, read_image, to_rgb, unreadable
-from hf_tl.data.named_files import is_there, shortened
+from hf_tl.data.named_files import is_there
 from hf_tl.data.timm_models import of_timm, resized
-from hf_tl.errors import ConfigError, DataError, ModelError
+from hf_tl.errors import ConfigError, DataError, ModelError, shortened
 from hf_tl.files import replacing_file
 
 THUMBNAIL = 160

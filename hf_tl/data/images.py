@@ -22,6 +22,12 @@ Ghostscript. JPEG has the pictures of several views (MPO) with it."""
 MAX_PIXELS = 89_478_485
 """Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
 only warns."""
+MAX_SIDE = 250_000
+"""Pixels of one side: each row takes memory of its own."""
+MAX_HEADER = 500_000
+"""Bytes before the pixels of a GIF or PPM."""
+STRIP = 64
+"""Rows that are converted at once."""
 FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
 """What Pillow raises at files that are not as their format says."""
 ORIENTATION = 0x0112
@@ -43,6 +49,43 @@ class WrongImage(ValueError):
     """Why a file is no image that can be used; names no path."""
 
 
+class _Stream(io.RawIOBase):
+    """A file of which only so much is read while `left` is a number."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        start = inner.read(3)
+        inner.seek(0)
+        # comments, which Pillow takes byte by byte (PPM), or in the square of their length (GIF)
+        self.left: int | None = MAX_HEADER if start == b"GIF" or start[:1] == b"P" else None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found: bytes = self.inner.read(size)
+        if self.left is not None:
+            self.left -= len(found)
+            if self.left < 0:
+                raise WrongImage(f"more than {MAX_HEADER:,} bytes stand before what it shows")
+        return found
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *where: Any) -> int:
+        return int(self.inner.seek(*where))
+
+    def tell(self) -> int:
+        return int(self.inner.tell())
+
+
+@contextlib.contextmanager
+def _stream(given: Any) -> Iterator[Any]:
+    with io.BytesIO(given) if isinstance(given, bytes) else open(given, "rb") as inner:
+        yield _Stream(inner)
+
+
 @contextlib.contextmanager
 def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Image]:
     """An image, not decoded yet. What Pillow finds wrong with it while it is open comes as WrongImage, too.
@@ -59,7 +102,10 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is only odd
-            with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given, formats=FORMATS) as image:
+            with _stream(given) as stream, Image.open(stream, formats=FORMATS) as image:
+                stream.left = None  # its header is read
+                if max(image.size) > MAX_SIDE:
+                    raise WrongImage(f"{image.width} x {image.height} pixels, a side of more than {MAX_SIDE:,}")
                 if image.width * image.height > MAX_PIXELS:
                     raise WrongImage(
                         f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller first"
@@ -87,12 +133,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = upright(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode != "F" and values.max(initial=0) > 255 else 255.0
-        if image.mode == "F" and 0 <= values.min(initial=0) and values.max(initial=0) <= 1:
-            top = 1.0
-        image = Image.fromarray(np.clip(values / top * 255, 0, 255).round().astype(np.uint8))
+        image = Image.fromarray(_as_bytes(np.asarray(image), whole=image.mode != "F"))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _as_bytes(values: np.ndarray, whole: bool) -> np.ndarray:
+    """Grey values as uint8, scaled to their range; some rows at a time, since float64 takes eight times the memory."""
+    least, most = values.min(initial=0), values.max(initial=0)
+    top = 65535.0 if whole and most > 255 else 255.0
+    if not whole and 0 <= least and most <= 1:
+        top = 1.0
+    out = np.empty(values.shape, dtype=np.uint8)
+    for start in range(0, len(values), STRIP):
+        strip = values[start : start + STRIP].astype(np.float64)
+        out[start : start + STRIP] = np.clip(strip / top * 255, 0, 255).round()
+    return out
 
 
 def upright(image: Image.Image) -> Image.Image:

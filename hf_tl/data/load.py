@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,10 @@ from hf_tl.data.columns import Columns, infer_task, match
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.sources import read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
-from hf_tl.errors import DataError, listing
+from hf_tl.errors import DataError, listing, shortened
 from hf_tl.task import Targets, Task, get_task
+
+LONGEST_LABEL = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     splits = _with_roles(source.splits, columns, chosen)
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
     targets = chosen.targets(splits, config, None, notes) if chosen.targets else Targets()
+    _check_labels(targets.labels)
     chosen = chosen.of_problem(targets.problem)
     role = targets.class_column
     if "validation" not in splits:
@@ -96,6 +100,16 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         tuple(notes),
         {**source.metadata, **_counts(ordered, targets)},
     )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """They stand in the model's configuration, on its card, and beside every prediction."""
+    long = next((name for name in labels if len(name) > LONGEST_LABEL), None)
+    if long is not None:
+        raise DataError(
+            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {LONGEST_LABEL:,}; "
+            "is it a text? data.columns says which column is the label."
+        )
 
 
 def load_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,10 +15,11 @@ from typing import Any
 import pyarrow.compute as pc
 from datasets import Dataset, Image
 
-from hf_tl.errors import DataError
+from hf_tl.errors import DataError, shortened
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 """How an address begins; a single letter is a drive of Windows."""
+NOT_PLAIN = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
 MAX_PATH = 4096
 """Characters of a path; what is longer names no file."""
 
@@ -30,6 +32,8 @@ class Reach:
     """The folder of the data, or of the table where it was given alone."""
     own: bool = True
     """Whether the person gave the very files; what was in an archive is somebody else's."""
+    packed: int = 0
+    """Bytes of the archive that they were in."""
     outside: list[str] = field(default_factory=list)
     """The names that led out of a person's own folder."""
 
@@ -119,6 +123,25 @@ def is_absolute(name: str) -> bool:
     return PurePosixPath(name).is_absolute() or bool(windows.drive or windows.root) or name.startswith("~")
 
 
+def check_plain(path: Path) -> None:
+    """Raises DataError unless a path, its links followed, is a plain file: a pipe or a device may have no end, and a
+    reader waits for it for ever."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{path}: the link leads nowhere; mend or remove it.") from None
+    except (OSError, ValueError) as error:
+        raise unreadable_file(path, error) from None
+    if not stat.S_ISREG(mode):
+        kind = next((name for check, name in NOT_PLAIN.items() if check(mode)), "something else")
+        raise DataError(f"{path}: expected a file, found {kind}, which has no end; remove it.")
+
+
+def unreadable_file(path: Path, error: Exception) -> DataError:
+    said = getattr(error, "strerror", None) or str(error)
+    return DataError(f"{path}: the file cannot be read ({said}); mend or remove it.")
+
+
 def is_there(path: Path) -> bool:
     """Whether there is such a file; a name that no file can have is none."""
     try:
@@ -163,8 +186,3 @@ def _has_paths(rows: Dataset, name: str) -> bool:
         if pc.any(alone).as_py():
             return True
     return False
-
-
-def shortened(name: str) -> str:
-    """A name as a sentence quotes it."""
-    return repr(name if len(name) <= 120 else name[:119] + "…")

@@ -87,13 +87,15 @@ def label_name(value: Any) -> str | None:
 def _natural(name: str) -> tuple[Any, ...]:
     """Sorts numbers by value and words by letters: 2 before 10, `a2` before `a10`."""
     return tuple(
-        (0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
+        (0, int(part), "") if re.fullmatch(r"\d{1,4000}", part) else (1, 0, part.lower())
+        for part in re.split(r"(\d+)", name)
+        if part
     )
 
 
 def sort_key(name: str) -> tuple[Any, ...]:
     """Orders labels: numbers by value, then words by letters."""
-    number = re.fullmatch(r"-?\d+", name)
+    number = re.fullmatch(r"-?\d{1,4000}", name)  # more digits Python does not read
     return ((0, int(name)), name) if number else ((1, 0), _natural(name), name)
 
 
@@ -102,6 +104,11 @@ def named_labels(rows: Dataset, role: str) -> list[str | None]:
     feature = rows.features[role]
     values = rows.with_format(None)[role]
     if isinstance(feature, ClassLabel):
+        wrong = next((i for i, value in enumerate(values) if value is not None and value >= len(feature.names)), None)
+        if wrong is not None:
+            raise DataError(
+                f"{rows[wrong][FILE]}: the label is class {values[wrong]}, and there are {len(feature.names)} classes."
+            )
         return [None if value is None or value < 0 else feature.names[value] for value in values]
     return [label_name(value) for value in values]
 

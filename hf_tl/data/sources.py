@@ -20,9 +20,9 @@ from hf_tl.data.boxes import read_boxes
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.coco import is_coco
 from hf_tl.data.images import EXTENSIONS
-from hf_tl.data.named_files import Reach, hub_file, is_there, shortened, with_full_paths
-from hf_tl.data.tables import is_table, read_table
-from hf_tl.errors import DataError, did_you_mean, listing
+from hf_tl.data.named_files import Reach, check_plain, hub_file, is_there, unreadable_file, with_full_paths
+from hf_tl.data.tables import check_density, is_table, read_table
+from hf_tl.errors import DataError, did_you_mean, listing, shortened
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -67,6 +67,8 @@ def read_source(config: DataConfig) -> Source:
     for path in paths:
         if not path.exists():
             raise DataError(f"data.path: {path}: there is no such file or folder{_neighbour(path)}")
+        if not path.is_dir():
+            check_plain(path)
     digest = hashlib.sha256()
     found: dict[str, list[Dataset]] = {}
     notes: list[str] = []
@@ -132,7 +134,7 @@ def _local(path: Path, config: DataConfig, digest: Any, notes: list[str]) -> dic
         while len(inside) == 1 and inside[0].is_dir() and split_of(inside[0].name, config) is None:
             folder = inside[0]
             inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
-        reach = Reach(top, own=False)
+        reach = Reach(top, own=False, packed=path.stat().st_size)
         out = _folder(folder, config, digest, reach, shown=path)
     elif is_table(path):
         folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
@@ -172,6 +174,7 @@ def _files(folder: Path) -> list[Path]:
             str(file).encode()
         except UnicodeEncodeError:
             raise DataError(f"{str(file)!r}: the name is not UTF-8; rename the file.") from None
+        check_plain(file)
     return out
 
 
@@ -184,6 +187,9 @@ def _folder(
 ) -> dict[str, Dataset]:
     files = _files(folder)
     shown = shown or folder
+    if not reach.own:
+        for file in files:
+            check_density(file, reach.packed)
     if not files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     metadata = [file for file in files if file.name in METADATA]
@@ -316,9 +322,12 @@ def no_class(folder: object) -> str:
 
 
 def _hash(file: Path, digest: Any) -> None:
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise unreadable_file(file, error) from None
 
 
 def _from_hub(config: DataConfig) -> Source:

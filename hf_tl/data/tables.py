@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from datasets.exceptions import DatasetsError
 
-from hf_tl.errors import DataError
+from hf_tl.data.arrow_messages import packed
+from hf_tl.data.parquet_bounds import check_repeats
+from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
 MAX_JSON = 2 * 1024**3
@@ -26,8 +29,11 @@ FREE_ROWS, ROWS_A_BYTE = 200_000, 8
 """A file may have so many rows, and so many more a byte: a column that is the same throughout takes next to none."""
 MAX_BYTES, MAX_RATIO = 256 * 1024**2, 200
 """Bytes that a table may always unpack to, and the bytes for each of its own that it may have above that."""
+FREE_VALUES, VALUES_A_BYTE, LINES_A_BYTE = 2_000_000, 8, 2
+"""The same of a text that was in an archive, for each byte of the archive."""
 RESERVED = "__file__"
 UNREADABLE = (
+    struct.error,
     pa.ArrowException,
     DatasetsError,
     OSError,
@@ -36,6 +42,9 @@ UNREADABLE = (
     OverflowError,
     NotImplementedError,
     RecursionError,
+    AttributeError,
+    KeyError,
+    IndexError,
 )
 """What pandas, Arrow and `datasets` raise at files that they cannot read."""
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".txt")
@@ -76,12 +85,41 @@ def read_table(path: Path) -> Dataset:
         raise DataError(f"{path}: cannot be read ({first.rstrip('.')}).") from error
     if len(rows) == 0:
         raise DataError(f"{path}: has columns but no rows." if rows.column_names else f"{path}: has no rows.")
+    _check_classes(path, rows.features)
     names = [name.strip() for name in rows.column_names]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name ({', '.join(names)}).")
     if RESERVED in names:
         raise DataError(f"{path}: a column is called {RESERVED!r}, which hf_tl keeps for itself; rename it.")
     return rows.rename_columns({old: new for old, new in zip(rows.column_names, names, strict=True) if old != new})
+
+
+def check_density(path: Path, packed: int) -> None:
+    """A table written as text that was in an archive: what is the same throughout takes next to no space there.
+
+    Args:
+        packed: bytes of the archive.
+
+    Raises:
+        DataError: more lines or values than so many bytes can mean; each takes far more memory than its text.
+    """
+    if not is_table(path) or path.suffix.lower() in (".parquet", ".arrow"):
+        return
+    counts = dict.fromkeys(b"\n\r,;\t|[{", 0)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            for mark in counts:
+                counts[mark] += block.count(mark)
+    lines = max(counts.pop(mark) for mark in b"\n\r")
+    for found, most, what in (
+        (lines, FREE_ROWS + LINES_A_BYTE * packed, "lines"),
+        (sum(counts.values()), FREE_VALUES + VALUES_A_BYTE * packed, "values"),
+    ):
+        if found > most:
+            raise DataError(
+                f"{path.name}: has {found:,} {what}, more than an archive of {packed:,} bytes can mean (it may have "
+                f"{most:,}); unpack it by hand."
+            )
 
 
 def _read_parquet(path: Path) -> Dataset:
@@ -93,12 +131,21 @@ def _read_parquet(path: Path) -> Dataset:
             raise DataError(
                 f"{path}: unpacks to {size:,} bytes, {MAX_RATIO} times its size: no table that was written."
             )
+        check_repeats(
+            path, FREE_ROWS + ROWS_A_BYTE * path.stat().st_size, max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
+        )
     return Dataset.from_parquet(str(path), keep_in_memory=False)
 
 
 def _read_arrow(path: Path) -> Dataset:
     with pa.memory_map(str(path)) as stream:
         _check_shape(path, 0, pa.ipc.open_stream(stream).schema)
+        stream.seek(0)
+        if packed(stream):
+            raise DataError(
+                f"{path}: its columns are compressed, so that nothing says how large they are; save it as Parquet, or "
+                "as Arrow without compression."
+            )
     rows = Dataset.from_file(str(path))
     _check_shape(path, len(rows), rows.data.schema)
     rows.data.table.validate(full=True)  # Arrow believes its files, and lies in them end the process
@@ -117,6 +164,19 @@ def _check_shape(path: Path, rows: int, schema: pa.Schema) -> None:
         if depth > DEPTH or len(types) > MAX_COLUMNS:
             raise DataError(f"{path}: its columns are records of records, too many or more than {DEPTH} deep.")
         types += [(kind.field(index).type, depth + 1) for index in range(kind.num_fields)]
+
+
+def _check_classes(path: Path, features: Any) -> None:
+    """Raises DataError where the names of classes that the file brings along are no texts."""
+    for column, feature in features.items():
+        inner = getattr(feature, "feature", feature)
+        if not isinstance(inner, ClassLabel):
+            continue
+        names: Any = inner.names
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+            raise DataError(
+                f"{path}: the classes of column {shortened(column)} are {shortened(names)}, expected a list of names."
+            )
 
 
 def _check_width(path: Path, columns: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from hf_tl.config import REVISION
 from hf_tl.errors import DataError, HfTlError, HubError, ModelError, did_you_mean
 from hf_tl.files import sha256
 from hf_tl.hub.patience import Patience, causes, endpoint, operation, reason, say
@@ -23,8 +24,6 @@ HELD = 3.0
 """Seconds of failed tries and waits for what the cache holds anyway."""
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md", "*.tiktoken"]
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
-"""A branch, tag or commit; a file of the cache is named by it."""
 STATUSES = (408, 429, 500, 502, 503, 504)
 NETWORK = {"TransportError", "ConnectionError", "IncompleteRead", "JSONDecodeError", "TooManyRedirects"}
 CUT = "Consistency check failed"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hf_tl.config import DataConfig, RunConfig, load_config
 from hf_tl.data import load_rows
 from hf_tl.inference.held_out import answering, finished, outputs_on, results, targets_of
-from hf_tl.run_folder import RunFolder
+from hf_tl.run_folder import RunFolder, is_run_folder
 
 
 def evaluate(
@@ -49,7 +48,7 @@ def data_config(data: DataConfig | str | Sequence[str] | dict[str, Any]) -> Data
 
 def preprocessing_of(model: str) -> Any:
     """How a run prepared its inputs: a run folder says, other models have their processor."""
-    if (Path(model) / "config.yaml").exists():
+    if is_run_folder(model):
         config: RunConfig = RunFolder(model).config
         return config.data.preprocessing
     return None

@@ -44,6 +44,13 @@ DRAWS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[[AK]|\r")
 """What progress bars and help texts send to a terminal: colours, up a line, to its start."""
 
 
+def duration(seconds: float) -> str:
+    """`0.2 s`, `45 s`, `3 min`, `2.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def plain(text: object) -> str:
     """`text` on one line, with control characters written out, so that no label or file name steers the terminal."""
     return _written_out(str(text), keep=JOINERS)

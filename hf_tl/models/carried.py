@@ -16,6 +16,7 @@ from hf_tl.errors import ModelError
 from hf_tl.hub.client import PICKLES
 from hf_tl.io.json_text import read_json, read_object
 from hf_tl.io.yaml_text import read_yaml
+from hf_tl.models.trusted import read_adapter
 
 PROCESSORS = ("tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json", "processor_config.json")
 NAMING = re.compile(r".*_(?:file|files|path|dir)|vocab|merges|init_inputs|source_spm|target_spm|font")
@@ -113,16 +114,19 @@ def shared_name(named: str) -> str:
     return ELSEWHERE + re.split(r"[/\\]", os.path.abspath(named).rstrip("/\\"))[-1]
 
 
-def base_of(adapter: Path, named: str, *, pinned: bool = False) -> str:
-    """What the base of an adapter is loaded by: `named`, or for a folder that only its run knows, that folder.
+def base_of(adapter: Path, at_home: Path | None = None, *, pinned: bool = False) -> tuple[str, str | None]:
+    """(id or folder, revision) that the base of an adapter is loaded by; a folder that only its run knows is that.
 
     Args:
+        at_home: where the adapter lies in its run, where `adapter` is a copy of it.
         pinned: whether the adapter is a commit of the Hub.
 
     Raises:
-        ModelError: the base was a folder on the machine that made the adapter; or the adapter is the Hub's, and its
-            base would be a folder of this machine.
+        ModelError: the base was a folder on the machine that made the adapter, or none is named; or the adapter is the
+            Hub's, and its base would be a folder of this machine.
     """
+    said = read_adapter(adapter)
+    named, revision = str(said["base_model_name_or_path"]), said.get("revision")
     if pinned and os.path.lexists(os.path.expanduser(named)):
         raise ModelError(
             f"model: an adapter of the Hub names {named!r} as its base, which lies on this machine; nothing here is "
@@ -130,13 +134,14 @@ def base_of(adapter: Path, named: str, *, pinned: bool = False) -> str:
             "another folder."
         )
     if not named.startswith(ELSEWHERE):
-        return named
+        return named, revision
+    adapter = at_home or adapter
     run = adapter.parent.parent / "config.yaml"
     if run.is_file():
         model = read_yaml(run).get("model")
         id = str(model.get("id") if isinstance(model, dict) else model)
         if shared_name(id) == named:
-            return id
+            return id, revision
     raise ModelError(
         f"model: the base of the adapter {adapter} was the folder {named.removeprefix(ELSEWHERE)!r} on the machine "
         "that made it; load the merged model, or write that folder into adapter_config.json (base_model_name_or_path)."

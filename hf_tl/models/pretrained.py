@@ -28,10 +28,10 @@ from hf_tl.models.trusted import (
     check_adapter,
     check_base,
     check_configurations,
-    read_adapter,
     safe_weights,
     trusted_code,
 )
+from hf_tl.run_folder import is_run_folder
 from hf_tl.task import Targets, Task, all_tasks
 
 PASSED = {
@@ -99,11 +99,7 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         HubError: the Hub cannot be reached.
     """
     run = Path(model.id) / "model"
-    path, revision = (
-        (run, None)
-        if (Path(model.id) / "config.yaml").exists() and run.is_dir()
-        else fetch_model(model.id, model.revision)
-    )
+    path, revision = (run, None) if is_run_folder(model.id) and run.is_dir() else fetch_model(model.id, model.revision)
     adapter, pinned = None, revision is not None
     subfolder = (model.model_extra or {}).get("subfolder", "")
     named = path / subfolder
@@ -112,10 +108,9 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
         check_adapter(model.id, path)
         check_adapter_config(path)
         check_files(path)
-        base = read_adapter(path)
-        named_base = base_of(adapter, base["base_model_name_or_path"], pinned=pinned)
-        path, _ = fetch_model(named_base, base.get("revision"))
-        check_base(model.id, base["base_model_name_or_path"], path)
+        base, at = base_of(adapter, pinned=pinned)
+        path, _ = fetch_model(base, at)
+        check_base(model.id, base, path)
         check_configurations(model.id, adapter)
         check_links(model.id, adapter)
     check_links(model.id, path)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
@@ -16,6 +14,7 @@ from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.reporting import run_details, sections
 from hf_tl.reporting.card_metadata import license_of, metadata, own_examples, quotes
 from hf_tl.reporting.formatting import metric_title, mid_sentence, number
+from hf_tl.reporting.jinja import environment
 from hf_tl.reporting.managed_sections import merge_cards, read_text, remember
 from hf_tl.reporting.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.reporting.provenance import as_block
@@ -24,7 +23,6 @@ from hf_tl.task import join_lines
 
 FIGURES = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
 """(file below figures/, caption)."""
-TEMPLATES = Path(__file__).parent / "templates"
 LABELS_SHOWN = 100
 WEAKEST = 5
 MISTAKES = 5
@@ -186,7 +184,6 @@ def describe(summary: RunSummary) -> Card:
     config, hub, environment = summary.config, summary.config.hub, summary.environment
     adapter_only = hub is not None and hub.merge is False
     where = hub.id if hub else (config.folder / "model").as_posix()
-    per_class = summary.metrics.get("per_class", [])
     kept = summary.train.get("best_step")
     return Card(
         name=(hub.id if hub else config.folder.name).rpartition("/")[2],
@@ -236,7 +233,7 @@ def describe(summary: RunSummary) -> Card:
         training=_training(summary),
         support_unit=summary.task.support_unit,
         weakest=_weakest(summary),
-        unseen=sum(row["support"] == 0 for row in per_class),
+        unseen=sum(row["support"] == 0 for row in summary.metrics.get("per_class", [])),
         figures=[(f"figures/{name}", what) for name, what in FIGURES if (summary.folder / "figures" / name).exists()],
         command=run_details.command(summary),
         shared=hub.id if hub else None,
@@ -261,25 +258,18 @@ def _versions(environment: dict[str, Any]) -> list[tuple[str, str]]:
 
 def render(card: Card) -> str:
     """The text below the head. Names from the data stay text: whatever is not our own Markdown is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Markdown: `finalize` escapes
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    made = environment(
+        html=False,
         finalize=lambda value: value if isinstance(value, Raw) or not isinstance(value, str) else escape(value),
+        code=code,
+        number=lambda value: Raw(number(value)),
+        fenced=fenced,
+        mid_sentence=mid_sentence,
+        python=python,
+        raw=Raw,
+        url=url,
     )
-    environment.filters |= {
-        "code": code,
-        "number": lambda value: Raw(number(value)),
-        "fenced": fenced,
-        "mid_sentence": mid_sentence,
-        "python": python,
-        "raw": Raw,
-        "url": url,
-    }
-    return environment.get_template("card.md.j2").render(card=card, labels_shown=LABELS_SHOWN)
+    return made.get_template("card.md.j2").render(card=card, labels_shown=LABELS_SHOWN)
 
 
 def _example(summary: RunSummary) -> str:

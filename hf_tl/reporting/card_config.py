@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_tl.config import REVISION
 from hf_tl.data.archives import is_archive
 from hf_tl.data.tables import is_table
 from hf_tl.errors import ConfigError
-from hf_tl.hub.client import REVISION
 from hf_tl.io.console import visible
 
 TOP = ("task", "model", "data", "method", "training", "loss", "generation", "seed")

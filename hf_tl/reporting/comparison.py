@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hf_tl.data.kinds import main_kind
 from hf_tl.files import write_text
 from hf_tl.io.console import table
+from hf_tl.io.data_uri import data_uri
 from hf_tl.reporting.formatting import number
+from hf_tl.reporting.jinja import TEMPLATES, environment
 from hf_tl.reporting.plots import Draw, Theme, svg
-from hf_tl.reporting.report import TEMPLATES
 from hf_tl.reporting.run_summary import read_log
 from hf_tl.task import all_tasks
 
@@ -113,27 +112,23 @@ def write_comparison(
     """
     methods = result["methods"]
     seeds = range(result["seeds"])
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    page = environment.get_template("comparison.html.j2").render(
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        result=result,
-        seeds=_seeds(result),
-        verdict=verdict(result),
-        best=max(methods, key=lambda each: float(each["gain"])),
-        control=next(each for each in methods if each["method"] == "scratch"),
-        words=WORDS,
-        plot=Markup(svg(dots(methods), 6.0, 0.7 + 0.62 * len(methods))),
-        curves=Markup(svg(curves(folder, [each["method"] for each in methods], seeds), 6.0, 3.2)),
-        pictures=[(caption, [(label, _data_url(png)) for label, png in row]) for caption, row in pictures],
-        commands=next_commands(result),
-        runs=[(each["method"], [f"{each['method']}-{seed}" for seed in seeds]) for each in methods],
+    page = (
+        environment(html=True, number=number)
+        .get_template("comparison.html.j2")
+        .render(
+            style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            result=result,
+            seeds=_seeds(result),
+            verdict=verdict(result),
+            best=max(methods, key=lambda each: float(each["gain"])),
+            control=next(each for each in methods if each["method"] == "scratch"),
+            words=WORDS,
+            plot=Markup(svg(dots(methods), 6.0, 0.7 + 0.62 * len(methods))),
+            curves=Markup(svg(curves(folder, [each["method"] for each in methods], seeds), 6.0, 3.2)),
+            pictures=[(caption, [(label, data_uri(png)) for label, png in row]) for caption, row in pictures],
+            commands=next_commands(result),
+            runs=[(each["method"], [f"{each['method']}-{seed}" for seed in seeds]) for each in methods],
+        )
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -141,10 +136,6 @@ def write_comparison(
 
 def _seeds(result: Mapping[str, Any]) -> str:
     return f"{result['seeds']} seed" + ("s" if result["seeds"] != 1 else "")
-
-
-def _data_url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def dots(methods: Sequence[Mapping[str, Any]]) -> Draw:

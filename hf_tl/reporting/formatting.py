@@ -99,13 +99,6 @@ def setting_value(value: Any) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-def duration(seconds: float) -> str:
-    """`0.2 s`, `45 s`, `3 min`, `2.1 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def size(count: float) -> str:
     """Bytes for people: `1.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):

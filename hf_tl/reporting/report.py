@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hf_tl.errors import redact
@@ -15,9 +14,8 @@ from hf_tl.files import write_text
 from hf_tl.io.console import visible
 from hf_tl.reporting import plots, run_details, sections
 from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
+from hf_tl.reporting.jinja import TEMPLATES, environment
 from hf_tl.reporting.run_summary import RunSummary, read_summary
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path) -> Path:
@@ -35,16 +33,8 @@ def write_report(folder: Path) -> Path:
 
 def render(summary: RunSummary) -> str:
     """The page. Whatever the data, labels and names hold stays text: escaped for HTML, control characters shown."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_plain,
-    )
-    environment.filters |= {"number": number, "share": share, "label": label}
-    return environment.get_template("report.html.j2").render(
+    made = environment(html=True, finalize=_plain, number=number, share=share, label=label)
+    return made.get_template("report.html.j2").render(
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         title=f"{last_part(summary.model_name)} on {last_part(summary.data_name)}",
         summary=summary.task.summary,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from hf_tl.io.console import duration
+from hf_tl.io.data_uri import data_uri
 from hf_tl.metrics.calibration import calibration
 from hf_tl.reporting import plots
 from hf_tl.reporting.formatting import (
-    duration,
     last_part,
     metric_title,
     mid_sentence,
@@ -288,7 +288,7 @@ def examples(summary: RunSummary) -> list[dict[str, Any]]:
 def _data_uri(image: bytes | None) -> str | None:
     if not image or not image.startswith(b"\xff\xd8\xff"):  # JPEG, as the run writes them
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(image).decode()
+    return data_uri(image)
 
 
 def data(summary: RunSummary) -> dict[str, Any]:

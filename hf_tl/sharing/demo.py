@@ -26,9 +26,9 @@ from hf_tl.io.json_text import read_object
 from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import base_of
 from hf_tl.models.custom import MODEL_TYPE
-from hf_tl.models.pretrained import Pretrained, find_pretrained, read_config, task_of
-from hf_tl.models.trusted import not_ours, read_adapter
-from hf_tl.run_folder import RunFolder, read_part
+from hf_tl.models.pretrained import find_pretrained, read_config, task_of
+from hf_tl.models.trusted import not_ours
+from hf_tl.run_folder import RunFolder, is_run_folder, read_part
 from hf_tl.sharing.demo_app import Page, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
 
@@ -84,7 +84,7 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
         ModelError: no such model, one whose task has no page, or with `shared` one of our heads with code of others.
     """
     declare_torchvision_operators()
-    run = RunFolder(model) if _is_run(model) else None
+    run = RunFolder(model) if is_run_folder(model) else None
     folder = run.model if run is not None else Path(model)
     where, at, alone = (str(folder.resolve()) if folder.is_dir() else model), revision, False
     commit: str | None = None
@@ -119,7 +119,7 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
         on_hub=shared or not folder.is_dir(),
         revision=at,
         trust=trust,
-        base=_base(found),
+        base=None if found.adapter is None else base_of(found.adapter),
     )
 
 
@@ -142,10 +142,6 @@ def _choose(task: Task, model: str, has: set[str]) -> Demo:
     raise ModelError(f"{model}: there is no page for {task.name}; there are pages for {pages}.")
 
 
-def _is_run(model: str) -> bool:
-    return (Path(model) / "config.yaml").exists()
-
-
 def _name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model
 
@@ -164,14 +160,6 @@ def _chats(folder: Path) -> bool:
     return (folder / "chat_template.jinja").exists() or (
         file.exists() and "chat_template" in read_object(file, error=ModelError, nan=True)
     )
-
-
-def _base(found: Pretrained) -> tuple[str, str | None] | None:
-    """(id or folder, revision) of the model under an adapter."""
-    if found.adapter is None:
-        return None
-    said = read_adapter(found.adapter)
-    return base_of(found.adapter, said["base_model_name_or_path"]), said.get("revision")
 
 
 def _check_installed() -> None:

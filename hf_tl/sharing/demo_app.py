@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import SpaceCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Template
 
 from hf_tl.data.kinds import KINDS, Explanation, Widget, processor_of
 from hf_tl.data.timm_models import of_timm
@@ -18,6 +19,7 @@ from hf_tl.errors import ModelError
 from hf_tl.hub.patience import endpoint
 from hf_tl.io.console import visible
 from hf_tl.io.json_text import read_object
+from hf_tl.reporting.jinja import environment
 from hf_tl.reporting.markdown import Raw, escape, url
 from hf_tl.task import Demo, Task
 
@@ -270,7 +272,7 @@ def _case(name: str) -> tuple[bool, str]:
 
 def app_source(page: Page) -> str:
     """`app.py`: names from the model are Python literals in it."""
-    return _environment(lambda value: value).get_template("app.py.j2").render(page=page)
+    return _template("app.py.j2", lambda value: value).render(page=page)
 
 
 def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str, str]:
@@ -289,7 +291,7 @@ def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str,
         models=[page.model],
         tags=["hf_tl"],
     )
-    text = _environment(_text).get_template("space.md.j2").render(page=page, private=private, hidden=hidden)
+    text = _template("space.md.j2", _text).render(page=page, private=private, hidden=hidden)
     pinned = [f"{name}=={found}" if (found := _version(name)) else name for name in page.packages]
     return {
         "README.md": f"---\n{data.to_yaml()}\n---\n\n{text}",
@@ -309,15 +311,7 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, Raw) or not isinstance(value, str) else escape(value)
 
 
-def _environment(finalize: Any) -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Python and Markdown: literals and `escape` see to it
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=finalize,
-    )
-    made.filters |= {"python": python, "raw": Raw}
-    return made
+def _template(name: str, finalize: Callable[[Any], Any]) -> Template:
+    """One of Python or Markdown, in which literals and `escape` see to what is inserted."""
+    made = environment(html=False, finalize=finalize, templates=TEMPLATES, python=python, raw=Raw)
+    return made.get_template(name)

@@ -30,7 +30,7 @@ from hf_tl.inference.reference import FILE, FOLDER, hashes
 from hf_tl.io.console import say, visible
 from hf_tl.io.json_text import parse_json
 from hf_tl.models.carried import base_of
-from hf_tl.models.trusted import check_adapter, check_configurations, code_references, read_adapter
+from hf_tl.models.trusted import check_adapter, check_configurations, code_references
 from hf_tl.run_folder import METRICS_BYTES, RunFolder, read_part
 from hf_tl.sharing import clean_process
 from hf_tl.sharing.staged import allowed_code, stage
@@ -137,11 +137,9 @@ def adapter_copy(run: RunFolder, folder: Path, what: str) -> Copy | None:
     if not file.exists() or run.config.model.passed_through.get("quantization_config") or code_references(what, folder):
         return None
     check_adapter(what, folder)
-    found = read_adapter(folder)
+    base, revision = base_of(folder, run.model / "adapter")
     environment = read_part(run.folder / "environment.json")
-    base = base_of(run.model / "adapter", str(found["base_model_name_or_path"]))
-    local = Path(base).exists()
-    return Copy(what, folder, base, None if local else found.get("revision") or environment["model"].get("revision"))
+    return Copy(what, folder, base, None if Path(base).exists() else revision or environment["model"].get("revision"))
 
 
 def compare(

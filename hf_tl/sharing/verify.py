@@ -17,10 +17,11 @@ from hf_tl.inference.evaluate import evaluate
 from hf_tl.inference.held_out import answering, finished, outputs_on, results
 from hf_tl.io import card_text
 from hf_tl.io.console import visible
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.carried import base_of
 from hf_tl.reporting.card_config import allowed, hub_id
 from hf_tl.reporting.formatting import number
 from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block, settings, weights
+from hf_tl.run_folder import is_run_folder
 from hf_tl.sharing.claims import Claim, claims_of, contradicted, judge, left_out, model_index, of_the_block
 
 LOADED = re.compile(
@@ -55,7 +56,7 @@ def verify(
     Raises:
         ConfigError: there is no card, or it claims nothing; and what `evaluate` raises.
     """
-    run = (Path(model) / "config.yaml").exists()
+    run = is_run_folder(model)
     folder, commit = (Path(model), None) if run else fetch_model(model, revision)
     card = read_card(folder, model)
     paths = [data] if isinstance(data, str) else data
@@ -193,8 +194,7 @@ def changes(
     """
     found, out = block["found"], []
     if (folder / "adapter_config.json").exists():
-        said = read_adapter(folder)
-        base, _ = fetch_model(said["base_model_name_or_path"], said.get("revision"))
+        base, _ = fetch_model(*base_of(folder))
         if {file.name: sha256(file) for file in sorted(base.glob("*.safetensors"))} != found.get("model_sha256"):
             out.append("The adapter's base is not the one that the card's metrics were measured with.")
     data = block["config"].get("data")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from hf_tl.io.data_uri import data_uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,6 +230,8 @@ def draw(image: Image.Image, boxes: Any, titles: Sequence[str], colours: Sequenc
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 
+    from hf_tl.data.image_values import jpeg
+
     share = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     small = image.resize(size, Pillow.Resampling.BILINEAR)
@@ -240,6 +243,25 @@ def draw(image: Image.Image, boxes: Any, titles: Sequence[str], colours: Sequenc
             where = pen.textbbox((left + 1, max(0.0, top - 11)), title, font=font)
             pen.rectangle(where, fill=colour)
             pen.text(where[:2], title, fill="white", font=font)
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(jpeg(small, 85))
+
+
+def read(
+    splits: Any, names: list[str] | None, config: Any, notes: list[str]
+) -> dict[str, list[tuple[Any, list[str], tuple[int, int]]]]:
+    """Split -> (boxes, categories, size of the image) of each row; rows that cannot be read leave `splits` too."""
+    from hf_tl.data.images import upright_size
+    from hf_tl.data.rows import skip_rows
+
+    found = {}
+    for split in list(splits):
+        rows, read, bad = splits[split].with_format(None), [], {}
+        for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
+            try:
+                boxes, categories = parts(objects, names)
+            except ValueError as error:
+                boxes, categories, bad[index] = [], [], str(error)
+            read.append((boxes, categories, upright_size(image)))
+        skip_rows(splits, split, bad, config, notes)
+        found[split] = [each for index, each in enumerate(read) if index not in bad]
+    return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import DataError, listing
+from hf_tl.io.data_uri import content_of, data_uri
 from hf_tl.io.json_text import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _read_names(file: Path) -> dict[int, str]:
         raise DataError(
             f"{file}: expected a name for each class, such as a list, or ids or #rrggbb colours with names."
         )
-    twice = sorted({name for name in out.values() if list(out.values()).count(name) > 1})
+    twice = sorted(name for name, count in Counter(out.values()).items() if count > 1)
     if twice:
         raise DataError(f"{file}: {listing(twice)} names more than one class.")
     return {value: name for value, name in out.items() if value is not None}
@@ -224,7 +225,7 @@ def as_uri(ids: np.ndarray) -> str:
     """`data:image/png;base64,...` of class indices, uint8 or uint16 (height, width)."""
     from PIL import Image
 
-    return "data:image/png;base64," + base64.b64encode(png(Image.fromarray(ids))).decode()
+    return data_uri(png(Image.fromarray(ids)))
 
 
 def from_uri(uri: str) -> np.ndarray:
@@ -232,7 +233,7 @@ def from_uri(uri: str) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    return np.asarray(Image.open(io.BytesIO(content_of(uri))))
 
 
 def colours(count: int) -> np.ndarray:
@@ -259,11 +260,11 @@ def overlay(image: Image.Image, ids: np.ndarray, count: int, side: int) -> str:
     import numpy as np
     from PIL import Image as Pillow
 
+    from hf_tl.data.image_values import jpeg
+
     share = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     small = np.asarray(image.resize(size, Pillow.Resampling.BILINEAR)).astype(np.float32)
     classes = np.asarray(Pillow.fromarray(ids.astype(np.int32)).resize(size, Pillow.Resampling.NEAREST))
     mixed = np.where((classes > 0)[..., None], small / 2 + colours(count)[np.maximum(classes, 0)] / 2, small)
-    stream = io.BytesIO()
-    Pillow.fromarray(mixed.astype(np.uint8)).save(stream, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_uri(jpeg(Pillow.fromarray(mixed.astype(np.uint8)), 85))

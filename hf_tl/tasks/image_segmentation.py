@@ -10,6 +10,8 @@ from hf_tl.tasks import _masks as masks
 from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import torch
 
@@ -252,10 +254,6 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         right, _, true = of(sums)
         return ratio(right.sum(1), true.sum(1))
 
-    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        out: np.ndarray = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-        return out
-
     recomputes = {
         "mean_iou": lambda sums: np.nanmean(iou(sums), axis=1),
         "dice": lambda sums: np.nanmean(dice(sums), axis=1),
@@ -269,29 +267,44 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         )
         for index in range(classes)
     }
-    right, predicted, true = counts.sum(0)
-    per_class: list[dict[str, Any]] = []
-    for index, found in enumerate(with_intervals(each, len(rows), **options).values()):
-        same = np.nan_to_num(ratio(2 * right, predicted + true))[index]
-        per_class.append(
-            {
-                "label": context.labels[index],
-                "precision": float(np.nan_to_num(ratio(right, predicted))[index]),
-                "recall": float(np.nan_to_num(ratio(right, true))[index]),
-                "f1": float(same),
-                "dice": float(same),
-                **{"iou" + end: float(np.nan_to_num(found[key])) for key, end in ENDS.items() if key in found},
-                "support": int(true[index]),
-            }
-        )
+    true = counts.sum(0)[2]
     share = true.max() / true.sum()
     there = int((true > 0).sum())
     baseline = {"mean_iou": share / there, "dice": 2 * share / (1 + share) / there, "pixel_accuracy": share}
     return Measurement(
         with_intervals(scores, len(rows), **options),
-        per_class,
+        _per_class(counts.sum(0), context.labels, list(with_intervals(each, len(rows), **options).values())),
         baseline={name: float(value) for name, value in baseline.items()},
     )
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Not a number where there is nothing to divide by."""
+    import numpy as np
+
+    out: np.ndarray = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    return out
+
+
+def _per_class(sums: np.ndarray, labels: Sequence[str], iou: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """The scores of each class, from its pixels that are right, predicted and true: `sums` (3, classes)."""
+    import numpy as np
+
+    right, predicted, true = sums
+    dice = np.nan_to_num(ratio(2 * right, predicted + true))
+    precision, recall = np.nan_to_num(ratio(right, predicted)), np.nan_to_num(ratio(right, true))
+    return [
+        {
+            "label": label,
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(dice[index]),
+            "dice": float(dice[index]),
+            **{"iou" + end: float(np.nan_to_num(found[key])) for key, end in ENDS.items() if key in found},
+            "support": int(true[index]),
+        }
+        for index, (label, found) in enumerate(zip(labels, iou, strict=True))
+    ]
 
 
 ENDS = {"value": "", "low": "_low", "high": "_high"}

@@ -3,10 +3,9 @@ https://arxiv.org/abs/2111.09886); the result is the `model` of the next run."""
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
+from hf_tl.io.data_uri import data_uri
 from hf_tl.task import Task, TaskContext
 from hf_tl.tasks._images import IMAGE
 
@@ -167,26 +166,22 @@ def _jpeg(pixels: Any, processor: Any) -> bytes:
     import numpy as np
     from PIL import Image
 
+    from hf_tl.data.image_values import jpeg
+
     values = pixels.cpu().numpy().transpose(1, 2, 0)
     if getattr(processor, "do_normalize", True):
         values = values * np.asarray(processor.image_std) + np.asarray(processor.image_mean)
     image = Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8))
     image.thumbnail((SHOWN, SHOWN))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    return stream.getvalue()
+    return jpeg(image, 80)
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`loss`, and as data URIs `picture`, `seen` (the hidden in the mean colour) and `reconstruction`."""
-
-    def uri(picture: bytes) -> str:
-        return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
-
     return [
         {
             "loss": float(each["sums"][0] / each["sums"][1]),
-            **{name: uri(each[key]) for name, key in SHOWN_AS.items() if key in each},
+            **{name: data_uri(each[key]) for name, key in SHOWN_AS.items() if key in each},
         }
         for each in outputs
     ]

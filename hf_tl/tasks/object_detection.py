@@ -28,7 +28,6 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from datasets import ClassLabel, List, Value
 
     from hf_tl.data.annotations import WRONG
-    from hf_tl.data.images import upright_size
     from hf_tl.data.rows import replace_column, skip_rows, sort_key
     from hf_tl.data.sources import FILE
     from hf_tl.errors import DataError, did_you_mean
@@ -38,17 +37,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     of_key: Any = inner.get(key) if key else None
     of_class = getattr(of_key, "feature", of_key)
     names = of_class.names if isinstance(of_class, ClassLabel) else None
-    found: dict[str, list[tuple[Any, list[str], tuple[int, int]]]] = {}
-    for split in list(splits):
-        rows, read, bad = splits[split].with_format(None), [], {}
-        for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
-            try:
-                boxes, categories = boxes_of.parts(objects, names)
-            except ValueError as error:
-                boxes, categories, bad[index] = [], [], str(error)
-            read.append((boxes, categories, upright_size(image)))
-        skip_rows(splits, split, bad, config, notes)
-        found[split] = [each for index, each in enumerate(read) if index not in bad]
+    found = boxes_of.read(splits, names, config, notes)
     first = "train" if known is None else next(iter(splits))
     given = config.boxes or ("xywh" if WRONG in inner else None)  # annotation files say what theirs are
     form, relative, others = boxes_of.form_of(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.tasks._answers import MAX_ANSWER_TOKENS, best_span, check_answers, exact_and_f1, tokens_of
 from hf_tl.tasks._texts import text_limit, whole_texts
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ STRIDE = 128
 """Tokens that two windows of a long context share, at most half a window."""
 MIN_LENGTH = 24
 """Tokens that a window needs for a question and a piece of its context."""
-MAX_ANSWER_TOKENS = 30
-"""Tokens that an answer may have."""
 AROUND = 160
 """Characters of the context that the report shows before and after an answer."""
 
@@ -82,31 +78,6 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(config={"allows_no_answer": unanswered})
 
 
-def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
-    """`text` and `answer_start` as lists, of a record of lists, a list of records or one record.
-
-    Raises:
-        ValueError: what is wrong, such as an answer that does not stand where it says.
-    """
-    if given is None:
-        raise ValueError("the answers are missing (a question without an answer has an empty list)")
-    if isinstance(given, dict):
-        columns = [given["text"], given["answer_start"]]
-        texts, starts = (list(each) if isinstance(each, list) else [] if each is None else [each] for each in columns)
-    else:
-        texts, starts = [each["text"] for each in given], [each["answer_start"] for each in given]
-    if len(texts) != len(starts):
-        raise ValueError(f"{len(texts)} answers have {len(starts)} values of answer_start")
-    for text, start in zip(texts, starts, strict=True):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError("an answer is empty (a question without an answer has an empty list)")
-        if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text:
-            elsewhere = context.find(text)
-            hint = f"it stands at {elsewhere}" if elsewhere >= 0 else "it is not in the context"
-            raise ValueError(f"the answer {text[:40]!r} does not stand at character {start} of the context ({hint})")
-    return {"text": texts, "answer_start": starts}
-
-
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Windows of question and context: `row`, `null_index` (the token that stands for no answer), `offsets` of the
     context's tokens ([-1, -1] for all others), and with answers `start_positions` and `end_positions`, both
@@ -124,13 +95,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     room = limit - stride - tokenizer.num_special_tokens_to_add(pair=True) - max(4, limit // 16)
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        questions = [each.strip() for each in batch["question"]]
-        of_question = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        long = [len(each) > room for each in of_question["offset_mapping"]]
-        questions = [
-            text[: offsets[room - 1][1]] if cut else text
-            for text, offsets, cut in zip(questions, of_question["offset_mapping"], long, strict=True)
-        ]
+        questions, long = _shortened([each.strip() for each in batch["question"]], tokenizer, room)
         found = tokenizer(
             questions,
             batch["context"],
@@ -174,18 +139,12 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     return encoded.remove_columns("cut")
 
 
-def tokens_of(answers: dict[str, list[Any]], offsets: list[list[int]]) -> tuple[int, int] | None:
-    """First and last token of the first answer; None where the window does not hold all of it."""
-    if not answers["text"]:
-        return None
-    text, first = answers["text"][0], answers["answer_start"][0]
-    last = first + len(text.rstrip())
-    first += len(text) - len(text.lstrip())
-    context = [at for at, (start, _) in enumerate(offsets) if start >= 0]
-    inside = [at for at in context if offsets[at][0] < last and offsets[at][1] > first]
-    if not inside or offsets[context[0]][0] > first or offsets[context[-1]][1] < last:
-        return None
-    return inside[0], inside[-1]
+def _shortened(questions: list[str], tokenizer: Any, room: int) -> tuple[list[str], list[bool]]:
+    """(questions of at most `room` tokens, whether each was longer)."""
+    found = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    long = [len(each) > room for each in found]
+    cut = [text[: at[room - 1][1]] if more else text for text, at, more in zip(questions, found, long, strict=True)]
+    return cut, long
 
 
 def collator(context: TaskContext, training: bool) -> Any:
@@ -264,61 +223,12 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     return out
 
 
-def best_span(logits: np.ndarray, context: list[bool], null_index: int) -> tuple[float, int, int, float]:
-    """(score, first token, last token, score of no answer) of a window.
-
-    Args:
-        logits: float32 (2, tokens), of start and end.
-        context: (tokens,), whether a token may be in an answer.
-        null_index: the token that stands for no answer.
-    """
-    import numpy as np
-    from scipy.special import softmax
-
-    candidates = np.array(context)
-    candidates[null_index] = True
-    probabilities = softmax(np.where(candidates, logits.astype(np.float64), -np.inf), axis=-1)
-    none = float(probabilities[0, null_index] * probabilities[1, null_index])
-    probabilities[:, null_index] = 0
-    starts, ends = (
-        probabilities[0],
-        np.concatenate([probabilities[1], np.zeros(MAX_ANSWER_TOKENS - 1, probabilities.dtype)]),
-    )
-    spans = starts[:, None] * np.lib.stride_tricks.sliding_window_view(
-        ends, MAX_ANSWER_TOKENS
-    )  # (tokens, MAX_ANSWER_TOKENS): by length
-    first, more = divmod(int(spans.argmax()), MAX_ANSWER_TOKENS)
-    return float(spans[first, more]), first, first + more, none
-
-
 def _may_be_none(rows: Any, context: TaskContext) -> bool:
     """Whether the model was taught to find no answer; of a model that does not say, whether it is measured on that."""
     taught = getattr(context.model_config, "allows_no_answer", None)
     if taught is None and "answers" in rows.column_names:
         return any(not each["text"] for each in rows["answers"])
     return bool(taught)
-
-
-def normal(text: str) -> str:
-    """As SQuAD compares answers: lower case, without punctuation, articles and superfluous space."""
-    text = "".join(sign for sign in text.lower() if sign not in set(string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def exact_and_f1(answer: str, truths: list[str]) -> tuple[float, float]:
-    """The official SQuAD scores of one answer (Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250): the best over
-    the true answers; where there are none, whether the answer is empty."""
-    said = normal(answer).split()
-    exact = f1 = 0.0
-    for truth in truths or [""]:
-        true = normal(truth).split()
-        exact = max(exact, float(said == true))
-        same = sum((Counter(said) & Counter(true)).values())
-        if not said or not true:
-            f1 = max(f1, float(said == true))
-        elif same:
-            f1 = max(f1, 2 * same / (len(said) + len(true)))
-    return exact, f1
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:

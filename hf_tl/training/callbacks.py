@@ -17,7 +17,7 @@ from transformers.trainer_callback import ExportableState
 
 from hf_tl.errors import InputError
 from hf_tl.files import write_text
-from hf_tl.io.console import say
+from hf_tl.io.console import duration, say
 from hf_tl.io.json_text import parse_json
 from hf_tl.models.methods import Stage, steps_of
 from hf_tl.training.checkpoints import fault
@@ -191,13 +191,6 @@ class ProgressPrinter(TrainerCallback):
     @staticmethod
     def _say(text: str) -> None:
         say(text)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min`, `2.1 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Unfreeze(TrainerCallback):

@@ -6,11 +6,12 @@ Trainer; `training_args.bin` is read by neither.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ OBJECT = (
 )  # fmt: skip
 NAME = re.compile(r"checkpoint-(0|[1-9][0-9]{0,17})")
 """As Trainer writes it."""
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, ModelError, RuntimeError, TypeError, ValueError)
+"""What is raised where a checkpoint does not fit what is trained."""
 OF_PARAMETERS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "sum"}
 """States of PyTorch's optimizers that have the shape of their parameter."""
 STATE_BYTES = 64_000_000
@@ -208,6 +211,30 @@ def steps_done(checkpoint: Path) -> tuple[int, int]:
         )
         planned = done if waited >= patience else planned
     return done, planned
+
+
+@contextlib.contextmanager
+def fitting(checkpoint: Path | None, first: Callable[[], bool]) -> Iterator[None]:
+    """While Trainer goes on from a checkpoint.
+
+    Args:
+        first: whether no step was done since.
+
+    Raises:
+        ModelError: it is whole, and of another model or training.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except UNFIT as error:
+        if checkpoint is None or not first():
+            raise
+        said = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise ModelError(
+            f"{checkpoint}: cannot be resumed from ({type(error).__name__}: {said}); remove that folder, and the same "
+            "command goes on from the one before it."
+        ) from error
 
 
 def check_restored(optimizer: Any, own: list[dict[str, Any]]) -> None:

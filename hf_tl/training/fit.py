@@ -17,10 +17,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from hf_tl.config import RunConfig
 from hf_tl.data import Data
-from hf_tl.errors import HfTlError, ModelError, Stopped
+from hf_tl.errors import HfTlError, Stopped
 from hf_tl.inference.outputs import model_inputs
 from hf_tl.inference.processes import process_state
-from hf_tl.io.console import say
+from hf_tl.io.console import duration, say
 from hf_tl.io.quiet import quiet
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
 from hf_tl.models.methods import Method
@@ -37,16 +37,12 @@ from hf_tl.training.callbacks import (
     SetEpoch,
     StopOnSignal,
     Unfreeze,
-    duration,
 )
-from hf_tl.training.checkpoints import last_checkpoint, steps_done
+from hf_tl.training.checkpoints import fitting, last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
 from hf_tl.training.precision import choose_precision, eager_attention
 from hf_tl.training.trainer import TransferTrainer
-
-UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, ModelError, RuntimeError, TypeError, ValueError)
-"""What is raised where a checkpoint does not fit what is trained."""
 
 
 @dataclasses.dataclass
@@ -365,7 +361,8 @@ def _train(run: RunFolder, trainer: TransferTrainer) -> int:
             if checkpoint:
                 trainer.args.eval_on_start = False
                 _say(f"Resuming from step {done} of {planned}.")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with fitting(checkpoint, lambda: trainer.state.global_step <= done):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
         raise Stopped(f"Stopped at once; the same command resumes {run.folder} from its last checkpoint.") from None
     except torch.OutOfMemoryError as error:
@@ -373,23 +370,6 @@ def _train(run: RunFolder, trainer: TransferTrainer) -> int:
             "Out of device memory; try training.per_device_train_batch_size="
             f"{max(1, trainer.args.per_device_train_batch_size // 2)} training.gradient_accumulation_steps="
             f"{2 * trainer.args.gradient_accumulation_steps}, or training.gradient_checkpointing=true."
-        ) from error
-    except (
-        ModelError,
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        if checkpoint is None or trainer.state.global_step > done:
-            raise
-        said = next(iter(str(error).strip().splitlines()), "")[:200]
-        raise ModelError(
-            f"{checkpoint}: cannot be resumed from ({type(error).__name__}: {said}); remove that folder, and the same "
-            "command goes on from the one before it."
         ) from error
     finally:
         stop.remove()

@@ -140,6 +140,29 @@ def test_several_labels_a_sample_are_scikit_learns() -> None:
         )
 
 
+def test_several_labels_by_hand() -> None:
+    """Of four samples `a` is true in three and said in one, `b` true in two and said in three, `c` never either."""
+    truth = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    guess = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
+    found = measure_multi_label(guess, truth, ["a", "b", "c"], np.array([1.0, 2.0, 3.0, 6.0]), resamples=10)
+    assert found.per_class == [
+        {"label": "a", "precision": 1.0, "recall": pytest.approx(1 / 3), "f1": 0.5, "support": 3},
+        {"label": "b", "precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8), "support": 2},
+        {"label": "c", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+    ]
+    assert found.values == pytest.approx(
+        {
+            "f1_micro": 2 * 3 / (5 + 4),
+            "f1_macro": (0.5 + 0.8 + 0) / 3,
+            "exact_match": 0.5,
+            "hamming_loss": 0.25,
+            "loss": 3,
+        }
+    )
+    # always the labels of at least half the samples, `a` and `b`: 5 right of 8 said
+    assert found.baseline == {"f1_micro": pytest.approx(2 * 5 / (5 + 8))}
+
+
 def test_the_interval_is_the_middle_of_the_resamples() -> None:
     predictions, references = drawn()
     found = measure(["accuracy"], predictions, references, list("abcde"), confidence=0.9, resamples=300, seed=5)

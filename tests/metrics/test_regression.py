@@ -45,3 +45,12 @@ def test_a_constant_has_no_correlation() -> None:
     assert math.isnan(found.values["pearson"]) and math.isnan(found.values["spearman"])
     assert found.values["mae"] == pytest.approx(1.4)
     assert math.isnan(measure_regression(np.arange(5.0), np.ones(5), np.zeros(5)).values["r2"])
+
+
+def test_targets_that_lie_close_together() -> None:
+    truth = np.array([0.1, 0.2, 0.3, 0.4])
+    found = measure_regression(truth + 0.05, truth, np.full(4, 0.0025))
+    assert found.values["r2"] == pytest.approx(1 - 4 * 0.0025 / 0.05)
+    assert found.values["pearson"] == pytest.approx(1) and found.values["spearman"] == pytest.approx(1)
+    two = measure_regression(np.array([0.0, 2.0]), np.array([0.0, 1.0]), np.array([0.0, 1.0]), resamples=0)
+    assert two.values["pearson"] == pytest.approx(1) and two.values["r2"] == pytest.approx(-1)

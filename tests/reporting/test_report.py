@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from hf_tl.errors import ConfigError
-from hf_tl.io.console import visible
+from hf_tl.io.console import duration, visible
 from hf_tl.reporting import plots, sections
-from hf_tl.reporting.formatting import duration, elsewhere, metric_title, number, setting_value, size
+from hf_tl.reporting.formatting import elsewhere, metric_title, number, setting_value, size
 from hf_tl.reporting.report import render, write_report
 from hf_tl.reporting.run_summary import read_summary
 from tests.reporting.run_folder import digits_run, text_run
@@ -280,7 +280,8 @@ def test_words() -> None:
     assert [number(0.91449), number(3080), number(float("nan")), number(12345.6)] == [
         "0.914", "3\u202f080", "not a number", "1.235e+04",
     ]  # fmt: skip
-    assert [duration(0.21), duration(45), duration(200), duration(8000)] == ["0.2 s", "45 s", "3 min", "2.2 h"]
+    seconds = {0.21: "0.2 s", 9.94: "9.9 s", 45: "45 s", 89.4: "89 s", 90: "2 min", 200: "3 min", 5399: "90 min"}
+    assert {each: duration(each) for each in seconds} == seconds and duration(5400) == "1.5 h"
     assert [size(12), size(1_240_000_000)] == ["12 B", "1.2 GB"]
     assert [metric_title("f1_macro"), metric_title("balanced_accuracy")] == ["F1, macro", "Balanced accuracy"]
     assert [setting_value(5e-5), setting_value(True), setting_value("adamw")] == ["5e-05", "true", "adamw"]

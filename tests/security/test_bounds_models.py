@@ -317,14 +317,14 @@ import resource, sys, time
 from hf_tl.errors import InputError
 from hf_tl.inference.finished import load_finished
 load_finished(sys.argv[1])
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 for folder in sys.argv[2:]:
     try:
         load_finished(folder)
     except InputError as error:
         continue
     sys.exit(f"{folder} loaded")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000, time.monotonic() - start)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000, time.process_time() - start)
 """
 
 

@@ -406,32 +406,32 @@ def test_a_new_revision_is_not_mixed_up_with_the_one_in_the_cache(
 # the commands
 
 
-def command(hub: RunningHub, *words: object, seconds: float = 2.0, home: str = "home") -> tuple[int, str, float]:
-    began = time.monotonic()
+def command(hub: RunningHub, *words: object, seconds: float = 2.0, home: str = "home") -> tuple[int, str]:
+    """Exit code and stderr of a command that waits `seconds` for the Hub, and is killed where it waits for ever."""
     done = subprocess.run(
         [sys.executable, "-m", "hf_tl", *map(str, words)], capture_output=True, text=True, timeout=200,
         env={**hub.env(TOKEN, home), "HF_TL_HUB_SECONDS": str(seconds), "HF_TL_PROOF": "0"},
     )  # fmt: skip
-    return done.returncode, done.stderr, time.monotonic() - began
+    return done.returncode, done.stderr
 
 
 def test_training_that_is_to_be_pushed_does_not_begin(hub: RunningHub, tmp_path: Path) -> None:
     hub.faults.plan(".*", "no answer", 1000)
     run = tmp_path / "run"
-    code, said, seconds = command(
+    code, said = command(
         hub, "train", "--model", tiny_bert(tmp_path / "base"), "--data", sentiment_csv(tmp_path / "reviews.csv"),
         "--output", run, "--push", "alice/x",
     )  # fmt: skip
-    assert code == 4 and not run.exists() and seconds < 60
+    assert code == 4 and not run.exists()
     assert "Nothing was begun: run the same command again" in said and "/run alice/x" in said
 
 
 @pytest.mark.parametrize("words", [("predict", "bob/base", "a film"), ("verify", "bob/base"), ("demo", "bob/base")])
 def test_reading_commands_end(words: tuple[str, ...], hub: RunningHub) -> None:
     hub.faults.plan(".*", "no answer", 1000)
-    code, said, seconds = command(hub, *words)
+    code, said = command(hub, *words)
     assert code == 4 and "cannot be reached" in said and "the cache does not hold it" in said, said
-    assert seconds < 60 and "Traceback" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
@@ -443,8 +443,8 @@ def test_checkpoints_that_cannot_be_pushed_hold_nothing(hub: RunningHub, tmp_pat
         "train", "--model", tiny_bert(tmp_path / "base"), "--data", sentiment_csv(tmp_path / "reviews.csv"),
         "--output", run, "training.max_steps=6", "training.eval_steps=2", "hub.id=alice/x", "hub.every_save=true",
     )  # fmt: skip
-    code, said, seconds = command(hub, *words)
-    assert code == 4 and seconds < 120, said
+    code, said = command(hub, *words)
+    assert code == 4, said
     assert "could not be pushed" in said and "Training goes on" in said and "continue with: hf-tl push" in said
     assert (run / "metrics.json").exists()
     hub.faults.clear()
@@ -474,10 +474,9 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
     (tmp_path / ".save-2").mkdir()
     callback._push(2, tmp_path / ".save-2")
     thread = callback.thread
-    began = time.monotonic()
     callback.on_train_end(None, None, None)  # type: ignore[arg-type]
-    assert time.monotonic() - began < 20
-    assert thread is not None and thread.daemon and seen[0].cancelled.is_set()
+    assert thread is not None and thread.is_alive()  # it was not waited for
+    assert thread.daemon and seen[0].cancelled.is_set()
     assert "was still under way" in capsys.readouterr().err
     assert json.loads((tmp_path / "log.jsonl").read_text())["push"] == "broken off"
     held.set()

@@ -134,11 +134,14 @@ def test_an_adapter_of_the_hub_reads_no_folder_of_this_machine(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "owner" / "private").mkdir(parents=True)
+    file = tmp_path / "adapter_config.json"
     for named in (str(tmp_path / "owner" / "private"), "owner/private", "./owner", "~/owner", "."):
+        file.write_text(json.dumps({"base_model_name_or_path": named}))
         with pytest.raises(ModelError, match="which lies on this machine"):
-            base_of(tmp_path, named, pinned=True)
-        assert base_of(tmp_path, named) == named
-    assert base_of(tmp_path, "google-bert/bert-base-uncased", pinned=True) == "google-bert/bert-base-uncased"
+            base_of(tmp_path, pinned=True)
+        assert base_of(tmp_path) == (named, None)
+    file.write_text(json.dumps({"base_model_name_or_path": "google-bert/bert-base-uncased", "revision": "abc"}))
+    assert base_of(tmp_path, pinned=True) == ("google-bert/bert-base-uncased", "abc")
 
 
 MODULES = {"target_modules": ["query", "value"], "exclude_modules": None}

@@ -24,7 +24,7 @@ from hf_tl.run import Run
 from hf_tl.sharing import proof
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command
-from tests.tiny import sentiment_csv, tiny_bert, tiny_tokenizer
+from tests.tiny import sentiment_csv, tiny_bert
 
 PACKAGE = Path(hf_tl.__file__).parent
 SETTINGS: dict[str, Any] = {
@@ -254,7 +254,7 @@ def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
     code = Path(stranger.__file__).read_text(encoding="utf-8").partition('if __name__ == "__main__"')[0]
     lines = f"{code}\nimport io, torch\nbuffer = io.BytesIO()\ntorch.save({{}}, buffer)\nbuffer.seek(0)\n"
     request = {"torchvision": None, "jobs": [{"path": ".", "base": None}], "rows": [], "folder": ".", "loads": True}
-    request["lines"] = "import torch\nfound = [torch.load('x.bin')]"
+    request |= {"lines": "import torch\nfound = [torch.load('x.bin')]", "readers": {}}
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"{lines}main()"], input=json.dumps(request), capture_output=True, text=True,
         cwd=tmp_path, timeout=120,
@@ -592,11 +592,10 @@ def test_a_tokenizer_with_code_says_so(tmp_path: Path) -> None:
     hostile(base / "evil.py", tmp_path / "ran")
     change(base / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", None]}, tokenizer_class="Evil")
     change(base / "config.json", model_type="bert")
+    data = sentiment_csv(tmp_path / "reviews.csv")
+    for name in ("tokenizer.json", "vocab.txt"):
+        (base / name).unlink(missing_ok=True)
     with pytest.raises(ModelError, match=r"the tokenizer of .* cannot be loaded|does not fit"):
-        data = sentiment_csv(tmp_path / "reviews.csv")
-        tiny_tokenizer(tmp_path / "t")
-        for name in ("tokenizer.json", "vocab.txt"):
-            (base / name).unlink(missing_ok=True)
         hf_tl.finetune(model=str(base), data=str(data), output=str(tmp_path / "run"))
     assert not (tmp_path / "ran").exists()
 
@@ -618,7 +617,7 @@ def test_every_load_says_whether_code_is_trusted(file: Path) -> None:
             continue
         said = [word.arg for word in call.keywords]
         unpacked = "options" in [ast.unparse(word.value) for word in call.keywords if word.arg is None]
-        assert "trust_remote_code" in said or (unpacked and file.name == "stranger.py"), ast.unparse(call)
+        assert "trust_remote_code" in said or (unpacked and file.name == "clean_process.py"), ast.unparse(call)
 
 
 def test_a_library_that_forgets_to_say_does_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

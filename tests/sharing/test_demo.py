@@ -272,6 +272,7 @@ def test_boxes_in_the_browser(runs: Any) -> None:
         page.get_by_label("number input").fill("0")
         page.get_by_role("button", name="Submit").click()
         page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{ours['score']:.3f}")
+        assert ours["label"] in page.locator("body").inner_text()
 
 
 @pytest.mark.slow

@@ -186,8 +186,10 @@ def test_a_tokenizer_with_token_types(tmp_path: Path) -> None:
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
     configure(model, context, name="summarization")
     context.processor.save_pretrained(folder)
-    again = transformers.AutoTokenizer.from_pretrained(folder)
-    model.generate(**again("the film", return_tensors="pt"), max_new_tokens=2)
+    inputs = transformers.AutoTokenizer.from_pretrained(folder)("the film", return_tensors="pt")
+    assert set(inputs) == {"input_ids", "attention_mask"}
+    written = model.generate(**inputs, max_new_tokens=2, min_new_tokens=2)
+    assert written.shape == (1, 3) and written[0, 0] == model.config.decoder_start_token_id
 
 
 def test_generation_settings(tmp_path: Path) -> None:

@@ -140,6 +140,6 @@ def test_bad_rows_are_named(bad: dict[str, object], words: str, tmp_path: Path) 
 def test_a_tag_that_train_lacks(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", GOOD)
     write(tmp_path / "test.jsonl", [{"tokens": ["the", "film"], "ner_tags": ["O", "B-y"]}])
+    files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")]
     with pytest.raises(DataError, match=r"test.jsonl, line 1: tag 'B-y' is not in train"):
-        files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")]
         hf_tl.finetune(model=str(tiny_bert(tmp_path / "bert")), data={"path": files})

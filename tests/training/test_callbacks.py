@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_tl.models.methods import Stage
 from hf_tl.training import callbacks
-from hf_tl.training.callbacks import Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze, duration
+from hf_tl.training.callbacks import Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze
 from hf_tl.training.sampler import EpochSampler
 
 
@@ -157,22 +157,6 @@ def test_the_best_so_far_is_marked(
     logs = {"eval_accuracy": value} if loss is None else {"eval_accuracy": value, "eval_loss": loss}
     ProgressPrinter("accuracy").on_log(SimpleNamespace(greater_is_better=greater), seen, CONTROL, logs)  # type: ignore[arg-type]
     assert ("best so far" in capsys.readouterr().err) == best
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0.4, "0 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (600, "10 min"),
-        (5399, "90 min"),
-        (5400, "1.5 h"),
-        (36000, "10.0 h"),
-    ],
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
 
 
 # Unfreezing
