@@ -196,7 +196,7 @@ class Task:
     """`(model, context, folder)`: writes what a stranger's library reads beside the weights."""
     stranger: str | None = field(default=None, repr=False)
     """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
-    pictures as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
+    images as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
     its prediction that have to come out the same. None: the model only has to load."""
     asked: Callable[..., Any] | None = field(default=None, repr=False)
     """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
