@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from hf_tl.protocols import (
+        CheckLoss,
+        Collect,
+        Configure,
+        CountItems,
+        EncodeTargets,
+        Loss,
+        MakeCollator,
+        Measure,
+        Postprocess,
+        Preprocess,
+        ReferenceRows,
+        RenderHtml,
+        SaveExtras,
+    )
 
 OPTIONS = (
     "data.problem",
@@ -52,8 +69,6 @@ class Column:
     names: tuple[str, ...]
     """Usual names in data sets, best first; compared without case and surrounding space."""
     required: bool = True
-    by_name: bool = False
-    """Whether data suggest the task only when this column has one of its usual names."""
     target: bool = False
     """Whether it is what the model learns to give, and so missing when one predicts."""
 
@@ -86,8 +101,8 @@ class Demo:
     last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
     or `chat` (the answer to `messages`)."""
     answer: str
-    """Python lines that make `found` of the inputs, by name, with `pipe`; with `model`, `processor` and what `usage`
-    defines where the task has one; or with what `load` makes."""
+    """Python lines that make `found` of the inputs, by name, with `pipe`; with `model`, `processor` and what
+    `snippet` defines where the task has one; or with what `load` makes."""
     load: str = ""
     """Python lines that load `{model}` (the id and its arguments) where Transformers alone cannot."""
     imports: tuple[str, ...] = ()
@@ -99,9 +114,74 @@ class Demo:
     """What is written above the answer."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Form:
+    """One shape that data for a task may have."""
+
+    roles: tuple[str, ...]
+    """All of them have to be there."""
+    inferred: bool = True
+    """Whether data may suggest the task by it; otherwise the task is asked for: half of all data sets would fit."""
+    by_name: tuple[str, ...] = ()
+    """Roles whose columns must have one of their usual names for data to suggest the task."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How others run the result, without hf_tl."""
+
+    snippet: str | None = None
+    """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
+    answers; with `{model}` (the id and its arguments) in them they load it too. The card, the clean process of the
+    proof and the page of `hf-tl demo` run these very lines."""
+    example: str = ""
+    """Lines after `snippet` that print an answer, for the card."""
+    pipeline_kwargs: str = ""
+    """Further arguments with which the stock pipeline gives what was measured, as Python."""
+    proof: str | None = None
+    """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
+    images as PIL images) and `pipe`, or what `snippet` defines, they set `found`, a list: of each row those parts of
+    its prediction that have to come out the same. None: the model only has to load."""
+    reference_rows: ReferenceRows | None = None
+    """Held-out rows as `proof` can ask them, such as texts that need not be cut; None: the inputs as they are."""
+    demo: tuple[Demo, ...] = ()
+    """Pages of `hf-tl demo`, of which the first is shown whose needs the model meets; none: there is no page."""
+    widget: tuple[Mapping[str, Any], ...] = ()
+    """Examples for the model card's widget."""
+
+    @property
+    def snippet_with_example(self) -> str | None:
+        return None if self.snippet is None else join_lines(self.snippet, self.example)
+
+
+@dataclass(frozen=True)
+class Library:
+    """What loads the result."""
+
+    name: str = "transformers"
+    """By the Hub's name."""
+    marker_files: tuple[str, ...] = ()
+    """Files by which a finished model is known, where its architecture does not tell the task."""
+    save: SaveExtras | None = None
+    """Writes what the library reads beside the weights."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What is taken where the configuration says nothing."""
+
+    batch_sizes: tuple[int, int] | None = None
+    """(training, evaluation), where it is not the engine's."""
+    validation_rows: int | None = None
+    """Rows of validation that are looked at during training, where looking at one is slow; None: all."""
+    models: tuple[str, ...] = ()
+    """Well-known Hub models to start from, smallest first."""
+
+
+@dataclass(frozen=True)
 class TaskContext:
-    """What a task's functions may look at: everything that the data, model and configuration have settled."""
+    """What a task's functions may look at: everything that the data, model and configuration have settled. Made by
+    `hf_tl.models.context.make_context` and not changed afterwards; functions only add to `notes`."""
 
     labels: tuple[str, ...] = ()
     """Label names, in the order of the model's outputs."""
@@ -140,7 +220,8 @@ class Task:
     """All that hf_tl knows about one task. `hf-tl tasks` prints straight from it.
 
     The functions work on `rows` (the data, a `datasets.Dataset` whose columns carry the roles' names), `samples` (what
-    `preprocess` made of them: one a row, or several with a column `row`) and `outputs` (a list, one a sample).
+    `preprocess` made of them: one a row, or several with a column `row`) and `outputs` (a list, one a sample); what
+    each has to do is said by its type in `hf_tl.protocols`.
     """
 
     name: str
@@ -156,94 +237,54 @@ class Task:
     best_metric: str
     """The metric that picks the best checkpoint."""
     greater_is_better: bool
-    preprocess: Callable[..., Any] = field(repr=False)
-    """`(rows, context, training: bool) -> samples`, a map-style dataset for the collator; a `label` column becomes
-    `labels`, and a `length` column lets batches be grouped."""
-    collator: Callable[..., Any] = field(repr=False)
-    """`(context, training: bool) -> callable` that turns a list of samples into a batch."""
-    loss: Callable[..., Any] = field(repr=False)
-    """`(outputs, batch, context, items) -> scalar tensor`: the sum over items divided by `items` (the number over all
-    accumulated batches and processes), or by the batch's own number when `items` is None."""
-    collect: Callable[..., Any] = field(repr=False)
-    """`(model, outputs, batch, context) -> list`: what is kept of each sample of a batch, small and on the CPU, so that
-    an evaluation does not pile up logits."""
-    postprocess: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, context) -> list[dict]`: one JSON-ready prediction a row, as the stock pipeline gives
-    it."""
-    measure: Callable[..., Any] = field(repr=False)
-    """`(outputs, samples, rows, context, **options) -> Measurement`; options are `with_intervals`'s
-    `resamples` (0: no intervals) and `seed`."""
-    targets: Callable[..., Targets] | None = field(default=None, repr=False)
-    """`(splits, config, known: Targets of a finished model or None, notes) -> Targets`: checks the target columns and
-    replaces them in `splits`, each error naming file and row. None: the inputs are all there is."""
-    items: Callable[..., Any] | None = field(default=None, repr=False)
-    """`(batch) -> int`: what the loss is a mean over; None: the entries of `labels` that are not -100."""
-    render_html: Callable[..., str] | None = field(default=None, repr=False)
-    """`(row, prediction, context) -> HTML`, escaped, of one prediction beside what is right, for the report."""
-    support_unit: str = "rows"
-    """What the `support` of a class counts."""
-    usage: str | None = None
-    """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
-    answers; with `{model}` (the id and its arguments) in them they load it too. The card, the clean process of the
-    proof and the page of `hf-tl demo` run these very lines."""
-    example: str = ""
-    """Lines after `usage` that print an answer, for the card."""
-    asks: str = ""
-    """Further arguments with which the stock pipeline gives what was measured, as Python."""
-    library: str = "transformers"
-    """What loads the result, by the Hub's name."""
-    save: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, context, folder)`: writes what a stranger's library reads beside the weights."""
-    stranger: str | None = field(default=None, repr=False)
-    """Python lines that a process without hf_tl runs to prove what is shared: given `rows` (a list of role -> value,
-    images as PIL images) and `pipe`, or what `usage` defines, they set `found`, a list: of each row those parts of
-    its prediction that have to come out the same. None: the model only has to load."""
-    asked: Callable[..., Any] | None = field(default=None, repr=False)
-    """`(rows, context) -> rows`: held-out rows as those lines can ask them, such as texts that need not be cut; None:
-    the inputs as they are."""
-    configure: Callable[..., None] | None = field(default=None, repr=False)
-    """`(model, context)`: settles on the loaded model and its processor, in place and before anything is prepared or
-    trained, what else has to travel with them, such as how texts are written."""
-    validation_rows: int | None = None
-    """Rows of validation that are looked at during training by default, where looking at one is slow; None: all."""
-    marker_files: tuple[str, ...] = ()
-    """Files by which a finished model is known, where its architecture does not tell the task."""
-    losses: Callable[[str], Any] | None = field(default=None, repr=False)
-    """Where `loss.name` may choose: raises ConfigError for a name that is none."""
-    pools: bool = False
-    """Whether `model.pooling` is the task's to apply."""
-    widget: tuple[Mapping[str, Any], ...] = ()
-    """Examples for the model card's widget."""
-    demo: tuple[Demo, ...] = ()
-    """Pages of `hf-tl demo`, of which the first is shown whose needs the model meets; none: there is no page."""
-    models: tuple[str, ...] = ()
-    """Well-known Hub models to start from, smallest first."""
-    label_fields: tuple[str, ...] = ("labels",)
-    """Batch keys that hold what is to be predicted."""
-    unread: tuple[str, ...] = ()
-    """Further batch keys that the task's functions need and the model does not read."""
-    model_computes_loss: bool = False
-    """Whether the model computes the loss, and so gets the label fields too."""
-    new_head: bool = True
-    """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
-    cacheable_features: bool = False
-    """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
+    preprocess: Preprocess = field(repr=False)
+    collator: MakeCollator = field(repr=False)
+    loss: Loss = field(repr=False)
+    collect: Collect = field(repr=False)
+    postprocess: Postprocess = field(repr=False)
+    measure: Measure = field(repr=False)
+    targets: EncodeTargets | None = field(default=None, repr=False)
+    """None: the inputs are all there is."""
+    items: CountItems | None = field(default=None, repr=False)
+    """None: the entries of `labels` that are not -100."""
+    configure: Configure | None = field(default=None, repr=False)
+    render_html: RenderHtml | None = field(default=None, repr=False)
+    check_loss: CheckLoss | None = field(default=None, repr=False)
+    """Where `loss.name` may choose."""
+    forms: tuple[Form, ...] = ()
+    """Where data come in several shapes, or not every shape suggests the task; none: the required columns."""
+    inference: Inference = Inference()
+    library: Library = Library()
+    defaults: Defaults = Defaults()
     methods: tuple[str, ...] = ("full", "lora", "frozen", "scratch")
-    batch_sizes: tuple[int, int] | None = None
-    """(training, evaluation) by default, where it is not the engine's."""
     reads: tuple[str, ...] = ()
     """Those of `OPTIONS` that have an effect on it; any other that is set is refused."""
     problems: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`problem_type` -> the fields that it changes, `metrics` and `best_metric` first."""
-    forms: tuple[tuple[str, ...], ...] = ()
-    """Where data come in several shapes: the sets of roles of which one has to be complete."""
-    asked_for: tuple[tuple[str, ...], ...] = ()
-    """Forms of the data that do not suggest the task by themselves, since data for them would fit half of all data
-    sets."""
-    inferred: bool = True
-    """Whether data may suggest it; otherwise it is asked for (data for it would fit half of all data sets)."""
-    yields_to: tuple[str, ...] = ()
+    new_head: bool = True
+    """Whether the head is made for the data's labels; otherwise the pretrained one goes on."""
+    cacheable_features: bool = False
+    """Whether the head maps one vector a sample to its outputs, so that `frozen` can keep vectors."""
+    model_computes_loss: bool = False
+    """Whether the model computes the loss, and so gets the label fields too."""
+    label_fields: tuple[str, ...] = ("labels",)
+    """Batch keys that hold what is to be predicted."""
+    extra_fields: tuple[str, ...] = ()
+    """Further batch keys that the task's functions need and the model does not read."""
+    support_unit: str = "rows"
+    """What the `support` of a class counts."""
+    defers_to: tuple[str, ...] = ()
     """Tasks that are meant rather than this one where the data fit both."""
+
+    @property
+    def inferred(self) -> bool:
+        """Whether data may suggest it."""
+        return not self.forms or any(form.inferred for form in self.forms)
+
+    @property
+    def pools_itself(self) -> bool:
+        """Whether `model.pooling` is the task's own to apply, not that of a head."""
+        return "model.pooling" in self.reads and not self.new_head
 
     def column(self, role: str) -> Column | None:
         return next((column for column in self.columns if column.role == role), None)
@@ -301,10 +342,10 @@ def about(task: Task) -> dict[str, Any]:
         "name": task.name,
         "summary": task.summary,
         "columns": {column.role: list(column.names) for column in task.columns},
-        "forms": [list(form) for form in task.forms or (required,)],
+        "forms": [list(form.roles) for form in task.forms or (Form(required),)],
         "methods": list(task.methods),
         "metrics": list(task.metrics),
         "best_metric": task.best_metric,
         "options": list(task.reads),
-        "models": list(task.models),
+        "models": list(task.defaults.models),
     }

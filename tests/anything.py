@@ -111,7 +111,7 @@ def sentence(drawn: random.Random, key: str) -> str:
 def tiny_data(task: Task, folder: Path, rows: int = 24) -> Path:
     """Rows that can be learned, in the first form of the task's data."""
     folder.mkdir(parents=True)
-    roles = task.forms[0] if task.forms else tuple(column.role for column in task.columns if column.required)
+    roles = task.forms[0].roles if task.forms else tuple(column.role for column in task.columns if column.required)
     drawn = random.Random(0)
     records = []
     for index in range(rows):

@@ -21,6 +21,7 @@ LAYERS = (
     "files",
     "io",
     "task",
+    "protocols",
     "config",
     "run_folder",
     "hub",
@@ -100,7 +101,18 @@ def test_there_is_no_cycle_of_imports() -> None:
 
 def test_the_root_is_small() -> None:
     names = {module.removeprefix("hf_tl.") for module, file in MODULES.items() if file.parent == PACKAGE}
-    assert names == {"hf_tl", "__main__", "errors", "compat", "config", "task", "files", "run_folder", "run"}
+    assert names == {
+        "hf_tl",
+        "__main__",
+        "errors",
+        "compat",
+        "config",
+        "task",
+        "protocols",
+        "files",
+        "run_folder",
+        "run",
+    }
 
 
 def test_reporting_needs_no_network_and_no_model() -> None:

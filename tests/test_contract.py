@@ -87,14 +87,14 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
     # the same again, from what the data hold without the targets
     inputs: list[Any] = []
     images = main_kind(task).name == "image"
-    if images and task.usage is not None:
+    if images and task.inference.snippet is not None:
         assert "from_pretrained" in card  # no pipeline: the card says how
     elif images:
         inputs = [str(path) for path in sorted(data.glob("[0-9].png"))[:3]]
     else:
         column = next(c for c in task.columns if not c.target and c.kind == "text")
         assert column.kind == "text"
-        inputs = ["the film was good", "a very bad book"] if task.usage is None else []
+        inputs = ["the film was good", "a very bad book"] if task.inference.snippet is None else []
         if not task.target_roles:
             inputs = ["the film was [MASK]", "a very [MASK] book"]
     if inputs:

@@ -9,9 +9,9 @@ from typing import Any
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
 from hf_tl.data.kinds import processor_of
+from hf_tl.models.context import make_context
 from hf_tl.models.pretrained import check_task, find_pretrained
 from hf_tl.models.processors import load_processor
-from hf_tl.task import TaskContext
 from hf_tl.training.options import check_options
 
 
@@ -34,23 +34,12 @@ def preview(
     check_options(config, task)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
-    preprocessing = config.data.preprocessing
-    processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
-    context = TaskContext(
-        labels=data.labels,
-        problem=data.targets.problem,
-        processor=processor,
-        preprocessing=preprocessing,
-        model_config=pretrained.config,
-        pooling=config.model.pooling,
-        folder=pretrained.path,
-        seed=config.seed,
-        notes=list(data.notes),
-    )
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    context = make_context(task, pretrained, processor, config=config, targets=data.targets, notes=data.notes)
     train = data.splits["train"]
     rows = train.shuffle(seed=config.seed).select(range(min(samples, len(train))))
-    ready = task.preprocess(rows, context, True)
-    items = [ready[index] for index in range(min(len(ready), len(rows)))]
+    prepared = task.preprocess(rows, context, True)
+    items = [prepared[index] for index in range(min(len(prepared), len(rows)))]
     batch = task.collator(context, True)(items)
     classes = data.targets.class_column
     names = [data.labels[index] for index in rows[classes]] if classes else [""] * len(rows)

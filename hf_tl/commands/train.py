@@ -16,6 +16,7 @@ from hf_tl.hub.upload import check_target
 from hf_tl.inference.held_out import measure_saved
 from hf_tl.inference.processes import process_state
 from hf_tl.io.console import say
+from hf_tl.models.context import make_context
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model
 from hf_tl.models.processors import load_processor
@@ -27,7 +28,6 @@ from hf_tl.run import Run
 from hf_tl.sharing import proof
 from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
-from hf_tl.task import TaskContext
 from hf_tl.training.arguments import check_training
 from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
 from hf_tl.training.fit import fit
@@ -72,23 +72,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     check_adapter_alone(config, task, pretrained)
-    preprocessing = config.data.preprocessing
-    processor = load_processor(pretrained, task, image_size=preprocessing.image_size)
-    context = TaskContext(
-        labels=data.labels,
-        problem=data.targets.problem,
-        processor=processor,
-        preprocessing=preprocessing,
-        model_config=pretrained.config,
-        loss=config.loss,
-        class_weights=label_weights(config.loss, data),
-        pooling=config.model.pooling,
-        folder=pretrained.path,
-        label_smoothing=float(config.training.passed_through.get("label_smoothing_factor", 0.0)),
-        generation=config.generation.passed_through,
-        seed=config.seed,
-        notes=list(data.notes),
-    )
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    weights = label_weights(config.loss, data)
 
     # 3. The run folder; a finished part of the same run is not done again.
     main = process_state()
@@ -98,15 +83,15 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
-        context.notes += loaded.notes
-        context.model_config = loaded.model.config
-        if task.configure is not None:
-            task.configure(loaded.model, context)
+        context = make_context(
+            task, pretrained, processor, loaded.model, config=config, targets=data.targets, class_weights=weights,
+            notes=(*data.notes, *loaded.notes),
+        )  # fmt: skip
         to = config.hub
         pushes = [PushCheckpoints(run, to, processor, pretrained)] if to is not None and to.every_save else []
         fitted = fit(run, config, data, task, context, method, loaded, pushes)
         if main.is_main_process:
-            written = save_model(run, method.finish, fitted.model, processor, task, context, pretrained)
+            written = save_model(run, method.finish, fitted.adapted, processor, task, context, pretrained)
             describe_run(run, pretrained, data, context, fitted)
             # last: a stage is reached when all of it is on disk
             run.reach("saved", train=fitted.statistics, written=written)
@@ -117,7 +102,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     if trusted:
         check_same_code(run.model, pretrained.code)
     if not run.reached("measured") or not (run.folder / "metrics.json").exists():
-        measure_saved(run, data, task, context, trust=trusted)
+        measure_saved(run, data, trust=trusted)
         main.wait_for_everyone()
     if main.is_main_process:
         if proof.wanted(config):

@@ -98,12 +98,12 @@ def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> C
         return found
     free = set() if need_labels else set(task.target_roles)
     for form in task.forms:
-        if set(form) - free <= set(found):
-            return {role: found[role] for role in form if role in found}
-    forms = " or ".join(" and ".join(form) for form in task.forms)
+        if set(form.roles) - free <= set(found):
+            return {role: found[role] for role in form.roles if role in found}
+    forms = " or ".join(" and ".join(form.roles) for form in task.forms)
     raise DataError(
         f"data.columns: {task.name} reads {forms}, and the columns are {describe(rows.features)}; "
-        f"say which is which, such as data.columns.{task.forms[0][0]}=NAME"
+        f"say which is which, such as data.columns.{task.forms[0].roles[0]}=NAME"
     )
 
 
@@ -163,10 +163,11 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
             continue
         if not task.inferred or not set(given) <= {column.role for column in task.columns}:
             continue
-        by_name = {column.role for column in task.columns if column.by_name and not given}
+        by_name = set() if given else {role for form in task.forms for role in form.by_name}
+        explicit = {form.roles for form in task.forms if not form.inferred}
         try:
             columns = match(task, rows, given)
-            if by_name & set(columns) <= _named(task, columns) and tuple(columns) not in task.asked_for:
+            if by_name & set(columns) <= _named(task, columns) and tuple(columns) not in explicit:
                 fits.append((task, columns))
         except (ConfigError, DataError) as error:
             if not by_name:  # nobody has to have what no other task asks for
@@ -175,7 +176,7 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
     most = max((len(columns) for _, columns in fits), default=0)
     best = [(task, columns) for task, columns in fits if len(columns) == most]
     names = {task.name for task, _ in best}
-    best = [(task, columns) for task, columns in best if not names & set(task.yields_to)]
+    best = [(task, columns) for task, columns in best if not names & set(task.defers_to)]
     # Then one whose columns are called as usual rather than one that takes them for what is in them.
     most = max((len(_named(task, columns)) for task, columns in best), default=0)
     best = [(task, columns) for task, columns in best if len(_named(task, columns)) == most]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,42 @@ def skip_rows(splits: Splits, split: str, bad: Mapping[int, str], config: DataCo
     splits[split] = rows.select([index for index in range(len(rows)) if index not in bad])
     if len(splits[split]) == 0:
         raise DataError(f"data.path: no row of the {split} split is left.")
+
+
+def encode_rows(
+    splits: Splits,
+    split: str,
+    roles: Sequence[str],
+    encode: Callable[..., Any],
+    config: DataConfig,
+    notes: list[str],
+    *,
+    feature: Any = None,
+) -> list[Any]:
+    """Reads the columns `roles` of a split, tries `encode` on the values of each row, and skips the rows of which it
+    raises ValueError.
+
+    Args:
+        feature: where given, what was made, of this type, takes the place of the last of the columns.
+
+    Returns:
+        What was made of each row that is left.
+
+    Raises:
+        DataError: the first bad row, when `data.on_error` is `stop`; or no row is left.
+    """
+    rows = splits[split].with_format(None)
+    found: list[Any] = []
+    bad: dict[int, str] = {}
+    for index, values in enumerate(zip(*(rows[role] for role in roles), strict=True)):
+        try:
+            found.append(encode(*values))
+        except ValueError as error:
+            bad[index] = str(error)
+    skip_rows(splits, split, bad, config, notes)
+    if feature is not None:
+        replace_column(splits, split, roles[-1], found, feature)
+    return found
 
 
 def problem_of(splits: Splits, role: str, config: DataConfig, known_problem: str | None = None) -> str:

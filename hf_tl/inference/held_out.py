@@ -25,6 +25,7 @@ from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
 from hf_tl.inference.processes import process_state
 from hf_tl.inference.reference import measured, write_witness
+from hf_tl.models.context import make_context
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Targets, Task, TaskContext
 
@@ -55,26 +56,17 @@ def answering(id: str) -> Iterator[None]:
         raise ModelError(f"model: {id} loads, and cannot answer: {said} (--debug shows where).") from error
 
 
-def labels_of(config: Any) -> tuple[str, ...]:
-    """Label names of a model, in the order of its outputs."""
-    return tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-
-
 def finished(
-    id: str, revision: str | None = None, *, preprocessing: Preprocessing | None = None, trust: bool = False
+    id: str,
+    revision: str | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    trust: bool = False,
+    mode: str = "measuring",
 ) -> tuple[Any, Task, TaskContext]:
-    """(model, task, context) of a run folder, model folder, adapter or Hub id, for prediction."""
+    """(model, task, context) of a run folder, model folder, adapter or Hub id, to be measured or to predict with."""
     model, processor, task, found = load_finished(id, revision, trust=trust)
-    context = TaskContext(
-        labels=labels_of(model.config) if task.targets and task.new_head else (),
-        problem=getattr(model.config, "problem_type", None) if task.problems else None,
-        processor=processor,
-        preprocessing=preprocessing or Preprocessing(augment="none"),
-        model_config=model.config,
-        folder=found.adapter or found.path,
-        mode="measuring",
-    )
-    return model, task, context
+    return model, task, make_context(task, found, processor, model, preprocessing=preprocessing, mode=mode)
 
 
 def targets_of(task: Task, context: TaskContext) -> Targets:
@@ -103,23 +95,23 @@ def results(
     }
 
 
-def measure_saved(run: RunFolder, data: Data, task: Task, context: TaskContext, *, trust: bool = False) -> None:
+def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
     """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
     `predictions.parquet` and `proof/`.
 
     Args:
         trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
     """
-    model, task, fresh = finished(str(run.model), preprocessing=context.preprocessing, trust=trust)
+    model, task, context = finished(str(run.model), preprocessing=run.config.data.preprocessing, trust=trust)
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
-    outputs, samples = outputs_on(model, task, fresh, rows, size)
-    write_witness(run.folder, run.model, model, task, fresh, rows)
+    outputs, samples = outputs_on(model, task, context, rows, size)
+    write_witness(run.folder, run.model, model, task, context, rows)
     if not process_state().is_main_process:
         return
-    found = results(task, fresh, outputs, samples, rows, data.held_out, run.config.seed)
-    predictions = task.postprocess(outputs, samples, rows, fresh)
-    write_predictions(run.folder / "predictions.parquet", task, fresh, predictions, outputs, rows)
+    found = results(task, context, outputs, samples, rows, data.held_out, run.config.seed)
+    predictions = task.postprocess(outputs, samples, rows, context)
+    write_predictions(run.folder / "predictions.parquet", task, context, predictions, outputs, rows)
     write_json(run.folder / "metrics.json", {**found, "train": run.state.get("train", {})})
     run.reach("measured", measured=measured(run.folder, run.state.get("written", [])))
 

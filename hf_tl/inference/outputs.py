@@ -41,7 +41,7 @@ def count_items(task: Task, batch: dict[str, Any]) -> int:
 def model_inputs(task: Task, batch: dict[str, Any]) -> dict[str, Any]:
     """What of a batch the model's `forward` gets: not the labels, unless it computes its own loss."""
     kept = () if task.model_computes_loss else task.label_fields
-    return {name: value for name, value in batch.items() if name not in kept and name not in task.unread}
+    return {name: value for name, value in batch.items() if name not in kept and name not in task.extra_fields}
 
 
 def outputs_of(
@@ -74,7 +74,7 @@ def outputs_of(
         order = np.argsort(-np.asarray(samples["length"]), kind="stable")
     else:
         order = np.arange(len(samples))
-    size = batch_size or (task.batch_sizes[1] if task.batch_sizes else BATCH)
+    size = batch_size or (task.defaults.batch_sizes[1] if task.defaults.batch_sizes else BATCH)
     mine = order[state.process_index :: state.num_processes]
     # Sharded models need every process at every forward, so one that has run out repeats what it has.
     batches = math.ceil(math.ceil(len(order) / state.num_processes) / size)

@@ -35,8 +35,9 @@ def predict(
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
     """
-    loaded, task, context = finished(model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code)
-    context.mode = "predicting"
+    loaded, task, context = finished(
+        model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code, mode="predicting"
+    )
     if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
         found = load_rows(data_config(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
         ((_, rows),) = found.splits.items()

@@ -59,12 +59,12 @@ def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: T
 
 def questions(task: Task, context: TaskContext, rows: Dataset) -> Dataset | None:
     """A few rows, evenly drawn, with nothing but what a stranger asks; None where nothing can be asked."""
-    if task.stranger is None:
+    if task.inference.proof is None:
         return None
-    most = SLOW_ROWS if task.validation_rows else ROWS
+    most = SLOW_ROWS if task.defaults.validation_rows else ROWS
     some = rows.select(_even(len(rows), most * CANDIDATES))
     some = some.select_columns([role for role in task.input_roles if role in rows.column_names])
-    some = task.asked(some, context) if task.asked else some
+    some = task.inference.reference_rows(some, context) if task.inference.reference_rows else some
     return some.select(_even(len(some), most))
 
 

@@ -1,7 +1,7 @@
 """How a pretrained model is adapted: one small object a method, found by name.
 
-A method says which parameters train, wraps the model, groups its parameters for the optimiser, and gives back a plain
-Transformers model at the end. `frozen`'s feature cache is `hf_tl.models.features`.
+A method prepares a model (`Adapted`: what trains, and how fast) and gives back a plain Transformers model at the end;
+nothing of a model stays on it. `frozen`'s feature cache is `hf_tl.models.features`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,28 @@ Groups = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class UnfreezeStep:
     """From `epoch` on, the parameters called `names` train too, at `learning_rate` (None: the run's)."""
 
     epoch: float
     names: tuple[str, ...]
     learning_rate: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+    """A model as a method trains it."""
+
+    module: nn.Module
+    """What to train, trainable parameters marked."""
+    modules_to_save: tuple[str, ...]
+    """The new modules, by their names in the loaded model: they train whole and are saved whole."""
+    lr_multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Parameter name -> factor on the learning rate, where it is not 1."""
+    unfreeze: tuple[UnfreezeStep, ...] = ()
+    """In order of epochs."""
+    base_revision: str | None = None
+    """Commit of the base model on the Hub, where it is from there."""
 
 
 class Method:
@@ -68,49 +84,55 @@ class Method:
             hint = did_you_mean(key, own) or f"; it knows {listing(own)}."
             raise ConfigError(f"method.{key}: method {self.config.name} has no such option{hint}")
 
-    def prepare(self, loaded: Loaded, task: Task) -> nn.Module:
-        """The module to train, trainable parameters marked."""
-        self.heads = list(loaded.heads)
+    def prepare(self, loaded: Loaded, task: Task) -> Adapted:
+        """Marks what trains, in place, and says how fast.
+
+        Raises:
+            ConfigError: options that do not fit the model.
+        """
+        model, heads = loaded.model, tuple(loaded.heads)
         if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
-            freeze_batch_norm_stats(loaded.model, self.heads)
-        self.select(loaded.model)
-        model: nn.Module = loaded.model
-        return model
+            freeze_batch_norm_stats(model, heads)
+        set_trainable(model, self.trainable(model, heads))
+        return Adapted(
+            model, heads, self.lr_multipliers(model, heads), tuple(self.unfreeze_steps(model, heads)), loaded.revision
+        )
 
-    def select(self, model: PreTrainedModel) -> None:
-        set_trainable(model, [name for name, _ in model.named_parameters()])
+    def trainable(self, model: PreTrainedModel, heads: Sequence[str]) -> list[str]:
+        """Names of the parameters that train."""
+        return [name for name, _ in model.named_parameters()]
 
-    def stages(self, model: nn.Module) -> list[Stage]:
-        return []
-
-    def scales(self, model: nn.Module) -> dict[str, float]:
-        """Parameter name -> factor on the learning rate, where it is not 1."""
+    def lr_multipliers(self, model: nn.Module, heads: Sequence[str]) -> dict[str, float]:
         return {}
 
-    def finish(self, model: nn.Module, folder: Path) -> PreTrainedModel:
+    def unfreeze_steps(self, model: nn.Module, heads: Sequence[str]) -> list[UnfreezeStep]:
+        return []
+
+    def finish(self, adapted: Adapted, folder: Path) -> PreTrainedModel:
         """The plain model to save; what else belongs into `folder` is written there."""
+        model = adapted.module
         assert isinstance(model, PreTrainedModel)
         return model
 
 
 class Full(Method):
-    def scales(self, model: nn.Module) -> dict[str, float]:
+    def lr_multipliers(self, model: nn.Module, heads: Sequence[str]) -> dict[str, float]:
         decay = self.config.layer_lr_decay
         if not decay or decay == 1:
             return {}
-        depth = depths(model, self.heads)
+        depth = depths(model, heads)
         top = max(depth.values())
         return {name: decay ** (top - level) for name, level in depth.items()}
 
-    def stages(self, model: nn.Module) -> list[Stage]:
-        """`unfreeze` as stages, in order of epochs.
+    def unfreeze_steps(self, model: nn.Module, heads: Sequence[str]) -> list[UnfreezeStep]:
+        """`unfreeze` of the configuration.
 
         Raises:
             ConfigError: an epoch below 0, or layers that are neither `head`, `all` nor a number of them.
         """
         if not self.config.unfreeze:
             return []
-        depth = depths(model, self.heads)
+        depth = depths(model, heads)
         top = max(depth.values())
         out, done = [], set[str]()
         for epoch, value in sorted(self.config.unfreeze.items()):
@@ -129,7 +151,7 @@ class Full(Method):
             lowest = {"head": top, "all": 0}[layers] if isinstance(layers, str) else top - int(layers or 0)
             names = [name for name, level in depth.items() if level >= lowest and name not in done]
             done.update(names)
-            out.append(Stage(float(epoch), tuple(names), rate))
+            out.append(UnfreezeStep(float(epoch), tuple(names), rate))
         return out
 
 
@@ -147,11 +169,11 @@ class Frozen(Method):
     learning_rates = (1e-3, 1e-3)
     """Where the features cannot be cached; otherwise their spread decides."""
 
-    def select(self, model: PreTrainedModel) -> None:
-        names = [name for name, _ in model.named_parameters() if in_modules(name, self.heads)]
+    def trainable(self, model: PreTrainedModel, heads: Sequence[str]) -> list[str]:
+        names = [name for name, _ in model.named_parameters() if in_modules(name, heads)]
         if not names:
             raise ConfigError("method: frozen trains a new head, but no new head was found in this model; use full.")
-        set_trainable(model, names)
+        return names
 
 
 class Lora(Method):
@@ -183,13 +205,11 @@ class Lora(Method):
         if self.config.batch_norm == "train":
             raise ConfigError("method.batch_norm: an adapter cannot save running statistics; lora keeps them frozen.")
 
-    def prepare(self, loaded: Loaded, task: Task) -> nn.Module:
-        from peft import TaskType, get_peft_model
+    def _options(self, cls: type, loaded: Loaded, task: Task) -> dict[str, Any]:
+        """Arguments of PEFT's configuration."""
+        from peft import TaskType
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 
-        self.heads = list(loaded.heads)
-        freeze_batch_norm_stats(loaded.model, self.heads)  # an adapter cannot save running statistics
-        cls = self._config_class()
         fields = {field.name for field in dataclasses.fields(cls)}
         options = {key: value for key, value in self.config.passed_through.items() if key != "peft_type"}
         lora = cls.__name__ == "LoraConfig"
@@ -198,15 +218,22 @@ class Lora(Method):
             options.setdefault("lora_alpha", 2 * options["r"])
         model_type = getattr(loaded.model.config, "model_type", None)
         if "target_modules" in fields and "target_modules" not in options and not (lora and model_type in defaults):
-            options["target_modules"] = adapter_targets(loaded.model, self.heads)
-        if "modules_to_save" in fields and self.heads:
-            trained_heads = fully_trained_modules(loaded.model, self.heads)
+            options["target_modules"] = adapter_targets(loaded.model, loaded.heads)
+        if "modules_to_save" in fields and loaded.heads:
+            trained_heads = fully_trained_modules(loaded.model, loaded.heads)
             options["modules_to_save"] = [*trained_heads, *(options.get("modules_to_save") or [])]
         if "revision" in fields and loaded.revision is not None:
             options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
             options.setdefault("task_type", TaskType[task.peft_task_type])
-        self.revision = loaded.revision
+        return options
+
+    def prepare(self, loaded: Loaded, task: Task) -> Adapted:
+        from peft import get_peft_model
+
+        freeze_batch_norm_stats(loaded.model, loaded.heads)  # an adapter cannot save running statistics
+        cls = self._config_class()
+        options = self._options(cls, loaded, task)
         try:
             loaded.model.get_input_embeddings()
         except NotImplementedError:  # PEFT asks networks that read no tokens as well (D-FINE, RT-DETR v2)
@@ -224,16 +251,11 @@ class Lora(Method):
         except (ValueError, TypeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
-        # Some networks (MobileNet's padding) read a convolution's geometry, which PEFT's wrapper does not show.
-        for module in wrapped.modules():
-            base = getattr(module, "base_layer", None)
-            if isinstance(base, nn.Conv2d):
-                for name in ("stride", "kernel_size", "dilation", "padding", "groups"):
-                    if not hasattr(module, name):
-                        setattr(module, name, getattr(base, name))
-        return wrapped
+        _show_geometry(wrapped)
+        return Adapted(wrapped, tuple(loaded.heads), base_revision=loaded.revision)
 
-    def finish(self, model: nn.Module, folder: Path) -> PreTrainedModel:
+    def finish(self, adapted: Adapted, folder: Path) -> PreTrainedModel:
+        model = adapted.module
         model.save_pretrained(folder / "adapter")  # type: ignore[operator]
         readme = folder / "adapter" / "README.md"  # PEFT's empty card
         readme.unlink(missing_ok=True)
@@ -241,7 +263,7 @@ class Lora(Method):
         if is_quantized(base):
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(full_precision(base, self.revision), folder / "adapter")
+            model = PeftModel.from_pretrained(full_precision(base, adapted.base_revision), folder / "adapter")
         try:
             plain: PreTrainedModel = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
         except (AttributeError, NotImplementedError) as error:
@@ -252,6 +274,16 @@ class Lora(Method):
         plain.__dict__.pop("get_input_embeddings", None)
         plain.tie_weights()  # second names of a head that was trained as a copy
         return plain
+
+
+def _show_geometry(wrapped: nn.Module) -> None:
+    """Some networks (MobileNet's padding) read a convolution's geometry, which PEFT's wrapper does not show."""
+    for module in wrapped.modules():
+        base = getattr(module, "base_layer", None)
+        if isinstance(base, nn.Conv2d):
+            for name in ("stride", "kernel_size", "dilation", "padding", "groups"):
+                if not hasattr(module, name):
+                    setattr(module, name, getattr(base, name))
 
 
 def check_method(name: str, task: Task) -> None:
@@ -266,34 +298,43 @@ def get_method(config: MethodConfig) -> Method:
     return METHODS[config.name](config)
 
 
-def optimizer_groups(model: nn.Module, method: Method, decayed: set[str], args: Any) -> Groups:
+def optimizer_groups(model: nn.Module, adapted: Adapted, decayed: set[str], args: Any) -> Groups:
     """Parameter groups for any optimiser: with and without weight decay, each learning rate its own group.
 
     Args:
+        model: `adapted.module`, or what of it trains alone.
         decayed: names of the parameters that weight decay applies to.
         args: `TrainingArguments`.
     """
-    scales = method.scales(model)
-    rates = {name: stage.learning_rate for stage in method.stages(model) for name in stage.names if stage.learning_rate}
+    rates = {name: step.learning_rate for step in adapted.unfreeze for name in step.names if step.learning_rate}
     groups: dict[tuple[float, float], dict[str, Any]] = {}
-    for name, parameter in _trainable(model, method):
-        rate = rates.get(name, args.learning_rate) * scales.get(name, 1.0)
+    for name, parameter in _trainable(model, adapted):
+        rate = rates.get(name, args.learning_rate) * adapted.lr_multipliers.get(name, 1.0)
         decay = args.weight_decay if name in decayed else 0.0
         group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
         group["params"].append(parameter)
     return list(groups.values())
 
 
-def _trainable(model: nn.Module, method: Method) -> Iterator[tuple[str, nn.Parameter]]:
-    staged = {name for stage in method.stages(model) for name in stage.names}
+def _trainable(model: nn.Module, adapted: Adapted) -> Iterator[tuple[str, nn.Parameter]]:
+    later = {name for step in adapted.unfreeze for name in step.names}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad or name in staged:
+        if parameter.requires_grad or name in later:
             yield name, parameter
 
 
-def steps_of(stage: Stage, steps_per_epoch: int) -> int:
-    """The first optimiser step of a stage."""
-    return math.ceil(stage.epoch * steps_per_epoch)
+def first_step(unfreeze: UnfreezeStep, steps_per_epoch: int) -> int:
+    """The optimiser step from which its parameters train."""
+    return math.ceil(unfreeze.epoch * steps_per_epoch)
 
 
-__all__ = ["METHODS", "Method", "Stage", "count_parameters", "get_method", "optimizer_groups", "steps_of"]
+__all__ = [
+    "METHODS",
+    "Adapted",
+    "Method",
+    "UnfreezeStep",
+    "count_parameters",
+    "first_step",
+    "get_method",
+    "optimizer_groups",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,11 +200,11 @@ def task_of(config: PreTrainedConfig, where: str, folder: Path) -> Task:
     def certainty(task: Task) -> int:
         """A file that marks it, then what the configuration says, then the card."""
         heard = [any(f"{tag}_".startswith(f"{task.name}_") for tag in tags) for tags in said]
-        return -1 if task.marker_files else heard.index(True) if True in heard else len(said)
+        return -1 if task.library.marker_files else heard.index(True) if True in heard else len(said)
 
     for task in sorted(all_tasks(), key=certainty):
         reads = processor_of(task)
-        marked = all((folder / name).exists() for name in task.marker_files) and (
+        marked = all((folder / name).exists() for name in task.library.marker_files) and (
             any((folder / name).exists() for name in reads.files) or reads.in_config(config)
         )
         ours = own_classes().get(task.auto_class)
@@ -224,7 +225,7 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
     if type(pretrained.config) not in auto._model_mapping and not custom:
         raise ModelError(
             f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
-            f"models that can are for example {listing(task.models)}."
+            f"models that can are for example {listing(task.defaults.models)}."
         )
 
 
@@ -241,17 +242,17 @@ def load_model(
     labels, names = targets.labels, _config_fields(targets)
     auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
-        if (model.pooling and not task.pools) or model.head != "linear":
+        if (model.pooling and not task.pools_itself) or model.head != "linear":
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
-            config = pretrained.config
+            config = copy.deepcopy(pretrained.config)
             for key, value in names.items():
                 setattr(config, key, value)
             with building(pretrained.id, pretrained.files):
                 built = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust)
             return Loaded(built, head_modules(built, ()) if task.new_head else [])
         # The configuration is passed whole, changed fields and labels in it, so that nothing is read twice.
-        config = pretrained.config
+        config = copy.deepcopy(pretrained.config)
         old, old_problem = getattr(config, "id2label", None), getattr(config, "problem_type", None)
         for key, value in names.items():
             setattr(config, key, value)

@@ -19,7 +19,6 @@ from hf_tl.reporting.managed_sections import merge_cards, read_text, remember
 from hf_tl.reporting.markdown import Raw, code, escape, fenced, python, url
 from hf_tl.reporting.provenance import as_block
 from hf_tl.reporting.run_summary import RunSummary, read_summary
-from hf_tl.task import join_lines
 
 FIGURES = (("curves.png", "Training curves"), ("confusion_matrix.png", "Confusion matrix"))
 """(file below figures/, caption)."""
@@ -210,9 +209,9 @@ def describe(summary: RunSummary) -> Card:
         labels=summary.labels if summary.data.get("labels", True) else [],  # else they are the architecture's
         one_label=bool(summary.metrics.get("confusion_matrix")),
         example=_example(summary),
-        asks=f", {summary.task.asks}" if summary.task.asks else "",
+        asks=f", {summary.task.inference.pipeline_kwargs}" if summary.task.inference.pipeline_kwargs else "",
         given=_given(summary),
-        usage=summary.task.usage and join_lines(summary.task.usage, summary.task.example),
+        usage=summary.task.inference.snippet_with_example,
         results=[(metric_title(name), value) for name, value in summary.values.items()],
         split=summary.metrics["split"],
         samples=summary.metrics["samples"],

@@ -125,7 +125,7 @@ def metadata(summary: RunSummary, name: str, adapter_only: bool) -> ModelCardDat
     return ModelCardData(
         **_hub_license(license_of(summary).ours),
         **{key: value for key, value in optional.items() if value},
-        library_name="peft" if adapter_only else task.library,
+        library_name="peft" if adapter_only else task.library.name,
         pipeline_tag=task.name,
         tags=[TAG, "transfer-learning", *([method] if method == "lora" else [])],
         **(base if summary.model_id and method != "scratch" else {}),
@@ -172,8 +172,8 @@ def widget(summary: RunSummary) -> list[dict[str, Any]]:
 def own_examples(summary: RunSummary) -> list[dict[str, Any]]:
     """The task's examples in the form of the run's data, where it has several; else the first."""
     roles, used = set(summary.task.input_roles), set(summary.data.get("columns") or ())
-    fits = [dict(example) for example in summary.task.widget if not used or not (set(example) & roles) - used]
-    examples = fits or [dict(example) for example in summary.task.widget[:1]]
+    fits = [dict(example) for example in summary.task.inference.widget if not used or not (set(example) & roles) - used]
+    examples = fits or [dict(example) for example in summary.task.inference.widget[:1]]
     mask = mask_token(summary)
     for example in examples:
         if mask and isinstance(example.get("text"), str):

@@ -44,9 +44,9 @@ def next_commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     out = []
     for task in all_tasks():
         own = main_kind(task).own_data
-        if own and task.models and task.problems:
+        if own and task.defaults.models and task.problems:
             what = task.summary.partition(":")[0]
-            out.append((what, f"{program()} train --model {task.models[0]} --data {own}"))
+            out.append((what, f"{program()} train --model {task.defaults.models[0]} --data {own}"))
     out.append(("everything else that it does", f"{program()} tasks"))
     return [*out, ("every option", f"{program()} train --help"), ("what a run writes", f"ls {result['output']}/full-0")]
 

@@ -135,10 +135,10 @@ def check_shared_head(id: str, revision: str | None) -> None:
 
 def _choose(task: Task, model: str, has: set[str]) -> Demo:
     """The first page whose needs are met."""
-    for each in task.demo:
+    for each in task.inference.demo:
         if not each.needs or each.needs in has:
             return each
-    pages = listing((each.name for each in all_tasks() if each.demo), most=30)
+    pages = listing((each.name for each in all_tasks() if each.inference.demo), most=30)
     raise ModelError(f"{model}: there is no page for {task.name}; there are pages for {pages}.")
 
 

@@ -131,7 +131,7 @@ class Page:
 
     @property
     def piped(self) -> bool:
-        return self.task.usage is None
+        return self.task.inference.snippet is None
 
     @property
     def adapter(self) -> bool:
@@ -178,7 +178,7 @@ class Page:
     @property
     def defined(self) -> str:
         """What the card's lines define; what they import is among `imports`."""
-        lines = [] if self.demo.load else (self.task.usage or "").splitlines()
+        lines = [] if self.demo.load else (self.task.inference.snippet or "").splitlines()
         return "\n".join(line for line in lines if not line.startswith(("import ", "from "))).strip()
 
     @property
@@ -221,9 +221,9 @@ class Page:
     def examples(self) -> list[list[str]]:
         """The task's examples that have a text for each of `example_names`, in order."""
         if self.chat:
-            return [[str(each["messages"][-1]["content"])] for each in self.task.widget if "messages" in each]
+            return [[str(each["messages"][-1]["content"])] for each in self.task.inference.widget if "messages" in each]
         wanted, found = len(self.example_names), []
-        for example in self.task.widget:
+        for example in self.task.inference.widget:
             texts = [part for value in example.values() for part in (value if isinstance(value, list) else [value])]
             if 0 < wanted <= len(texts) and all(isinstance(text, str) for text in texts):
                 found.append(texts[:wanted])

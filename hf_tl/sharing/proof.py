@@ -184,14 +184,14 @@ def _task(run: RunFolder) -> Task:
 
 
 def _loads_itself(task: Task) -> bool:
-    return "{model}" in (task.usage or "")
+    return "{model}" in (task.inference.snippet or "")
 
 
 def card_lines(task: Task) -> str | None:
     """The lines of the card, and then those that ask them for the rows."""
-    if task.stranger is None or task.usage is None:
-        return task.stranger
-    return join_lines(task.usage.replace("{model}", 'path, device="cpu"'), task.stranger)
+    if task.inference.proof is None or task.inference.snippet is None:
+        return task.inference.proof
+    return join_lines(task.inference.snippet.replace("{model}", 'path, device="cpu"'), task.inference.proof)
 
 
 def request_for(run: RunFolder, known: dict[str, Any]) -> dict[str, Any]:

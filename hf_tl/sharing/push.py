@@ -58,8 +58,8 @@ def save_model(
         with quiet():
             plain.save_pretrained(folder)
             processor.save_pretrained(folder)  # timm's says that it is in config.json already
-        if task.save is not None:
-            task.save(plain, context, folder)
+        if task.library.save is not None:
+            task.library.save(plain, context, folder)
         for name in pretrained.code:  # Transformers copies a part of it, all into one folder
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(pretrained.path / name, folder / name)
@@ -68,8 +68,8 @@ def save_model(
             # PEFT saves neither: without them an adapter has no labels and no processor.
             plain.config.save_pretrained(adapter)
             processor.save_pretrained(adapter)
-            if task.save is not None:
-                task.save(plain, context, adapter)
+            if task.library.save is not None:
+                task.library.save(plain, context, adapter)
         without_paths(folder, pretrained.id if pretrained.revision and pretrained.adapter is None else None)
         return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 

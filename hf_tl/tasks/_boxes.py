@@ -251,17 +251,10 @@ def read(
 ) -> dict[str, list[tuple[Any, list[str], tuple[int, int]]]]:
     """Split -> (boxes, categories, size of the image) of each row; rows that cannot be read leave `splits` too."""
     from hf_tl.data.images import upright_size
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
 
-    found = {}
-    for split in list(splits):
-        rows, read, bad = splits[split].with_format(None), [], {}
-        for index, (image, objects) in enumerate(zip(rows["image"], rows["objects"], strict=True)):
-            try:
-                boxes, categories = parts(objects, names)
-            except ValueError as error:
-                boxes, categories, bad[index] = [], [], str(error)
-            read.append((boxes, categories, upright_size(image)))
-        skip_rows(splits, split, bad, config, notes)
-        found[split] = [each for index, each in enumerate(read) if index not in bad]
-    return found
+    def of_row(objects: Any, image: Any) -> tuple[Any, list[str], tuple[int, int]]:
+        boxes, categories = parts(objects, names)
+        return boxes, categories, upright_size(image)
+
+    return {split: encode_rows(splits, split, ("objects", "image"), of_row, config, notes) for split in list(splits)}

@@ -67,7 +67,7 @@ def set_template(context: TaskContext) -> None:
         ConfigError: the file cannot be read.
     """
     path = getattr(context.preprocessing, "chat_template", None)
-    if path is None or context.mode != "training":
+    if path is None:
         return
     try:
         context.processor.chat_template = Path(path).read_text(encoding="utf-8")

@@ -31,7 +31,6 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
         DataError: a conversation that the template refuses, or nothing at all to train on.
     """
     _generation.check_end(context)
-    _chat.set_template(context)
     if context.mode == "predicting":
         return _prompts(rows, context)
     limit = text_limit(context, MAX_LENGTH)

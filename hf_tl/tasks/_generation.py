@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, ModelError
 from hf_tl.task import TaskContext
+from hf_tl.tasks import _chat
 
 if TYPE_CHECKING:
     import torch
@@ -48,18 +49,23 @@ def ends_of(context: TaskContext) -> set[int]:
 
 
 def configure(model: Any, context: TaskContext) -> None:
-    """Settles the generation settings, which are saved with the model: the tokenizer's special tokens, and greedy
-    unless asked otherwise, so that everybody gets the same texts.
+    """Settles the chat template and the generation settings, which are saved with the model: the tokenizer's special
+    tokens, and greedy unless asked otherwise, so that everybody gets the same texts.
 
     Raises:
-        ConfigError: settings that do not go together.
+        ConfigError: settings that do not go together, or a template that cannot be read.
         ModelError: there is no end-of-sequence token.
     """
     from transformers.trainer_utils import align_special_tokens
 
     from hf_tl.io.quiet import quiet
 
+    if context.mode != "training":
+        return
     check_end(context)
+    _chat.set_template(context)
+    if model is None:
+        return
     with quiet():
         align_special_tokens(model, context.processor)
     generation, given = model.generation_config, dict(context.generation)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError
 from hf_tl.task import Demo, TaskContext
-from hf_tl.tasks._writing import end_of, prefix_of, set_languages, source_limit, start_of, target_limit
+from hf_tl.tasks._writing import end_of, prefix_of, source_limit, start_of, target_limit
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,6 @@ def demo(result: str) -> Demo:
 def preprocess(rows: Any, context: TaskContext, training: bool, *, name: str, source: str, target: str) -> Any:
     """`input_ids` and `attention_mask` of the prefixed source; `labels` of the target, ending in end-of-sequence;
     `length` is the source's."""
-    set_languages(context)
     tokenizer, prefix, end = context.processor, prefix_of(context, name), end_of(context)
     limit, target_most = source_limit(context), target_limit(context)
     if limit < 4 or target_most < 4:

@@ -127,9 +127,11 @@ def configure(model: Any, context: TaskContext, *, name: str) -> None:
     Raises:
         ConfigError: generation settings that do not go together, or languages that the tokenizer lacks.
     """
+    set_languages(context)
+    if model is None or context.mode != "training":
+        return
     config, generation, tokenizer = model.config, model.generation_config, context.processor
     generation._from_model_config = False  # else Transformers would make it anew
-    set_languages(context)
     config.decoder_start_token_id = generation.decoder_start_token_id = start_of(context)
     for each in (config, generation):
         if getattr(each, "eos_token_id", None) is None:

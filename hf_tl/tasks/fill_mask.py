@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Form, Inference, Task, TaskContext
 from hf_tl.tasks._texts import TEXT_NAMES, text_limit, whole_texts
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ TASK = Task(
     name="fill-mask",
     summary="continued pretraining of an encoder on your own texts, before adapting it to another task",
     columns=(Column("text", "text", TEXT_NAMES),),
+    forms=(Form(("text",), inferred=False),),
     auto_class="AutoModelForMaskedLM",
     peft_task_type=None,
     metrics=("perplexity", "accuracy", "loss"),
@@ -201,25 +202,28 @@ TASK = Task(
     collect=collect,
     postprocess=postprocess,
     measure=measure,
-    stranger=STRANGER,
-    asked=one_mask,
-    new_head=False,
-    inferred=False,
-    methods=("full", "lora", "scratch"),
-    batch_sizes=(16, 16),
-    demo=(
-        Demo(
-            (("text", "text"),),
-            "labels",
-            """for sign in ("[MASK]", "<mask>"):  # as tokenizers write it, whichever this one does
+    inference=Inference(
+        proof=STRANGER,
+        reference_rows=one_mask,
+        demo=(
+            Demo(
+                (("text", "text"),),
+                "labels",
+                """for sign in ("[MASK]", "<mask>"):  # as tokenizers write it, whichever this one does
     text = text.replace(sign, pipe.tokenizer.mask_token)
 if text.count(pipe.tokenizer.mask_token) != 1:
     raise gr.Error("Write [MASK] once, where a word is to be found.", print_exception=False)
 found = [{"label": each["token_str"], "score": each["score"]} for each in pipe(text)]""",
-            result="Likely words",
+                result="Likely words",
+            ),
         ),
+        widget=({"text": "Paris is the <mask> of France."},),
     ),
-    widget=({"text": "Paris is the <mask> of France."},),
+    new_head=False,
+    methods=("full", "lora", "scratch"),
+    defaults=Defaults(
+        batch_sizes=(16, 16),
+        models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
+    ),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
-    models=("distilbert/distilbert-base-uncased", "google-bert/bert-base-uncased", "FacebookAI/roberta-base"),
 )

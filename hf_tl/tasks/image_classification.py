@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_tl.task import Column, Demo, Task
+from hf_tl.task import Column, Defaults, Demo, Inference, Task
 from hf_tl.tasks import _classification as classification
 from hf_tl.tasks._images import IMAGE, collator, preprocess
 
@@ -26,12 +26,16 @@ TASK = Task(
     postprocess=classification.postprocess,
     measure=classification.measure,
     render_html=classification.render_html,
-    stranger="""found = [
+    inference=Inference(
+        proof="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row["image"], top_k=None)}} for row in rows
 ]""",
+        demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
+    ),
     problems=classification.PROBLEMS,
     cacheable_features=True,
-    demo=(Demo((("image", "image"),), "labels", "found = pipe(image, top_k=10)", result="Label"),),
     reads=("data.preprocessing.image_size", "data.preprocessing.augment", *classification.READS),
-    models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k"),
+    defaults=Defaults(
+        models=("google/mobilenet_v2_1.0_224", "microsoft/resnet-50", "google/vit-base-patch16-224-in21k")
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._classification import LABEL_NAMES
 from hf_tl.tasks._embeddings import loss_of, unit
 from hf_tl.tasks._images import IMAGE, collator, preprocess
@@ -136,6 +136,7 @@ TASK = Task(
         IMAGE,
         Column("label", "label", LABEL_NAMES, target=True),
     ),
+    forms=(Form(("image", "label"), inferred=False),),
     auto_class="AutoModel",
     peft_task_type="FEATURE_EXTRACTION",
     metrics=("map_at_r", "recall_at_1", "knn_accuracy"),
@@ -145,16 +146,19 @@ TASK = Task(
     collator=collator,
     targets=targets,
     loss=loss,
-    losses=loss_of,
+    check_loss=loss_of,
     collect=collect,
     postprocess=postprocess,
     measure=measure,
-    asks="pool=True",
-    stranger="""found = [{"embedding": pipe(row["image"], pool=True)[0]} for row in rows]""",
+    inference=Inference(
+        pipeline_kwargs="pool=True",
+        proof="""found = [{"embedding": pipe(row["image"], pool=True)[0]} for row in rows]""",
+    ),
     new_head=False,
-    inferred=False,
     methods=("full", "lora", "scratch"),
-    batch_sizes=(32, 64),
+    defaults=Defaults(
+        batch_sizes=(32, 64),
+        models=("google/mobilenet_v2_1.0_224", "google/vit-base-patch16-224-in21k", "facebook/dinov2-small"),
+    ),
     reads=("data.preprocessing.image_size", "data.preprocessing.augment", "loss.name"),
-    models=("google/mobilenet_v2_1.0_224", "google/vit-base-patch16-224-in21k", "facebook/dinov2-small"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks import _masks as masks
 from hf_tl.tasks._images import IMAGE
 
@@ -28,20 +28,12 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from datasets import Image
 
     from hf_tl.data.images import opened
-    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.data.rows import encode_rows, replace_column, skip_rows
     from hf_tl.errors import DataError, listing
 
-    found: dict[str, list[set[int]]] = {}
-    for split in list(splits):
-        rows, seen, bad = splits[split].with_format(None), [], {}
-        for index, (image, mask) in enumerate(zip(rows["image"], rows["mask"], strict=True)):
-            try:
-                seen.append(masks.values_in(mask, image))
-            except ValueError as error:
-                seen.append(set())
-                bad[index] = str(error)
-        skip_rows(splits, split, bad, config, notes)
-        found[split] = [each for index, each in enumerate(seen) if index not in bad]
+    found: dict[str, list[set[int]]] = {
+        split: encode_rows(splits, split, ("mask", "image"), masks.values_in, config, notes) for split in list(splits)
+    }
     first = "train" if known is None else next(iter(splits))
     named = masks.names_beside(splits[first], config)
     decisive = set[int]().union(*found[first])
@@ -83,14 +75,15 @@ def _notes(coding: masks.Coding, seen: set[int], named: Any, notes: list[str]) -
         notes.append(f"Pixels of value {masks.IGNORED} count for nothing, neither in training nor in the figures.")
 
 
-def resize_whole_image(processor: Any) -> tuple[int, int]:
-    """Makes an image processor scale the whole image to one size, and returns that (height, width).
+def configure(model: Any, context: TaskContext) -> None:
+    """Makes the image processor scale the whole image to one size.
 
     A classifier's cuts out the middle. The stock pipeline then stretches the map of the middle over the image, and
     so the processor itself is changed, and saved with the model.
     """
     from hf_tl.data.augment import processor_size
 
+    processor = context.processor
     height, width = processor_size(processor)
     if getattr(processor, "do_center_crop", False):
         processor.do_center_crop = False
@@ -99,7 +92,6 @@ def resize_whole_image(processor: Any) -> tuple[int, int]:
     if getattr(processor, "do_reduce_labels", False):
         processor.do_reduce_labels = False  # class 0 is a class here
     processor.size = {"height": height, "width": width}
-    return height, width
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
@@ -107,12 +99,12 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     import torch
     from PIL import Image
 
-    from hf_tl.data.augment import Augmented, random_box
+    from hf_tl.data.augment import Augmented, processor_size, random_box
     from hf_tl.data.images import to_rgb
     from hf_tl.errors import ConfigError
 
     processor = context.processor
-    height, width = resize_whole_image(processor)
+    height, width = processor_size(processor)
     names = context.preprocessing.augmentations if training else ()
     name = next((each for each in names if each != "default"), None)
     if name:
@@ -343,8 +335,17 @@ TASK = Task(
         Column(
             "mask",
             "image",
-            ("mask", "annotation", "label", "segmentation_mask", "labels", "mask_file_name", "annotation_file_name",
-             "label_file_name", "segmentation_mask_file_name"),
+            (
+                "mask",
+                "annotation",
+                "label",
+                "segmentation_mask",
+                "labels",
+                "mask_file_name",
+                "annotation_file_name",
+                "label_file_name",
+                "segmentation_mask_file_name",
+            ),
             target=True,
         ),
     ),
@@ -361,7 +362,9 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""def share(mask):
+    configure=configure,
+    inference=Inference(
+        proof="""def share(mask):
     return mask.histogram()[255] / mask.width / mask.height
 
 
@@ -371,15 +374,18 @@ found = [
 ]
 for each in found:
     each["segments"].sort(key=lambda segment: -segment["share"])""",
+        demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
+    ),
     support_unit="pixels",
     label_fields=("labels", "sizes"),  # the model reads neither
-    batch_sizes=(8, 8),
-    demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
+    defaults=Defaults(
+        batch_sizes=(8, 8),
+        models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
+    ),
     reads=(
         "data.preprocessing.image_size",
         "data.preprocessing.augment",
         "loss.focal_gamma",
         "training.label_smoothing_factor",
     ),
-    models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
-)  # fmt: skip
+)

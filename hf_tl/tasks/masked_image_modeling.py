@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.io.data_uri import data_uri
-from hf_tl.task import Task, TaskContext
+from hf_tl.task import Defaults, Form, Inference, Task, TaskContext
 from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def configure(model: Any, context: TaskContext) -> None:
     """Raises ModelError where the decoder would not give back the pixels of a patch."""
     from hf_tl.errors import ModelError
 
+    if model is None or context.mode != "training":
+        return
     config = model.config
     layers = len(getattr(config, "depths", ())) or 1
     stride = int(config.patch_size) * 2 ** (layers - 1)  # Swin halves its map after each stage but the last
@@ -214,6 +216,7 @@ TASK = Task(
     name="masked-image-modeling",
     summary="continued pretraining of an image encoder on unlabeled images, before adapting it to another task",
     columns=(IMAGE,),
+    forms=(Form(("image",), inferred=False),),
     auto_class="AutoModelForMaskedImageModeling",
     peft_task_type=None,
     metrics=("loss",),
@@ -230,18 +233,19 @@ TASK = Task(
     configure=configure,
     label_fields=(),
     new_head=False,
-    inferred=False,
     methods=("full", "lora", "scratch"),
-    usage="""import torch
+    inference=Inference(
+        snippet="""import torch
 from PIL import Image""",
-    example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
+        example="""pixels = processor(Image.open("image.jpg").convert("RGB"), return_tensors="pt")["pixel_values"]
 hidden = torch.rand(1, (pixels.shape[-1] // model.config.patch_size) ** 2) < 0.6
 print(model(pixels, bool_masked_pos=hidden).reconstruction.shape)""",
+    ),
     reads=(
         "data.preprocessing.image_size",
         "data.preprocessing.augment",
         "data.preprocessing.mask_ratio",
         "data.preprocessing.mask_patch_size",
     ),
-    models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192"),
+    defaults=Defaults(models=("google/vit-base-patch16-224-in21k", "microsoft/swin-base-simmim-window6-192")),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks import _boxes as boxes_of
 from hf_tl.tasks._images import IMAGE
 
@@ -366,20 +366,24 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
-    support_unit="boxes",
-    model_computes_loss=True,
-    unread=("sizes", "filled"),
-    # images of unequal size would be padded together, and then scores are not quite those of the stock pipeline
-    batch_sizes=(8, 1),
-    demo=(
-        Demo(
-            (("image", "image"), ("least_score", "score")),
-            "boxes",
-            "found = pipe(image, threshold=least_score)",
-            result="Found",
+    inference=Inference(
+        proof=f"""found = [{{"objects": pipe(row["image"], threshold={THRESHOLD})}} for row in rows]""",
+        demo=(
+            Demo(
+                (("image", "image"), ("least_score", "score")),
+                "boxes",
+                "found = pipe(image, threshold=least_score)",
+                result="Found",
+            ),
         ),
     ),
+    support_unit="boxes",
+    model_computes_loss=True,
+    extra_fields=("sizes", "filled"),
+    defaults=Defaults(
+        # images of unequal size would be padded together, and then scores are not quite those of the stock pipeline
+        batch_sizes=(8, 1),
+        models=("hustvl/yolos-tiny", "PekingU/rtdetr_v2_r18vd", "ustc-community/dfine-small-coco"),
+    ),
     reads=("data.preprocessing.image_size", "data.preprocessing.augment", "data.boxes"),
-    models=("hustvl/yolos-tiny", "PekingU/rtdetr_v2_r18vd", "ustc-community/dfine-small-coco"),
 )

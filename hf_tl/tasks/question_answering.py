@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._answers import MAX_ANSWER_TOKENS, best_span, check_answers, exact_and_f1, tokens_of
 from hf_tl.tasks._texts import text_limit, whole_texts
 
@@ -56,24 +56,16 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Answers as records of lists, each checked to stand where it says it does; none means that there is no answer."""
     from datasets import List, Value
 
-    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.data.rows import encode_rows
 
     for split in list(splits):
-        rows = splits[split].with_format(None)
-        given = rows["answers"]
+        given = splits[split].with_format(None)["answers"]
         if split != "train" and len(splits) > 1 and all(each is None for each in given):
             notes.append(f"The {split} split has no answers and is not used.")
             del splits[split]
             continue
-        found, bad = [], {}
-        for index, (context, each) in enumerate(zip(rows["context"], given, strict=True)):
-            try:
-                found.append(check_answers(context, each))
-            except ValueError as error:
-                bad[index] = str(error)
-        skip_rows(splits, split, bad, config, notes)
         feature = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
-        replace_column(splits, split, "answers", found, feature)
+        encode_rows(splits, split, ("context", "answers"), check_answers, config, notes, feature=feature)
     unanswered = "train" in splits and any(not each["text"] for each in splits["train"]["answers"])
     return Targets(config={"allows_no_answer": unanswered})
 
@@ -289,27 +281,31 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
-    asked=whole_texts,
-    usage=USAGE,
-    example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
-    demo=(
-        Demo(
-            (("question", "line"), ("context", "text")),
-            "highlights",
-            """found = [{"entity_group": "answer", **find_answer(question, context)}]
+    inference=Inference(
+        proof="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
+        reference_rows=whole_texts,
+        snippet=USAGE,
+        example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
+        demo=(
+            Demo(
+                (("question", "line"), ("context", "text")),
+                "highlights",
+                """found = [{"entity_group": "answer", **find_answer(question, context)}]
 if not found[0]["answer"]:
     gr.Info("The model finds no answer in this text.")
     found = []""",
-            imports=("import torch",),
+                imports=("import torch",),
+            ),
         ),
+        widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
     ),
     label_fields=("start_positions", "end_positions"),
-    widget=({"question": "Where do I live?", "context": "My name is Clara and I live in Berkeley."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
-    models=(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "distilbert/distilbert-base-uncased",
-        "deepset/roberta-base-squad2",
+    defaults=Defaults(
+        models=(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "distilbert/distilbert-base-uncased",
+            "deepset/roberta-base-squad2",
+        )
     ),
 )

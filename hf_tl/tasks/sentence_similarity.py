@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks._embeddings import cosines, loss_of, unit
 from hf_tl.tasks._texts import text_limit
 
@@ -250,6 +250,11 @@ TASK = Task(
         Column("negative", "text", ("negative", "hard_negative", "negative_1"), required=False),
         Column("score", "label", ("score", "similarity_score", "similarity"), required=False, target=True),
     ),
+    forms=(
+        Form(("sentence1", "sentence2", "score")),
+        Form(("sentence1", "sentence2", "negative")),
+        Form(("sentence1", "sentence2")),
+    ),
     auto_class="AutoModel",
     peft_task_type="FEATURE_EXTRACTION",
     metrics=("mrr", "recall_at_1", "recall_at_10", "triplet_accuracy"),
@@ -259,46 +264,49 @@ TASK = Task(
     collator=collator,
     targets=targets,
     loss=loss,
-    losses=loss_of,
+    check_loss=loss_of,
     items=items,
     collect=collect,
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""vectors = model.encode([row["sentence1"] for row in rows])
+    inference=Inference(
+        proof="""vectors = model.encode([row["sentence1"] for row in rows])
 found = [{"embedding": vector.tolist()} for vector in vectors]""",
-    asked=lambda rows, context: rows.select_columns(["sentence1"]),
-    save=save,
-    marker_files=("modules.json",),
-    pools=True,
-    library="sentence-transformers",
-    usage="""from sentence_transformers import SentenceTransformer
+        reference_rows=lambda rows, context: rows.select_columns(["sentence1"]),
+        snippet="""from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer({model})""",
-    example="""vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
+        example="""vectors = model.encode(["A plane is taking off.", "An air plane is taking off."])
 print(model.similarity(vectors, vectors))""",
-    demo=(
-        Demo(
-            (("sentence_1", "text"), ("sentence_2", "text")),
-            "number",
-            "found = float(model.similarity(*model.encode([sentence_1, sentence_2])[:, None]))",
-            load="model = SentenceTransformer({model})",
-            imports=("from sentence_transformers import SentenceTransformer",),
-            packages=("sentence-transformers",),
-            result="Similarity",
+        demo=(
+            Demo(
+                (("sentence_1", "text"), ("sentence_2", "text")),
+                "number",
+                "found = float(model.similarity(*model.encode([sentence_1, sentence_2])[:, None]))",
+                load="model = SentenceTransformer({model})",
+                imports=("from sentence_transformers import SentenceTransformer",),
+                packages=("sentence-transformers",),
+                result="Similarity",
+            ),
+        ),
+        widget=(
+            {
+                "source_sentence": "A plane is taking off.",
+                "sentences": ["An air plane is taking off.", "A man is eating."],
+            },
         ),
     ),
+    library=Library(save=save, marker_files=("modules.json",), name="sentence-transformers"),
     new_head=False,
     methods=("full", "lora", "scratch"),
     problems={SCORED: {"metrics": ("spearman", "pearson"), "best_metric": "spearman"}},
-    forms=(("sentence1", "sentence2", "score"), ("sentence1", "sentence2", "negative"), ("sentence1", "sentence2")),
-    widget=(
-        {"source_sentence": "A plane is taking off.", "sentences": ["An air plane is taking off.", "A man is eating."]},
-    ),
     reads=("data.preprocessing.max_length", "model.pooling", "loss.name"),
-    models=(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "sentence-transformers/all-mpnet-base-v2",
-        "BAAI/bge-base-en-v1.5",
+    defaults=Defaults(
+        models=(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "sentence-transformers/all-mpnet-base-v2",
+            "BAAI/bge-base-en-v1.5",
+        )
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Library, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -46,8 +46,9 @@ TASK = Task(
             "text",
             ("document", "article", "dialogue", "dialog", "report", "text", "content", "body"),
         ),
-        Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), by_name=True, target=True),
+        Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), target=True),
     ),
+    forms=(Form(("document", "summary"), by_name=("summary",)),),
     auto_class="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
     metrics=(*ROUGE, "generated_tokens", "cut_share", "loss"),
@@ -60,19 +61,23 @@ TASK = Task(
     postprocess=partial(seq2seq.postprocess, key="summary_text"),
     measure=measure,
     render_html=partial(seq2seq.render_html, source="document", target="summary"),
-    stranger=seq2seq.STRANGER.format(role="document"),
-    configure=partial(writing.configure, name=NAME),
-    save=writing.save,
-    usage=seq2seq.USAGE,
-    example=seq2seq.EXAMPLE.format(
-        text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
+    inference=Inference(
+        proof=seq2seq.STRANGER.format(role="document"),
+        snippet=seq2seq.USAGE,
+        example=seq2seq.EXAMPLE.format(
+            text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
+        ),
+        demo=(seq2seq.demo("Summary"),),
+        widget=({"text": "Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."},),
     ),
+    configure=partial(writing.configure, name=NAME),
+    library=Library(save=writing.save),
     new_head=False,
     methods=("full", "lora", "scratch"),
-    batch_sizes=(16, 16),
-    validation_rows=seq2seq.ROWS_IN_TRAINING,
-    demo=(seq2seq.demo("Summary"),),
-    widget=({"text": "Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."},),
+    defaults=Defaults(
+        batch_sizes=(16, 16),
+        validation_rows=seq2seq.ROWS_IN_TRAINING,
+        models=("google-t5/t5-small", "facebook/bart-base", "google/pegasus-xsum"),
+    ),
     reads=writing.READS,
-    models=("google-t5/t5-small", "facebook/bart-base", "google/pegasus-xsum"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Task, TaskContext
 from hf_tl.tasks import _classification as classification
 from hf_tl.tasks._texts import PAIR_NAMES, TEXT_NAMES, text_limit, whole_texts
 
@@ -69,24 +69,32 @@ TASK = Task(
     postprocess=classification.postprocess,
     measure=classification.measure,
     render_html=classification.render_html,
-    stranger="""found = [
+    inference=Inference(
+        proof="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
 ]""",
-    asked=whole_texts,
+        reference_rows=whole_texts,
+        demo=(
+            Demo(
+                (("text", "text"), ("text_pair", "text")),
+                "labels",
+                'found = pipe({"text": text, "text_pair": text_pair}, top_k=None, truncation=True)',
+                needs="text_pair",
+                result="Label",
+            ),
+            Demo((("text", "text"),), "labels", "found = pipe([text], top_k=None, truncation=True)[0]", result="Label"),
+        ),
+        widget=({"text": "I have been waiting for a week. Where is my card?"},),
+    ),
     problems=classification.PROBLEMS,
     cacheable_features=True,
-    yields_to=("sentence-similarity",),  # two sentences and a score
-    demo=(
-        Demo(
-            (("text", "text"), ("text_pair", "text")),
-            "labels",
-            'found = pipe({"text": text, "text_pair": text_pair}, top_k=None, truncation=True)',
-            needs="text_pair",
-            result="Label",
-        ),
-        Demo((("text", "text"),), "labels", "found = pipe([text], top_k=None, truncation=True)[0]", result="Label"),
-    ),
-    widget=({"text": "I have been waiting for a week. Where is my card?"},),
+    defers_to=("sentence-similarity",),  # two sentences and a score
     reads=("data.preprocessing.max_length", *classification.READS),
-    models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-uncased", "FacebookAI/roberta-base"),
+    defaults=Defaults(
+        models=(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "distilbert/distilbert-base-uncased",
+            "FacebookAI/roberta-base",
+        )
+    ),
 )

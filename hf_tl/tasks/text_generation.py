@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks import _chat, _decoder, _generation
 from hf_tl.tasks._texts import TEXT_NAMES
 
@@ -20,13 +20,16 @@ SHOWN = 800
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
     """Conversations checked: turns in order, none of them empty, something of the assistant's in each."""
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
+
+    def check(messages: Any) -> None:
+        what = _chat.wrong(messages)
+        if what:
+            raise ValueError(what)
 
     for split in list(splits):
         if "messages" in splits[split].column_names:
-            found = enumerate(splits[split].with_format(None)["messages"])
-            bad = {index: what for index, messages in found if (what := _chat.wrong(messages))}
-            skip_rows(splits, split, bad, config, notes)
+            encode_rows(splits, split, ("messages",), check, config, notes)
     return Targets()
 
 
@@ -190,8 +193,11 @@ TASK = Task(
         Column("completion", "text", ("completion", "response"), required=False, target=True),
         Column("text", "text", TEXT_NAMES, required=False),
     ),
-    forms=(("messages",), ("prompt", "completion"), ("text",)),
-    asked_for=(("text",),),
+    forms=(
+        Form(("messages",)),
+        Form(("prompt", "completion")),
+        Form(("text",), inferred=False),
+    ),
     auto_class="AutoModelForCausalLM",
     peft_task_type="CAUSAL_LM",
     metrics=("perplexity", "token_accuracy", "loss"),
@@ -206,27 +212,32 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger=STRANGER,
-    asked=prompts,
+    inference=Inference(
+        proof=STRANGER,
+        reference_rows=prompts,
+        demo=(
+            Demo(
+                (("messages", "messages"),),
+                "chat",
+                'found = pipe(messages)[0]["generated_text"][-1]["content"]',
+                needs="chat_template",
+            ),
+            Demo((("text", "text"),), "text", 'found = pipe(text)[0]["generated_text"]', result="Goes on"),
+        ),
+        widget=(
+            {"text": "Once upon a time"},
+            {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+        ),
+    ),
     configure=_generation.configure,
-    save=_generation.save,
+    library=Library(save=_generation.save),
     label_fields=("labels", "asked"),
     new_head=False,
     methods=("full", "lora", "scratch"),
-    demo=(
-        Demo(
-            (("messages", "messages"),),
-            "chat",
-            'found = pipe(messages)[0]["generated_text"][-1]["content"]',
-            needs="chat_template",
-        ),
-        Demo((("text", "text"),), "text", 'found = pipe(text)[0]["generated_text"]', result="Goes on"),
+    defaults=Defaults(
+        batch_sizes=(8, 8),
+        models=("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"),
     ),
-    widget=(
-        {"text": "Once upon a time"},
-        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
-    ),
-    batch_sizes=(8, 8),
     reads=(
         "data.preprocessing.max_length",
         "data.preprocessing.long_samples",
@@ -235,5 +246,4 @@ TASK = Task(
         "training.label_smoothing_factor",
         "generation",
     ),
-    models=("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"),
 )

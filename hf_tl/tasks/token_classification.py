@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Form, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._tags import as_records, entities, parts, tag_words
 from hf_tl.tasks._texts import bare_texts, text_limit
 
@@ -22,7 +22,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     """Tags as ids beside `words`; character spans become words with B- and I- tags."""
     from datasets import ClassLabel, List, Value
 
-    from hf_tl.data.rows import replace_column, skip_rows
+    from hf_tl.data.rows import encode_rows, replace_column
     from hf_tl.errors import DataError, did_you_mean
 
     for split, rows in list(splits.items()):
@@ -30,19 +30,19 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             _from_spans(splits, split, config, notes)
     feature = next(iter(splits.values())).features["tags"].feature
     names = feature.names if isinstance(feature, ClassLabel) else None
-    tags: dict[str, list[list[str]]] = {}
-    for split in list(splits):
-        rows, found, bad = splits[split].with_format(None), [], {}
-        for index, (words, given) in enumerate(zip(rows["words"], rows["tags"], strict=True)):
-            if not words:
-                bad[index] = "there are no words"
-            elif given is None or len(words) != len(given):
-                bad[index] = f"{len(words)} words have {len(given or [])} tags"
-            elif any(word is None or not word.strip() for word in words):
-                bad[index] = "a word is empty"
-            found.append([names[tag] if names else str(tag) for tag in given or []])
-        skip_rows(splits, split, bad, config, notes)
-        tags[split] = [each for index, each in enumerate(found) if index not in bad]
+
+    def named(words: Any, given: Any) -> list[str]:
+        if not words:
+            raise ValueError("there are no words")
+        if given is None or len(words) != len(given):
+            raise ValueError(f"{len(words)} words have {len(given or [])} tags")
+        if any(word is None or not word.strip() for word in words):
+            raise ValueError("a word is empty")
+        return [names[tag] if names else str(tag) for tag in given]
+
+    tags: dict[str, list[list[str]]] = {
+        split: encode_rows(splits, split, ("words", "tags"), named, config, notes) for split in list(splits)
+    }
     if known is not None:
         labels = known.labels
     else:
@@ -67,22 +67,15 @@ def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
     """`text` and `spans` (start, end, label) as `words` and `tags`."""
     from datasets import List, Value
 
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
 
-    rows, bad = splits[split].with_format(None), {}
-    words, tags = [], []
-    for index, (text, spans) in enumerate(zip(rows["text"], rows["spans"], strict=True)):
-        try:
-            row_words, row_tags = tag_words(text, as_records(spans))
-        except ValueError as error:
-            row_words, row_tags, bad[index] = [], [], str(error)
-        words.append(row_words)
-        tags.append(row_tags)
-    skip_rows(splits, split, bad, config, notes)
-    kept = [index for index in range(len(words)) if index not in bad]
+    def tagged(text: str, spans: Any) -> tuple[list[str], list[str]]:
+        return tag_words(text, as_records(spans))
+
+    found = encode_rows(splits, split, ("text", "spans"), tagged, config, notes)
     rows = splits[split].remove_columns(["text", "spans"])
-    for role, values in (("words", words), ("tags", tags)):
-        rows = rows.add_column(role, [values[index] for index in kept]).cast_column(role, List(Value("string")))
+    for at, role in enumerate(("words", "tags")):
+        rows = rows.add_column(role, [each[at] for each in found]).cast_column(role, List(Value("string")))
     splits[split] = rows
 
 
@@ -334,7 +327,10 @@ TASK = Task(
         Column("tags", "tags", ("ner_tags", "tags", "labels", "pos_tags", "bio_tags"), required=False, target=True),
         Column("spans", "spans", ("entities", "spans", "label", "labels"), required=False, target=True),
     ),
-    forms=(("words", "tags"), ("text", "spans")),
+    forms=(
+        Form(("words", "tags")),
+        Form(("text", "spans")),
+    ),
     auto_class="AutoModelForTokenClassification",
     peft_task_type="TOKEN_CLS",
     metrics=("f1", "precision", "recall", "accuracy"),
@@ -348,16 +344,22 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     render_html=render_html,
-    stranger="""keys = ("entity_group", "score", "start", "end")
+    inference=Inference(
+        proof="""keys = ("entity_group", "score", "start", "end")
 found = [
     {"entities": [{key: each[key] for key in keys} for each in pipe(row["text"], aggregation_strategy="first")]}
     for row in rows
 ]""",
-    asked=bare_texts,
-    demo=(Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),),
-    asks='aggregation_strategy="first"',
+        reference_rows=bare_texts,
+        demo=(
+            Demo((("text", "text"),), "highlights", 'found = pipe(text, aggregation_strategy="first")', result="Found"),
+        ),
+        pipeline_kwargs='aggregation_strategy="first"',
+        widget=({"text": "My name is Clara and I live in Berkeley, California."},),
+    ),
     support_unit="entities",
-    widget=({"text": "My name is Clara and I live in Berkeley, California."},),
     reads=("data.preprocessing.max_length", "training.label_smoothing_factor"),
-    models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base"),
+    defaults=Defaults(
+        models=("sentence-transformers/all-MiniLM-L6-v2", "distilbert/distilbert-base-cased", "FacebookAI/roberta-base")
+    ),
 )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.errors import ConfigError, listing
-from hf_tl.task import Column, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -27,7 +27,7 @@ BETA = 2.0
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
     """A `translation` column of texts by language as `source` and `target`."""
-    from hf_tl.data.rows import skip_rows
+    from hf_tl.data.rows import encode_rows
 
     before = known.config if known is not None else {}
     source = config.preprocessing.source_lang or before.get("source_lang")
@@ -39,15 +39,15 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         source, target = of_keys(keys, source, target)
         if not all(given):
             notes.append(f"Translation from {source} to {target} (data.preprocessing.source_lang and target_lang).")
+
+        def check(value: Any) -> None:
+            for key in (target, source):
+                text = (value or {}).get(key)
+                if text is None or not text.strip():
+                    raise ValueError(f"the text in {key!r} is {'missing' if text is None else 'empty'}")
+
         for split in list(splits):
-            values = splits[split].with_format(None)[NAME]
-            bad = {}
-            for index, value in enumerate(values):
-                for key in (source, target):
-                    text = (value or {}).get(key)
-                    if text is None or not text.strip():
-                        bad[index] = f"the text in {key!r} is {'missing' if text is None else 'empty'}"
-            skip_rows(splits, split, bad, config, notes)
+            encode_rows(splits, split, (NAME,), check, config, notes)
             splits[split] = as_columns(splits[split], source, target)
         source, target = (code or key for code, key in zip(given, (source, target), strict=True))
     return Targets(config={"source_lang": source, "target_lang": target} if source and target else {})
@@ -156,13 +156,14 @@ TASK = Task(
     name=NAME,
     summary="a translation of a text into another language",
     columns=(
-        Column("source", "text", ("source", "src", "source_text"), required=False, by_name=True),
+        Column("source", "text", ("source", "src", "source_text"), required=False),
         Column("translation", "texts", ("translation", "translations"), required=False),
-        Column(
-            "target", "text", ("target", "tgt", "target_text", "translation"), required=False, by_name=True, target=True
-        ),
+        Column("target", "text", ("target", "tgt", "target_text", "translation"), required=False, target=True),
     ),
-    forms=(("source", "target"), ("translation",)),
+    forms=(
+        Form(("source", "target"), by_name=("source", "target")),
+        Form(("translation",)),
+    ),
     auto_class="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
     metrics=("chrf", "bleu", "generated_tokens", "cut_share", "loss"),
@@ -176,18 +177,22 @@ TASK = Task(
     postprocess=partial(seq2seq.postprocess, key="translation_text"),
     measure=measure,
     render_html=partial(seq2seq.render_html, source="source", target="target"),
-    stranger=seq2seq.STRANGER.format(role="source"),
-    asked=lambda rows, context: _columns(rows, context).select_columns(["source"]),
+    inference=Inference(
+        proof=seq2seq.STRANGER.format(role="source"),
+        reference_rows=lambda rows, context: _columns(rows, context).select_columns(["source"]),
+        snippet=seq2seq.USAGE,
+        example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
+        demo=(seq2seq.demo("Translation"),),
+        widget=({"text": "My name is Clara and I live in Berkeley."},),
+    ),
     configure=partial(writing.configure, name=NAME),
-    save=writing.save,
-    usage=seq2seq.USAGE,
-    example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
+    library=Library(save=writing.save),
     new_head=False,
     methods=("full", "lora", "scratch"),
-    batch_sizes=(16, 16),
-    validation_rows=seq2seq.ROWS_IN_TRAINING,
-    demo=(seq2seq.demo("Translation"),),
-    widget=({"text": "My name is Clara and I live in Berkeley."},),
+    defaults=Defaults(
+        batch_sizes=(16, 16),
+        validation_rows=seq2seq.ROWS_IN_TRAINING,
+        models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
+    ),
     reads=writing.READS,
-    models=("google-t5/t5-small", "Helsinki-NLP/opus-mt-en-fr", "facebook/nllb-200-distilled-600M"),
 )

@@ -45,7 +45,7 @@ RENAMED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ChosenDefault:
     """A default that hf_tl chose."""
 
     key: str
@@ -67,7 +67,8 @@ class Workload:
     processes: int
     features: float | None = None
     """Mean standard deviation of the features, when the model trained is a head on cached ones."""
-    precision: tuple[str, str] = ("fp32", "")
+    precision: ChosenDefault = ChosenDefault("precision", "fp32", "")
+    """`fp32`, `bf16` or `fp16`."""
     batch: int | None = None
     """Samples a step that the task wants."""
     eval_batch: int = 64
@@ -105,13 +106,13 @@ def _check_packages(training: TrainingConfig) -> None:
         )
 
 
-def choose(workload: Workload, method: Method) -> list[Choice]:
+def choose(workload: Workload, method: Method) -> list[ChosenDefault]:
     """hf_tl's defaults."""
     name = method.config.name
-    out: list[Choice] = []
+    out: list[ChosenDefault] = []
 
     def say(key: str, value: Any, reason: str) -> None:
-        out.append(Choice(key, value, reason))
+        out.append(ChosenDefault(key, value, reason))
 
     total = 64 if workload.features else workload.batch or (32 if workload.convolutional else 16)
     per_device = max(1, total // workload.processes)
@@ -141,14 +142,13 @@ def choose(workload: Workload, method: Method) -> list[Choice]:
     say("weight_decay", 0.01, "usual for AdamW")
     if workload.has_lengths:
         say("train_sampling_strategy", "group_by_length", "texts of like length share a batch, which saves padding")
-    choice, why = workload.precision
-    say("bf16", choice == "bf16", why)
+    say("bf16", workload.precision.value == "bf16", workload.precision.reason)
     return out
 
 
 def build_arguments(
     config: RunConfig, workload: Workload, method: Method, task: Task, folder: Path
-) -> tuple[TrainingArguments, list[Choice]]:
+) -> tuple[TrainingArguments, list[ChosenDefault]]:
     """The arguments of a run and the defaults among them that hf_tl chose.
 
     Raises:

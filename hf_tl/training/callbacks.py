@@ -19,7 +19,7 @@ from hf_tl.errors import InputError
 from hf_tl.files import write_text
 from hf_tl.io.console import duration, say
 from hf_tl.io.json_text import parse_json
-from hf_tl.models.methods import Stage, steps_of
+from hf_tl.models.methods import UnfreezeStep, first_step
 from hf_tl.training.checkpoints import fault
 from hf_tl.training.sampler import EpochSampler
 from hf_tl.training.trainer import loss_at
@@ -185,17 +185,17 @@ class ProgressPrinter(TrainerCallback):
 
 
 class Unfreeze(TrainerCallback):
-    """Stages of `method.unfreeze`: which parameters train follows from the step alone, so it survives a resume."""
+    """`method.unfreeze`: which parameters train follows from the step alone, so it survives a resume."""
 
-    def __init__(self, model: nn.Module, stages: Sequence[Stage], steps_per_epoch: int) -> None:
+    def __init__(self, model: nn.Module, schedule: Sequence[UnfreezeStep], steps_per_epoch: int) -> None:
         self.parameters = dict(model.named_parameters())
-        self.stages, self.steps_per_epoch = stages, steps_per_epoch
+        self.schedule, self.steps_per_epoch = schedule, steps_per_epoch
         self.apply(0)
 
     def apply(self, step: int) -> None:
-        for stage in self.stages:
-            reached = step >= steps_of(stage, self.steps_per_epoch)
-            for name in stage.names:
+        for each in self.schedule:
+            reached = step >= first_step(each, self.steps_per_epoch)
+            for name in each.names:
                 self.parameters[name].requires_grad_(reached)
 
     def on_step_begin(

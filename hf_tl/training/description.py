@@ -25,7 +25,7 @@ def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -
     needs a head of hf_tl's, and Transformers looks for both in the base's repository."""
     if config.hub is None or config.hub.merge is not False:
         return
-    own = config.model.head != "linear" or (config.model.pooling and not task.pools)
+    own = config.model.head != "linear" or (config.model.pooling and not task.pools_itself)
     if pretrained.code or own or pretrained.config.model_type == MODEL_TYPE:
         raise ConfigError(
             "hub.merge: false shares an adapter alone, which works upon a base and a head of Transformers' own; "
@@ -95,7 +95,7 @@ def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: Ta
             for choice in fitted.choices
         ],
         "notes": [note for note in context.notes if note not in data.notes],
-        "precision": {"choice": fitted.precision[0], "reason": fitted.precision[1]},
+        "precision": {"choice": fitted.precision.value, "reason": fitted.precision.reason},
         "processes": fitted.processes,
     }
     write_json(run.folder / "environment.json", described)

@@ -23,11 +23,11 @@ from hf_tl.inference.processes import process_state
 from hf_tl.io.console import duration, say
 from hf_tl.io.quiet import quiet
 from hf_tl.models.layers import adapter_targets, count_parameters, output_layer, rescale
-from hf_tl.models.methods import Method
+from hf_tl.models.methods import Adapted, Method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
-from hf_tl.training.arguments import Choice, Workload, build_arguments
+from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments
 from hf_tl.training.callbacks import BestBeside, Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze
 from hf_tl.training.checkpoints import last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
@@ -40,12 +40,12 @@ from hf_tl.training.trainer import TransferTrainer
 class Fitted:
     """A trained model and what there is to say about its training."""
 
-    model: nn.Module
-    """What `Method.finish` takes: the best checkpoint's weights."""
+    adapted: Adapted
+    """What `Method.finish` takes, with the best checkpoint's weights."""
     statistics: dict[str, Any]
     """`train` of metrics.json."""
-    choices: list[Choice]
-    precision: tuple[str, str]
+    choices: list[ChosenDefault]
+    precision: ChosenDefault
     architecture: str
     processes: int
 
@@ -87,7 +87,10 @@ def fit(
     start = time.monotonic()
     prepared = _prepare_datasets(config, data, task, context)
     workload = _workload(prepared, data, task, loaded)
-    model = _adapt(method, loaded, data, task, context, workload)
+    adapted = _adapt(method, loaded, task, workload)
+    model = adapted.module
+    scale = _scale_targets(model, loaded, data)
+    context = dataclasses.replace(context, scale=scale)
     counts = count_parameters(model)
     batch = _first_batch(prepared, task)
     precision = _precision(run, config, loaded.model, batch, task, context)
@@ -99,17 +102,16 @@ def fit(
         )
     args, choices = build_arguments(config, workload, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
-    trainer = _build_trainer(config, data, task, context, method, trained, args, prepared, own)
-    _say_plan(method, counts, len(prepared.train), args, precision[1])
-    with _attention(config, loaded, precision[0]), quiet():
+    trainer = _build_trainer(config, data, task, context, adapted, trained, args, prepared, own)
+    _say_plan(method, counts, len(prepared.train), args, precision.reason)
+    with _attention(config, loaded, precision.value), quiet():
         resumed = _train(run, trainer)
-    if context.scale is not None:
+    if scale is not None:
         layer = output_layer(model, loaded.heads, 1)
         assert layer is not None
-        rescale(layer, *context.scale)
-        context.scale = None
+        rescale(layer, *scale)
     return Fitted(
-        model=model,
+        adapted=adapted,
         statistics=_outcome(trainer, counts, resumed),
         choices=choices,
         precision=precision,
@@ -120,7 +122,7 @@ def fit(
 
 def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskContext) -> Prepared:
     train = task.preprocess(data.splits["train"], context, True)
-    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.validation_rows, context)
+    rows = some_rows(data.splits["validation"], config.data.validation_rows or task.defaults.validation_rows, context)
     validation = task.preprocess(rows, context, False)
     collators = (task.collator(context, True), task.collator(context, False))
     for note in context.notes:
@@ -131,7 +133,7 @@ def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskCo
 
 def _workload(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Workload:
     """What the defaults depend on, of the model as it was loaded."""
-    batch, eval_batch = task.batch_sizes or (None, 64)
+    batch, eval_batch = task.defaults.batch_sizes or (None, 64)
     return Workload(
         samples=len(prepared.train),
         classes=max(1, len(data.labels)),
@@ -144,20 +146,17 @@ def _workload(prepared: Prepared, data: Data, task: Task, loaded: Loaded) -> Wor
     )
 
 
-def _adapt(
-    method: Method, loaded: Loaded, data: Data, task: Task, context: TaskContext, workload: Workload
-) -> nn.Module:
-    """The module to train."""
-    model = method.prepare(loaded, task)
-    _scale_targets(model, loaded, data, context)
+def _adapt(method: Method, loaded: Loaded, task: Task, workload: Workload) -> Adapted:
+    """What trains of the model."""
+    adapted = method.prepare(loaded, task)
     if workload.convolutional and process_state().device.type in ("cpu", "cuda"):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
-    return model
+        adapted.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.3 to 1.7 times as fast
+    return adapted
 
 
 def _first_batch(prepared: Prepared, task: Task) -> Any:
     """A batch for trying the model out."""
-    size = min(task.batch_sizes[0] if task.batch_sizes else 16, len(prepared.train))
+    size = min(task.defaults.batch_sizes[0] if task.defaults.batch_sizes else 16, len(prepared.train))
     return prepared.collators[0]([prepared.train[index] for index in range(size)])
 
 
@@ -180,15 +179,18 @@ def _on_features(
     batch: Any,
 ) -> tuple[nn.Module, Prepared, Workload]:
     """(the head alone, its features to train on, the workload); all as they are where features cannot be kept."""
-    with _attention(config, loaded, workload.precision[0]):
-        cached = head_on_features(config, data, task, context, loaded, batch, workload.precision[0])
+    with _attention(config, loaded, workload.precision.value):
+        cached = head_on_features(config, data, task, context, loaded, batch, workload.precision.value)
     for note in cached.notes:
         _say(note)
     if cached.model is None:
         return model, prepared, workload
     collators = (cached.collate, cached.collate)
     workload = dataclasses.replace(
-        workload, features=cached.spread, has_lengths=False, precision=("fp32", "only a head trains")
+        workload,
+        features=cached.spread,
+        has_lengths=False,
+        precision=ChosenDefault("precision", "fp32", "only a head trains"),
     )
     return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), workload
 
@@ -198,7 +200,7 @@ def _build_trainer(
     data: Data,
     task: Task,
     context: TaskContext,
-    method: Method,
+    adapted: Adapted,
     trained: nn.Module,
     args: TrainingArguments,
     prepared: Prepared,
@@ -213,7 +215,7 @@ def _build_trainer(
     trainer = TransferTrainer(
         task=task,
         context=context,
-        method=method,
+        adapted=adapted,
         model=trained,
         args=args,
         train_dataset=prepared.train,
@@ -226,10 +228,9 @@ def _build_trainer(
     )
     trainer.add_callback(SetEpoch(trainer))
     trainer.remove_callback(PrinterCallback)
-    stages = method.stages(trained)
-    if stages:
+    if adapted.unfreeze:
         per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        trainer.add_callback(Unfreeze(trained, stages, -(-len(prepared.train) // per_step)))
+        trainer.add_callback(Unfreeze(trained, adapted.unfreeze, -(-len(prepared.train) // per_step)))
     return trainer
 
 
@@ -287,11 +288,12 @@ def _convolutional(loaded: Loaded) -> bool:
 
 def _precision(
     run: RunFolder, config: RunConfig, model: nn.Module, batch: Any, task: Task, context: TaskContext
-) -> tuple[str, str]:
+) -> ChosenDefault:
     """Measured once a run and kept, so that a resumed run computes the same bits; one answer for all processes."""
     given = config.training.passed_through
     if "bf16" in given or "fp16" in given:
-        return ("bf16" if given.get("bf16") else "fp16" if given.get("fp16") else "fp32"), "as configured"
+        value = "bf16" if given.get("bf16") else "fp16" if given.get("fp16") else "fp32"
+        return ChosenDefault("precision", value, "as configured")
     answer: list[Any] = [run.state.get("precision")]
     state = process_state()
     if answer[0] is None and state.is_main_process:
@@ -303,7 +305,7 @@ def _precision(
         run.reach(run.stage, precision=list(answer[0]))
     if state.num_processes > 1:
         broadcast_object_list(answer)
-    return str(answer[0][0]), str(answer[0][1])
+    return ChosenDefault("precision", str(answer[0][0]), str(answer[0][1]))
 
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
@@ -317,18 +319,19 @@ def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     return callbacks
 
 
-def _scale_targets(model: nn.Module, loaded: Loaded, data: Data, context: TaskContext) -> None:
-    """Regression trains on targets of mean 0 and deviation 1, whatever their unit; the head is scaled back after."""
+def _scale_targets(model: nn.Module, loaded: Loaded, data: Data) -> tuple[float, float] | None:
+    """(mean, deviation) of the targets in regression, which trains on targets of mean 0 and deviation 1 whatever their
+    unit; the head is scaled back after."""
     if data.targets.problem != "regression" or "label" not in data.columns:
-        return
+        return None
     layer = output_layer(model, loaded.heads, 1)
     values = np.asarray(data.splits["train"]["label"], dtype=np.float64)
     if layer is None or values.std() == 0:
-        return
-    context.scale = (float(values.mean()), float(values.std()))
+        return None
+    mean, deviation = float(values.mean()), float(values.std())
     if loaded.kept_head:
-        mean, deviation = context.scale
         rescale(layer, -mean / deviation, 1 / deviation)
+    return mean, deviation
 
 
 def _train(run: RunFolder, trainer: TransferTrainer) -> int:

@@ -87,7 +87,7 @@ def head_on_features(
         notes.append(
             f"Features are computed once, from unaugmented images, so {listing(sorted(changes))} has no effect."
         )
-    context.notes += notes
+    context.notes.extend(notes)
     rows = {split: FeatureRows(arrays[split]["features"], labels[split]) for split in arrays}
     spread = max(1e-6, float(rows["train"].features.std(0).mean()))
     head = HeadModel(loaded.model.get_submodule(loaded.heads[0]))

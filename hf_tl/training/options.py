@@ -52,8 +52,8 @@ def _shown(config: RunConfig, key: str) -> str:
 
 
 def _check_loss(loss: LossConfig, task: Task) -> None:
-    if loss.name is not None and task.losses is not None:
-        task.losses(loss.name)
+    if loss.name is not None and task.check_loss is not None:
+        task.check_loss(loss.name)
 
 
 def _check_generation(generation: GenerationSection) -> None:

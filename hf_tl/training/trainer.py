@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArgumen
 from transformers.trainer_utils import EvalLoopOutput
 
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
-from hf_tl.models.methods import Method, optimizer_groups
+from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.sampler import EpochSampler
 
@@ -26,7 +26,7 @@ class TransferTrainer(Trainer):
 
     task, context: what is computed; the task's loss is divided by the true number of items over all accumulated batches
         and processes (the stock classification losses are not: see tests/training/test_loss.py).
-    method: groups the parameters; None for evaluation only.
+    adapted: groups the parameters; None for evaluation only.
     collators: (for training, for evaluation).
     lengths, classes: as in `EpochSampler`.
     """
@@ -37,13 +37,13 @@ class TransferTrainer(Trainer):
         task: Task,
         context: TaskContext,
         collators: tuple[Any, Any],
-        method: Method | None = None,
+        adapted: Adapted | None = None,
         lengths: Any = None,
         classes: Any = None,
         measure: Callable[[list[Any], Any], dict[str, float]] | None = None,
         **options: Any,
     ) -> None:
-        self.task, self.context, self.method = task, context, method
+        self.task, self.context, self.adapted = task, context, adapted
         self.collators, self.lengths, self.classes = collators, lengths, classes
         self.sampler: EpochSampler | None = None
         self.measure = measure
@@ -119,12 +119,12 @@ class TransferTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> Any:
         made: Any = getattr(self, "optimizer", None)
-        if made is None and self.method is not None:
+        if made is None and self.adapted is not None:
             of = self.model if model is None else model
             cls, options = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, of)
             if isinstance(cls, type) and not {"params", "model", "optimizer_dict"} & set(options):
                 decayed = set(self.get_decay_parameter_names(of))
-                self.optimizer = cls(optimizer_groups(of, self.method, decayed, self.args), **options)
+                self.optimizer = cls(optimizer_groups(of, self.adapted, decayed, self.args), **options)
                 return self.optimizer
         return super().create_optimizer(model)
 

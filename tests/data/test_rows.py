@@ -18,6 +18,7 @@ from hf_tl.data.rows import (
     encode_label_sets,
     encode_labels,
     encode_numbers,
+    encode_rows,
     label_name,
     named_labels,
     problem_of,
@@ -256,6 +257,26 @@ def test_rows_are_skipped_or_stop() -> None:
     assert notes == ["2 rows of train are skipped (it is blue): 'd.csv, line 3', 'd.csv, line 4'."]
     with pytest.raises(DataError, match="no row of the train split is left"):
         skip_rows(splits, "train", {0: "it is red"}, config(on_error="skip"), notes)
+
+
+def test_rows_are_encoded_and_what_cannot_be_is_skipped_or_stops() -> None:
+    def longer(text: str, more: str) -> str:
+        if text == "b":
+            raise ValueError("it is blue")
+        return text + more
+
+    def splits() -> Any:
+        return {"train": rows_of(text=["a", "b", "c"], more=["x", "y", "z"])}
+
+    with pytest.raises(DataError, match=r"^d\.csv, line 3: it is blue; fix or remove it"):
+        encode_rows(splits(), "train", ("text", "more"), longer, config(), [])
+    given, notes = splits(), list[str]()
+    skipping = config(on_error="skip")
+    assert encode_rows(given, "train", ("text", "more"), longer, skipping, notes) == ["ax", "cz"]
+    assert given["train"]["more"][:] == ["x", "z"] and "1 rows of train are skipped (it is blue)" in notes[0]
+    given = splits()
+    encode_rows(given, "train", ("text", "more"), longer, skipping, notes, feature=Value("string"))
+    assert given["train"]["more"][:] == ["ax", "cz"] and given["train"]["text"][:] == ["a", "c"]
 
 
 def test_a_column_is_replaced() -> None:

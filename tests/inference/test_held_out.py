@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -21,8 +22,9 @@ from hf_tl.config import Preprocessing
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.inference import held_out as module
 from hf_tl.inference.evaluate import evaluate
-from hf_tl.inference.held_out import finished, labels_of, measure_saved, outputs_on, targets_of, write_predictions
+from hf_tl.inference.held_out import finished, measure_saved, outputs_on, targets_of, write_predictions
 from hf_tl.inference.predict import predict
+from hf_tl.models.context import labels_of
 from hf_tl.run import Run
 from hf_tl.task import TaskContext, get_task
 from tests.tiny import bert_classifier, tiny_tokenizer, tiny_vit
@@ -77,10 +79,10 @@ def test_a_finished_model_says_its_labels_in_the_order_of_its_outputs(model: Pat
     targets = targets_of(task, context)
     assert (targets.labels, targets.problem, targets.class_column) == (LABELS, context.problem, "label")
     assert targets.config["hidden_size"] == 8
-    context.problem = "multi_label_classification"
-    assert targets_of(task, context).class_column is None
-    context.problem = "single_label_classification"
-    assert targets_of(task, context).class_column == "label"
+    several = dataclasses.replace(context, problem="multi_label_classification")
+    assert targets_of(task, several).class_column is None
+    one = dataclasses.replace(context, problem="single_label_classification")
+    assert targets_of(task, one).class_column == "label"
     assert (
         targets_of(get_task("fill-mask"), TaskContext()).class_column is None
         and targets_of(task, TaskContext()).config == {}
@@ -100,7 +102,7 @@ def test_a_saved_model_is_measured_row_by_row(
     data: Any = SimpleNamespace(
         splits={"train": ROWS.select([0]), "validation": ROWS.select([0]), "test": ROWS}, held_out="test"
     )
-    measure_saved(run, data, TEXT, TaskContext(labels=("other",), preprocessing=Preprocessing()))
+    measure_saved(run, data)
     guesses, found = scores.argmax(-1), run.metrics
     assert (found["split"], found["samples"], found["labels"]) == ("test", 6, list(LABELS))
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(accuracy_score(TRUTH, guesses))
@@ -126,7 +128,7 @@ def test_another_process_measures_and_writes_nothing(
     (tmp_path / "model").symlink_to(model)
     monkeypatch.setattr(module, "process_state", lambda: SimpleNamespace(is_main_process=False))
     data: Any = SimpleNamespace(splits={"test": ROWS}, held_out="test")
-    measure_saved(Run(tmp_path), data, TEXT, TaskContext(preprocessing=Preprocessing()))
+    measure_saved(Run(tmp_path), data)
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "predictions.parquet").exists()
 
 
@@ -241,7 +243,8 @@ def test_predict_reads_images_and_refuses_what_is_none(tmp_path: Path) -> None:
     image.save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no image")
     of_path, of_text, of_image = predict(str(model), [tmp_path / "a.png", str(tmp_path / "a.png"), image])
-    assert of_path["scores"] == of_text["scores"] == of_image["scores"]
+    for other in (of_text, of_image):  # the place in a batch changes the last bits
+        assert of_path["scores"] == pytest.approx(other["scores"], abs=1e-6)
     for wrong, kind, said in (
         (tmp_path / "c.png", DataError, r"c.png': there is no such image file"),
         (tmp_path / "b.png", DataError, r"b.png: cannot be read as an image"),

@@ -15,7 +15,7 @@ from torch import nn
 from hf_tl.config import LossConfig
 from hf_tl.inference import outputs as module
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
-from hf_tl.task import TaskContext, get_task
+from hf_tl.task import Defaults, TaskContext, get_task
 from tests.tiny import bert_classifier
 
 TASK = get_task("text-classification")
@@ -150,7 +150,7 @@ def test_like_lengths_share_a_batch_and_sizes_are_the_tasks() -> None:
     outputs_of(bert_classifier(), TASK, CONTEXT, samples(70), collate=watch)
     assert [len(each) for each in seen] == [64, 6]
     seen.clear()
-    small = dataclasses.replace(TASK, batch_sizes=(7, 3))
+    small = dataclasses.replace(TASK, defaults=Defaults(batch_sizes=(7, 3)))
     outputs_of(bert_classifier(), small, CONTEXT, rows, collate=watch)
     assert [len(each) for each in seen] == [3, 3, 3, 2]
 
@@ -179,7 +179,7 @@ def test_items_of_a_batch() -> None:
 
 
 def test_a_model_gets_labels_only_where_it_computes_its_own_loss() -> None:
-    task = dataclasses.replace(TASK, label_fields=("labels", "masks"), unread=("draw",))
+    task = dataclasses.replace(TASK, label_fields=("labels", "masks"), extra_fields=("draw",))
     batch = {"input_ids": 1, "labels": 2, "masks": 3, "draw": 4}
     assert model_inputs(task, batch) == {"input_ids": 1}
     assert model_inputs(dataclasses.replace(task, model_computes_loss=True), batch) == {

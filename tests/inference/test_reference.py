@@ -23,9 +23,11 @@ from hf_tl.task import TaskContext, get_task
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 
 
-def plain(**fields: Any) -> Any:
+def plain(validation_rows: int | None = None, inference: dict[str, Any] | None = None, **fields: Any) -> Any:
     """A task that asks any rows."""
-    return dataclasses.replace(TEXT, **{"asked": None, **fields})
+    of_rows = dataclasses.replace(TEXT.inference, **{"reference_rows": None, **(inference or {})})
+    defaults = dataclasses.replace(TEXT.defaults, validation_rows=validation_rows)
+    return dataclasses.replace(TEXT, inference=of_rows, defaults=defaults, **fields)
 
 
 def texts(count: int) -> Dataset:
@@ -58,16 +60,16 @@ def test_of_many_rows_eight_times_as_many_are_looked_at() -> None:
         seen.append(rows["text"])
         return rows.select(range(5))
 
-    found = questions(plain(asked=asked), TaskContext(), texts(1000))
+    found = questions(plain(inference={"reference_rows": asked}), TaskContext(), texts(1000))
     assert len(seen[0]) == 64 and seen[0][0] == "text 0" and seen[0][-1] == "text 999"
     assert found is not None and found["text"] == seen[0][:5]
     seen.clear()
-    questions(plain(asked=asked, validation_rows=9), TaskContext(), texts(1000))
+    questions(plain(inference={"reference_rows": asked}, validation_rows=9), TaskContext(), texts(1000))
     assert len(seen[0]) == 16
 
 
 def test_a_task_that_no_stranger_asks_has_no_rows() -> None:
-    assert questions(plain(stranger=None), TaskContext(), texts(3)) is None
+    assert questions(plain(inference={"proof": None}), TaskContext(), texts(3)) is None
 
 
 class Answers(torch.nn.Module):
@@ -98,7 +100,7 @@ def test_the_rows_and_what_was_answered_are_written(tmp_path: Path) -> None:
     assert [each["scores"]["yes"] for each in found["answers"]] == pytest.approx(wanted, abs=1e-6)
     assert found["configuration"] == {"a": 1} and set(found["files"]) == {"config.json"}
     assert context.mode == "measuring" and context.notes == ["x"]
-    write_witness(tmp_path, shared, Answers(), answering(stranger=None), context, texts(3))
+    write_witness(tmp_path, shared, Answers(), answering(inference={"proof": None}), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["rows"] == found["answers"] == [] and found["configuration"] == {"a": 1}
 

@@ -66,9 +66,10 @@ def test_layer_decay_gives_each_depth_its_rate(tmp_path: Path) -> None:
 
     model, task = loaded("bert", tmp_path)
     method = get_method(MethodConfig(name="full", layer_lr_decay=0.5))
-    prepared = method.prepare(model, task)
+    adapted = method.prepare(model, task)
+    prepared = adapted.module
     args = TrainingArguments(output_dir=str(tmp_path / "o"), learning_rate=0.8, use_cpu=True, weight_decay=0.1)
-    groups = optimizer_groups(prepared, method, {"classifier.weight"}, args)
+    groups = optimizer_groups(prepared, adapted, {"classifier.weight"}, args)
     assert sorted({round(group["lr"], 6) for group in groups}) == [0.1, 0.2, 0.4, 0.8]
     assert sum(p.numel() for group in groups for p in group["params"]) == sum(p.numel() for p in prepared.parameters())
     decayed = [p for group in groups if group["weight_decay"] for p in group["params"]]
@@ -105,11 +106,11 @@ def test_any_peft_type_trains_the_head_and_merges(name: str, peft_type: str, tmp
         options["r"] = 0
     method = get_method(MethodConfig(name="lora", peft_type=peft_type, **options))
     method.check(task)
-    wrapped = method.prepare(model, task)
-    trainable = [n for n, p in wrapped.named_parameters() if p.requires_grad]
+    adapted = method.prepare(model, task)
+    trainable = [n for n, p in adapted.module.named_parameters() if p.requires_grad]
     assert any("classifier" in n for n in trainable)
     assert len(trainable) > 2
-    plain = method.finish(wrapped, tmp_path / "saved")
+    plain = method.finish(adapted, tmp_path / "saved")
     assert type(plain).__name__.endswith("Classification")
     assert (tmp_path / "saved" / "adapter" / "adapter_model.safetensors").exists()
 
@@ -126,8 +127,9 @@ def test_stages_of_unfreezing(tmp_path: Path) -> None:
     model, task = loaded("bert", tmp_path)
     unfreeze = {0: "head", 1: {"layers": 1, "learning_rate": 1e-4}, 2.5: "all"}
     method = get_method(MethodConfig(name="full", unfreeze=unfreeze))
-    prepared = method.prepare(model, task)
-    callback = Unfreeze(prepared, method.stages(prepared), steps_per_epoch=10)
+    adapted = method.prepare(model, task)
+    prepared = adapted.module
+    callback = Unfreeze(prepared, adapted.unfreeze, steps_per_epoch=10)
 
     def training() -> set[str]:
         return {name.split(".")[0] + "." + ".".join(name.split(".")[1:4]) for name, p in prepared.named_parameters()
@@ -300,7 +302,7 @@ def test_the_output_layer_is_the_last_linear_one_of_the_head() -> None:
 
 def test_the_output_layer_of_an_adapter_is_the_copy_that_trains() -> None:
     method = get_method(MethodConfig(name="lora"))
-    wrapped = method.prepare(Loaded(bert_classifier(1), ["classifier"]), get_task("text-classification"))
+    wrapped = method.prepare(Loaded(bert_classifier(1), ["classifier"]), get_task("text-classification")).module
     found = output_layer(wrapped, ["classifier"], 1)
     assert found is wrapped.base_model.model.classifier.modules_to_save["default"]
 

@@ -16,7 +16,7 @@ from transformers import BertForSequenceClassification, TrainingArguments
 
 from hf_tl.config import MethodConfig
 from hf_tl.errors import ConfigError
-from hf_tl.models.methods import Stage, get_method, optimizer_groups, steps_of
+from hf_tl.models.methods import UnfreezeStep, first_step, get_method, optimizer_groups
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import get_task
 from tests.tiny import bert_classifier, resnet_classifier
@@ -29,11 +29,12 @@ IDS = {
 
 
 def prepared(name: str = "full", model: Any = None, heads: tuple[str, ...] = ("classifier",), **options: Any) -> Any:
-    """(method, module to train) of a small model."""
+    """(method, what it makes of a small model, the module to train)."""
     method = get_method(MethodConfig(name=name, **options))
     model = bert_classifier() if model is None else model
     task = TEXT if isinstance(model, BertForSequenceClassification) else IMAGE
-    return method, method.prepare(Loaded(model, list(heads)), task)
+    adapted = method.prepare(Loaded(model, list(heads)), task)
+    return method, adapted, adapted.module
 
 
 def training(module: nn.Module) -> set[str]:
@@ -56,13 +57,13 @@ def test_full_and_scratch_train_every_parameter(name: str) -> None:
     model = bert_classifier()
     for parameter in model.bert.parameters():
         parameter.requires_grad_(False)
-    _, module = prepared(name, model)
+    *_, module = prepared(name, model)
     assert module is model
     assert training(module) == {each for each, _ in model.named_parameters()}
 
 
 def test_frozen_trains_the_head_alone() -> None:
-    _, module = prepared("frozen")
+    *_, module = prepared("frozen")
     assert training(module) == {"classifier.weight", "classifier.bias"}
 
 
@@ -72,7 +73,7 @@ def test_frozen_without_a_head_is_refused() -> None:
 
 
 def test_lora_trains_adapters_and_a_copy_of_the_head() -> None:
-    _, module = prepared("lora")
+    *_, module = prepared("lora")
     kinds = {"lora" if "lora_" in name else name for name in training(module)}
     head = "base_model.model.classifier.modules_to_save.default"
     assert kinds == {"lora", f"{head}.weight", f"{head}.bias"}
@@ -83,18 +84,18 @@ def test_lora_trains_adapters_and_a_copy_of_the_head() -> None:
 
 
 def test_lora_keeps_the_targets_that_are_given() -> None:
-    _, module = prepared("lora", target_modules=["key"])
+    *_, module = prepared("lora", target_modules=["key"])
     assert {name.split(".lora_")[0].rpartition(".")[2] for name in training(module) if "lora_" in name} == {"key"}
 
 
 def test_lora_keeps_further_modules_to_save() -> None:
-    _, module = prepared("lora", modules_to_save=["pooler"])
+    *_, module = prepared("lora", modules_to_save=["pooler"])
     saved = {name for name in training(module) if "modules_to_save" in name}
     assert {name.split(".modules_to_save")[0].rpartition(".")[2] for name in saved} == {"classifier", "pooler"}
 
 
 def test_lora_without_a_table_entry_adapts_the_backbone_and_leaves_the_head() -> None:
-    _, module = prepared("lora", resnet_classifier(), heads=("classifier",))
+    *_, module = prepared("lora", resnet_classifier(), heads=("classifier",))
     targets = module.peft_config["default"].target_modules
     convolutions = {name for name, each in resnet_classifier().resnet.named_modules() if isinstance(each, nn.Conv2d)}
     assert targets == {f"resnet.{name}" for name in convolutions}
@@ -104,7 +105,7 @@ def test_lora_without_a_table_entry_adapts_the_backbone_and_leaves_the_head() ->
 @pytest.mark.parametrize("kind", ["LOHA", "IA3"])
 def test_other_peft_types_have_their_own_configuration(kind: str) -> None:
     options = {"target_modules": ["query"], "feedforward_modules": []} if kind == "IA3" else {"r": 2}
-    _, module = prepared("lora", peft_type=kind.lower(), **options)
+    *_, module = prepared("lora", peft_type=kind.lower(), **options)
     config = module.peft_config["default"]
     assert type(config) is getattr(peft, {"LOHA": "LoHaConfig", "IA3": "IA3Config"}[kind])
     if kind == "LOHA":  # no table of PEFT is LoRA's, so all linear layers of the backbone
@@ -122,7 +123,7 @@ def test_other_peft_types_have_their_own_configuration(kind: str) -> None:
     [({}, 16, 32), ({"r": 4}, 4, 8), ({"r": 4, "lora_alpha": 3}, 4, 3), ({"lora_alpha": 5}, 16, 5)],
 )
 def test_alpha_is_twice_the_rank_unless_given(options: dict[str, int], r: int, alpha: int) -> None:
-    _, module = prepared("lora", **options)
+    *_, module = prepared("lora", **options)
     config = module.peft_config["default"]
     assert (config.r, config.lora_alpha) == (r, alpha)
     # what a layer adds, by hand: alpha / r * B A x
@@ -136,15 +137,15 @@ def test_alpha_is_twice_the_rank_unless_given(options: dict[str, int], r: int, a
 
 def test_the_adapter_knows_its_base_and_its_task() -> None:
     method = get_method(MethodConfig(name="lora"))
-    module = method.prepare(Loaded(bert_classifier(), ["classifier"], "abc123"), TEXT)
+    module = method.prepare(Loaded(bert_classifier(), ["classifier"], "abc123"), TEXT).module
     config = module.peft_config["default"]
     assert config.revision == "abc123" and config.task_type == "SEQ_CLS"
-    config = prepared("lora")[1].peft_config["default"]
+    config = prepared("lora")[-1].peft_config["default"]
     assert config.revision is None
-    config = prepared("lora", task_type="TOKEN_CLS")[1].peft_config["default"]
+    config = prepared("lora", task_type="TOKEN_CLS")[-1].peft_config["default"]
     assert config.task_type == "TOKEN_CLS"
     images = get_method(MethodConfig(name="lora"))
-    module = images.prepare(Loaded(resnet_classifier(), ["classifier"]), IMAGE)
+    module = images.prepare(Loaded(resnet_classifier(), ["classifier"]), IMAGE).module
     assert module.peft_config["default"].task_type is None
 
 
@@ -178,7 +179,7 @@ def running(model: nn.Module) -> torch.Tensor:
 def test_batch_normalisation_keeps_its_statistics(name: str, given: str | None, moves: bool) -> None:
     model = resnet_classifier()
     options = {} if given is None else {"batch_norm": given}
-    _, module = prepared(name, model, **options)
+    *_, module = prepared(name, model, **options)
     before = running(module).clone()
     torch.manual_seed(0)
     pixels = torch.randn(4, 3, 32, 32) + 2
@@ -201,7 +202,7 @@ def test_a_new_head_gathers_its_own_statistics() -> None:
             return self.classifier(self.body(x))
 
     for name in ("full", "frozen"):
-        _, module = prepared(name, WithNorm())
+        *_, module = prepared(name, WithNorm())
         module.train()
         module(torch.randn(8, 4) + 3)
         assert torch.equal(module.body.running_mean, torch.zeros(4))
@@ -259,25 +260,25 @@ POOLER, HEAD = "bert.pooler.dense.weight", "classifier.weight"
 
 
 def test_layer_decay_multiplies_once_a_layer_from_the_head_down() -> None:
-    method, module = prepared(layer_lr_decay=0.5)
-    scales = method.scales(module)
-    assert [scales[name] for name in (HEAD, POOLER, HIGH, LOW, EMBEDDINGS)] == [1, 0.5, 0.5, 0.25, 0.125]
-    assert set(scales) == {name for name, _ in module.named_parameters()}
+    _, adapted, module = prepared(layer_lr_decay=0.5)
+    rates = adapted.lr_multipliers
+    assert [rates[name] for name in (HEAD, POOLER, HIGH, LOW, EMBEDDINGS)] == [1, 0.5, 0.5, 0.25, 0.125]
+    assert set(rates) == {name for name, _ in module.named_parameters()}
 
 
 @pytest.mark.parametrize("options", [{}, {"layer_lr_decay": 1}])
 def test_without_layer_decay_all_rates_are_one(options: dict[str, Any]) -> None:
-    method, module = prepared(**options)
-    assert method.scales(module) == {}
+    _, adapted, _ = prepared(**options)
+    assert adapted.lr_multipliers == {}
     for name in ("frozen", "lora", "scratch"):
-        other, wrapped = prepared(name)
-        assert other.scales(wrapped) == {} and other.stages(wrapped) == []
+        other = prepared(name)[1]
+        assert other.lr_multipliers == {} and other.unfreeze == ()
 
 
 def test_stages_take_layers_from_the_top_each_once() -> None:
     unfreeze = {2: "all", 0: "head", 1: {"layers": 1, "learning_rate": 1e-4}, 1.5: 2}
-    method, module = prepared(unfreeze=unfreeze)
-    head, first, second, last = method.stages(module)
+    _, adapted, module = prepared(unfreeze=unfreeze)
+    head, first, second, last = adapted.unfreeze
     assert [stage.epoch for stage in (head, first, second, last)] == [0.0, 1.0, 1.5, 2.0]
     assert [stage.learning_rate for stage in (head, first, second, last)] == [None, 1e-4, None, None]
     assert set(head.names) == {"classifier.weight", "classifier.bias"}
@@ -289,8 +290,8 @@ def test_stages_take_layers_from_the_top_each_once() -> None:
 
 
 def test_without_unfreezing_there_are_no_stages() -> None:
-    method, module = prepared()
-    assert method.stages(module) == []
+    _, adapted, _ = prepared()
+    assert adapted.unfreeze == ()
 
 
 @pytest.mark.parametrize(
@@ -310,36 +311,37 @@ def test_without_unfreezing_there_are_no_stages() -> None:
     ],
 )
 def test_stages_that_mean_nothing_are_refused(unfreeze: dict[Any, Any], said: str) -> None:
-    method, module = prepared(unfreeze=unfreeze)
     with pytest.raises(ConfigError, match=said):
-        method.stages(module)
+        prepared(unfreeze=unfreeze)
 
 
 @pytest.mark.parametrize(
     ("epoch", "per_epoch", "step"), [(0, 10, 0), (1, 10, 10), (0.5, 5, 3), (2.05, 10, 21), (3, 1, 3)]
 )
 def test_a_stage_begins_with_the_first_step_of_its_epoch(epoch: float, per_epoch: int, step: int) -> None:
-    assert steps_of(Stage(epoch, (), None), per_epoch) == step
+    assert first_step(UnfreezeStep(epoch, (), None), per_epoch) == step
 
 
-def groups_of(method: Any, module: nn.Module, decayed: set[str], tmp_path: Path) -> dict[str, tuple[float, float]]:
+def groups_of(adapted: Any, module: nn.Module, decayed: set[str], tmp_path: Path) -> dict[str, tuple[float, float]]:
     """Parameter name -> (rate, decay), of those in the optimiser."""
     args = TrainingArguments(output_dir=str(tmp_path), learning_rate=0.8, weight_decay=0.1, use_cpu=True)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     found = [
         (names[id(parameter)], (group["lr"], group["weight_decay"]))
-        for group in optimizer_groups(module, method, decayed, args)
+        for group in optimizer_groups(module, adapted, decayed, args)
         for parameter in group["params"]
     ]
     assert len(found) == len(dict(found))
-    keys = [(group["lr"], group["weight_decay"]) for group in optimizer_groups(module, method, decayed, args)]
+    keys = [(group["lr"], group["weight_decay"]) for group in optimizer_groups(module, adapted, decayed, args)]
     assert len(keys) == len(set(keys))
     return dict(found)
 
 
 def test_rates_and_decay_of_the_optimizers_groups(tmp_path: Path) -> None:
-    method, module = prepared(layer_lr_decay=0.5, unfreeze={0: "head", 1: {"layers": 1, "learning_rate": 0.2}, 2: 2})
-    found = groups_of(method, module, {HEAD, LOW}, tmp_path)
+    _, adapted, module = prepared(
+        layer_lr_decay=0.5, unfreeze={0: "head", 1: {"layers": 1, "learning_rate": 0.2}, 2: 2}
+    )
+    found = groups_of(adapted, module, {HEAD, LOW}, tmp_path)
     assert found[HEAD] == (0.8, 0.1)
     assert found["classifier.bias"] == (0.8, 0.0)
     assert found[HIGH] == (pytest.approx(0.1), 0.0)  # the stage's own rate, a half for being one layer down
@@ -348,12 +350,12 @@ def test_rates_and_decay_of_the_optimizers_groups(tmp_path: Path) -> None:
 
 
 def test_what_does_not_train_is_not_in_the_optimizer_but_what_will_is(tmp_path: Path) -> None:
-    method, module = prepared("frozen")
-    assert set(groups_of(method, module, set(), tmp_path)) == {"classifier.weight", "classifier.bias"}
-    method, module = prepared(unfreeze={0: "head", 1: 1})
+    _, adapted, module = prepared("frozen")
+    assert set(groups_of(adapted, module, set(), tmp_path)) == {"classifier.weight", "classifier.bias"}
+    _, adapted, module = prepared(unfreeze={0: "head", 1: 1})
     for parameter in module.bert.parameters():
         parameter.requires_grad_(False)
-    found = set(groups_of(method, module, set(), tmp_path))
+    found = set(groups_of(adapted, module, set(), tmp_path))
     assert HIGH in found and HEAD in found and LOW not in found and EMBEDDINGS not in found
 
 
@@ -362,8 +364,8 @@ def test_what_does_not_train_is_not_in_the_optimizer_but_what_will_is(tmp_path: 
 
 def test_full_gives_back_the_model_itself(tmp_path: Path) -> None:
     for name in ("full", "frozen", "scratch"):
-        method, module = prepared(name)
-        assert method.finish(module, tmp_path) is module
+        method, adapted, module = prepared(name)
+        assert method.finish(adapted, tmp_path) is module
         assert list(tmp_path.iterdir()) == []
 
 
@@ -371,22 +373,22 @@ def test_lora_comes_back_merged_with_the_adapter_beside_it(tmp_path: Path) -> No
     base = bert_classifier()
     base.save_pretrained(tmp_path / "base")
     model = BertForSequenceClassification.from_pretrained(tmp_path / "base").eval()
-    method, module = prepared("lora", model, r=2)
+    method, adapted, module = prepared("lora", model, r=2)
     random_adapter(module)
     with torch.no_grad():
         module.base_model.model.classifier.modules_to_save["default"].bias.add_(1.0)
-        adapted, before = module(**IDS).logits, base(**IDS).logits
-    assert not torch.allclose(adapted, before, atol=1e-3)
-    plain = method.finish(module, tmp_path)
+        trained, before = module(**IDS).logits, base(**IDS).logits
+    assert not torch.allclose(trained, before, atol=1e-3)
+    plain = method.finish(adapted, tmp_path)
     assert type(plain) is BertForSequenceClassification
     assert {name for name, _ in plain.named_parameters()} == {name for name, _ in base.named_parameters()}
-    assert torch.allclose(plain(**IDS).logits, adapted, atol=1e-5)
+    assert torch.allclose(plain(**IDS).logits, trained, atol=1e-5)
     assert sorted(each.name for each in (tmp_path / "adapter").iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors",
     ]  # fmt: skip
     fresh = BertForSequenceClassification.from_pretrained(tmp_path / "base").eval()
     again = peft.PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
-    assert torch.allclose(again(**IDS).logits, adapted, atol=1e-5)
+    assert torch.allclose(again(**IDS).logits, trained, atol=1e-5)
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"] == 2
 
 
@@ -398,7 +400,7 @@ def test_an_adapter_on_rounded_weights_is_merged_into_whole_ones(tmp_path: Path)
         tmp_path / "base", id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2}, num_labels=3,
         ignore_mismatched_sizes=True,
     ).eval()  # fmt: skip
-    method, module = prepared("lora", model, r=2)
+    method, adapted, module = prepared("lora", model, r=2)
     random_adapter(module)
     query = module.base_model.model.bert.encoder.layer[0].attention.self.query
     delta = 2 * query.lora_B["default"].weight @ query.lora_A["default"].weight
@@ -406,7 +408,7 @@ def test_an_adapter_on_rounded_weights_is_merged_into_whole_ones(tmp_path: Path)
     with torch.no_grad():
         query.base_layer.weight.copy_(query.base_layer.weight.round(decimals=1))
     model.is_quantized = True  # as bitsandbytes marks it
-    plain = method.finish(module, tmp_path)
+    plain = method.finish(adapted, tmp_path)
     wanted = exact.bert.encoder.layer[0].attention.self.query.weight + delta
     assert torch.allclose(plain.bert.encoder.layer[0].attention.self.query.weight, wanted, atol=1e-6)
     assert torch.equal(plain.classifier.weight, head)
@@ -414,15 +416,15 @@ def test_an_adapter_on_rounded_weights_is_merged_into_whole_ones(tmp_path: Path)
 
 
 def test_a_kind_that_cannot_be_merged_is_said_and_its_adapter_kept(tmp_path: Path) -> None:
-    method, module = prepared("lora", peft_type="PROMPT_TUNING", num_virtual_tokens=2)
+    method, adapted, _ = prepared("lora", peft_type="PROMPT_TUNING", num_virtual_tokens=2)
     with pytest.raises(ConfigError, match="cannot be merged into plain weights"):
-        method.finish(module, tmp_path)
+        method.finish(adapted, tmp_path)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_padding_of_wrapped_convolutions_stays_readable() -> None:
     """MobileNet's padding reads a convolution's geometry, whoever has wrapped it."""
-    _, module = prepared("lora", resnet_classifier())
+    *_, module = prepared("lora", resnet_classifier())
     wrapped = [each for each in module.modules() if isinstance(getattr(each, "base_layer", None), nn.Conv2d)]
     assert wrapped
     for each in wrapped:

@@ -201,7 +201,7 @@ def write_run(
     where = f"PolyAI/{data}" if hub_data else f"data/{data}"
     full = {
         "task": task_name,
-        "model": task.models[0],
+        "model": task.defaults.models[0],
         "data": where,
         "method": "full",
         "training": {"num_train_epochs": epochs},

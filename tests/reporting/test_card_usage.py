@@ -83,7 +83,7 @@ def run_blocks(hub: RunningHub, folder: Path, card: str) -> list[str]:
 def test_the_lines_of_the_card_run(task: Task, kind: str, hub: RunningHub, tmp_path: Path) -> None:
     options = ("--method", "lora", "hub.merge=false") if kind == "adapter" else ("--method", "full")
     card = shared(hub, tmp_path, task, *options)
-    assert ("PeftModel" in card) == (kind == "adapter" and "{model}" not in (task.usage or ""))
+    assert ("PeftModel" in card) == (kind == "adapter" and "{model}" not in (task.inference.snippet or ""))
     theirs, ours = run_blocks(hub, tmp_path, card)
     (mine,) = ast.literal_eval(ours)
     try:

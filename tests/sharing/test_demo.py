@@ -31,7 +31,9 @@ TEXT = "the film was good"
 NASTY = "<img src=x onerror=alert(1)> **b** [a](http://e.x)"
 SLOW = {"fill-mask", "image-segmentation", "question-answering", "sentence-similarity", "summarization", "translation"}
 PAGES = [
-    pytest.param(task.name, marks=[pytest.mark.slow] if task.name in SLOW else []) for task in all_tasks() if task.demo
+    pytest.param(task.name, marks=[pytest.mark.slow] if task.name in SLOW else [])
+    for task in all_tasks()
+    if task.inference.demo
 ]
 
 
@@ -62,8 +64,10 @@ def app_of(source: str, folder: Path) -> ModuleType:
 def test_tasks_say_what_the_page_knows() -> None:
     kinds = {*WIDGETS, *(name for name, kind in KINDS.items() if kind.widget), "messages"}
     for task in all_tasks():
-        assert not task.demo or not task.demo[-1].needs, f"{task.name}: the last page is for every model"
-        for each in task.demo:
+        assert not task.inference.demo or not task.inference.demo[-1].needs, (
+            f"{task.name}: the last page is for every model"
+        )
+        for each in task.inference.demo:
             assert each.gives in SHOWN and {kind for _, kind in each.takes} <= kinds
 
 

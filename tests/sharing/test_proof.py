@@ -58,7 +58,7 @@ FAST = ("text-classification", "object-detection", "question-answering")
 def test_every_task_is_proved(task: Task, method: str, tmp_path: Path) -> None:
     run = trained(tmp_path, method, task)
     known = json.loads((run.folder / "proof" / "answers.json").read_text(encoding="utf-8"))
-    if task.stranger is not None:
+    if task.inference.proof is not None:
         assert 1 <= len(known["rows"]) == len(known["answers"]) <= 8
     proof.prove(run)
     assert run.state["proof"] and run.stage == "reported"
@@ -67,23 +67,27 @@ def test_every_task_is_proved(task: Task, method: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.name)
 def test_the_proof_runs_the_lines_of_the_card(task: Task) -> None:
     """What a card tells its readers to run is what was proved: the same definitions, the same arguments."""
-    assert (task.usage is None) == (task.example == "")
-    if task.stranger is None:
+    assert (task.inference.snippet is None) == (task.inference.example == "")
+    if task.inference.proof is None:
         return
     lines = card_lines(task) or ""
-    if task.usage is not None:
-        assert lines.startswith(task.usage.replace("{model}", 'path, device="cpu"')) and lines.endswith(task.stranger)
+    if task.inference.snippet is not None:
+        assert lines.startswith(task.inference.snippet.replace("{model}", 'path, device="cpu"')) and lines.endswith(
+            task.inference.proof
+        )
         defined = [node.name for node in ast.parse(lines).body if isinstance(node, ast.FunctionDef)]
         for name in defined:
-            assert f"{name}(" in task.stranger and f"{name}(" in task.example
+            assert f"{name}(" in task.inference.proof and f"{name}(" in task.inference.example
     else:
-        assert f", {task.asks})" in lines if task.asks else "pipe(" in lines
+        assert f", {task.inference.pipeline_kwargs})" in lines if task.inference.pipeline_kwargs else "pipe(" in lines
 
 
 def test_a_task_with_a_pipeline_says_what_a_stranger_asks() -> None:
     from transformers.pipelines import get_supported_tasks
 
-    assert not [task.name for task in all_tasks() if task.name in get_supported_tasks() and task.stranger is None]
+    assert not [
+        task.name for task in all_tasks() if task.name in get_supported_tasks() and task.inference.proof is None
+    ]
 
 
 def spoil_head(model: Path) -> str:

@@ -60,7 +60,7 @@ def test_shared_in_every_form(task: Task, any_hub: RunningHub, tmp_path: Path) -
     for id, method, merge in forms:
         run = Run(tmp_path / method)
         known = json.loads((run.folder / "proof" / "answers.json").read_text(encoding="utf-8"))
-        assert known["answers"] or task.stranger is None
+        assert known["answers"] or task.inference.proof is None
         alone = merge is False
         weights = {name for name in hub.files(id) if name.endswith(".safetensors")}
         assert ("adapter_model.safetensors" in weights) == alone and ("model.safetensors" in weights) != alone

@@ -323,6 +323,7 @@ def samples_of(folder: Path, training: bool) -> tuple[Any, TaskContext]:
 
     processor = AutoImageProcessor.from_pretrained(tiny_segformer(folder / "model"), backend="pil")
     context = TaskContext(labels=("0", "1", "2"), processor=processor, preprocessing=Preprocessing())
+    task.configure(None, context)
     rows = read(segmentation_folder(folder / "data")).splits["train"]
     return task.preprocess(rows, context, training), context
 

@@ -501,7 +501,8 @@ def test_heads_of_many_names_train_as_one(name: str, tmp_path: Path) -> None:
     names = tied(loaded.model)
     assert names
     method = get_method(MethodConfig(name="lora"))
-    wrapped = method.prepare(loaded, this)
+    adapted = method.prepare(loaded, this)
+    wrapped = adapted.module
     trained = dict(wrapped.named_parameters())
     heads = [each for each in trained if "modules_to_save" in each and "class_embed" in each and "weight" in each]
     assert len([each for each in heads if "denoising" not in each]) == {"rtdetr2": 2, "deformable": 1}[name]
@@ -513,7 +514,7 @@ def test_heads_of_many_names_train_as_one(name: str, tmp_path: Path) -> None:
     pixels = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         before = wrapped(pixel_values=pixels)
-        plain = method.finish(wrapped, tmp_path)
+        plain = method.finish(adapted, tmp_path)
         assert tied(plain) == names
         plain.save_pretrained(tmp_path / "plain")
         after = transformers.AutoModelForObjectDetection.from_pretrained(tmp_path / "plain")(pixel_values=pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -153,8 +154,8 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
             alone.append(float(TASK.loss(out, batch, context, None)))
             assert alone[-1] == pytest.approx(float(model(**batch).loss), rel=1e-5)
             kept += TASK.collect(model, out, batch, context)
-        context.label_smoothing = 0.1
-        assert float(TASK.loss(out, batch, context, 1)) == pytest.approx(
+        smooth = dataclasses.replace(context, label_smoothing=0.1)
+        assert float(TASK.loss(out, batch, smooth, 1)) == pytest.approx(
             sum(
                 float(torch.nn.functional.cross_entropy(logits, batch[f"{name}_positions"], label_smoothing=0.1))
                 for name, logits in (("start", out.start_logits), ("end", out.end_logits))
@@ -162,7 +163,6 @@ def test_the_loss_is_the_stock_one_whatever_shares_the_batch(side: str, tmp_path
             / 2,
             rel=1e-5,
         )
-        context.label_smoothing = 0.0
         batch = collate(list(samples))
         assert TASK.items is not None and TASK.items(batch) == 2
         if side == "right":  # BERT counts positions from the left, padding too
@@ -292,7 +292,7 @@ def test_the_lines_of_the_card_answer_as_measured(none: bool, tmp_path: Path) ->
     model.config.allows_no_answer = none
     model.save_pretrained(tmp_path / "bert")
     names = {"model": model, "processor": AutoTokenizer.from_pretrained(tmp_path / "bert")}
-    exec(TASK.usage or "", names)
+    exec(TASK.inference.snippet or "", names)
     drawn, words = random.Random(0), "the film was very good a meal quite bad never".split()
     rows = [
         {
@@ -311,7 +311,7 @@ def test_the_lines_of_the_card_answer_as_measured(none: bool, tmp_path: Path) ->
     assert any(not mine["answer"] for mine in ours) == none
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(TASK.example, names)
+        exec(TASK.inference.example, names)
     assert set(ast.literal_eval(printed.getvalue())) == {"answer", "score", "start", "end"}
 
 

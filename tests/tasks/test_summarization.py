@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_the_loss_is_the_models_own(kind: str, tmp_path: Path) -> None:
             out = model(**{name: part[name] for name in (*inputs, "decoder_input_ids")})
         parts += float(TASK.loss(out, part, context, 13))
     assert parts == pytest.approx(float(own.loss), rel=1e-5)
-    context.label_smoothing = 0.1
+    context = dataclasses.replace(context, label_smoothing=0.1)
     from transformers.trainer_pt_utils import LabelSmoother
 
     smooth = LabelSmoother(0.1)({"logits": own.logits}, batch["labels"])
@@ -198,8 +199,7 @@ def test_generation_settings(tmp_path: Path) -> None:
     def settled(brought: dict[str, Any], given: dict[str, Any], **options: Any) -> tuple[Any, TaskContext]:
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
         model.generation_config.update(**brought)
-        context = context_of(folder, **options)
-        context.generation = given
+        context = dataclasses.replace(context_of(folder, **options), generation=given)
         configure(model, context, name="summarization")
         model.save_pretrained(tmp_path / "saved")
         return transformers.GenerationConfig.from_pretrained(tmp_path / "saved"), context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -149,11 +150,11 @@ def test_no_chat_template(path: Path, tmp_path: Path) -> None:
         TASK.preprocess(rows, context, True)
     file = tmp_path / "chat.jinja"
     file.write_text(CHATML)
-    context.preprocessing = Preprocessing(chat_template=str(file))
+    TASK.configure(None, dataclasses.replace(context, preprocessing=Preprocessing(chat_template=str(file))))
     assert len(TASK.preprocess(rows, context, True)) == 1 and context.processor.chat_template == CHATML
-    context.preprocessing = Preprocessing(chat_template=str(tmp_path / "none.jinja"))
+    missing = dataclasses.replace(context, preprocessing=Preprocessing(chat_template=str(tmp_path / "none.jinja")))
     with pytest.raises(ConfigError, match=r"data\.preprocessing\.chat_template: .*none\.jinja cannot be read"):
-        TASK.preprocess(rows, context, True)
+        TASK.configure(None, missing)
 
 
 def test_no_end_of_sequence(path: Path) -> None:
@@ -218,11 +219,12 @@ def test_packed_texts_do_not_see_each_other(path: Path, attention: str) -> None:
     for model in models(path):
         context = context_of(path, max_length=48)
         if attention == "flash":  # its layout of a batch, by an attention that this machine has
-            context.model_config = type(model.config)(**model.config.to_dict())
-            context.model_config._attn_implementation = "flash_attention_2"
+            config = type(model.config)(**model.config.to_dict())
+            config._attn_implementation = "flash_attention_2"
         else:
             model.set_attn_implementation(attention)
-            context.model_config = model.config
+            config = model.config
+        context = dataclasses.replace(context, model_config=config)
         samples = TASK.preprocess(Dataset.from_dict({"text": TEXTS}), context, True)
         assert len(samples) < len(TEXTS) and any("packed" in note for note in context.notes)
         batch = TASK.collator(context, True)([samples[index] for index in range(len(samples))])
@@ -373,7 +375,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
         else generation.eos_token_id == 3
     )
     assert any("draws its words" in note for note in context.notes)
-    context.generation = {"do_sample": False, "temperature": 0.3}
+    context = dataclasses.replace(context, generation={"do_sample": False, "temperature": 0.3})
     with pytest.raises(ConfigError, match="generation: "):
         TASK.configure(model, context)
     data = sentiment_csv(tmp_path / "a.csv")
@@ -411,14 +413,15 @@ def test_an_adapter_of_a_quantized_base_is_merged_into_whole_weights(path: Path,
     model = AutoModelForCausalLM.from_pretrained(path)
     model.is_quantized = True
     method = get_method(MethodConfig(name="lora"))
-    wrapped = method.prepare(Loaded(model, []), TASK)
+    adapted = method.prepare(Loaded(model, []), TASK)
+    wrapped = adapted.module
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
             if "lora_B" in name:
                 parameter.normal_()
     ids = torch.tensor([[6, 7, 8]])
     expected = wrapped.eval()(input_ids=ids).logits
-    plain = method.finish(wrapped, tmp_path)
+    plain = method.finish(adapted, tmp_path)
     assert plain is not model and not getattr(plain, "is_quantized", False)
     assert torch.allclose(plain(input_ids=ids).logits, expected, atol=1e-4)
 

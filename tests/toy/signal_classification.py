@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Demo, Task, TaskContext
+from hf_tl.task import Column, Defaults, Demo, Inference, Task, TaskContext
 from hf_tl.tasks import _classification as classification
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ TASK = Task(
     postprocess=classification.postprocess,
     measure=classification.measure,
     render_html=classification.render_html,
-    usage='''import torch
+    inference=Inference(
+        snippet='''import torch
 
 
 def classify(signal):
@@ -142,18 +143,19 @@ def classify(signal):
     with torch.no_grad():
         scores = model(**inputs).logits.softmax(-1)[0]
     return {model.config.id2label[index]: float(score) for index, score in enumerate(scores)}''',
-    example="print(classify([0.0, 0.5, 1.0, 0.5] * 8))",
-    stranger="""found = [{"scores": classify(row["signal"])} for row in rows]""",
-    problems=classification.PROBLEMS,
-    cacheable_features=True,
-    demo=(
-        Demo(
-            (("signal", "signal"),),
-            "labels",
-            "found = [{'label': k, 'score': v} for k, v in classify([float(x) for x in signal.split()]).items()]",
-            result="Label",
+        example="print(classify([0.0, 0.5, 1.0, 0.5] * 8))",
+        proof="""found = [{"scores": classify(row["signal"])} for row in rows]""",
+        demo=(
+            Demo(
+                (("signal", "signal"),),
+                "labels",
+                "found = [{'label': k, 'score': v} for k, v in classify([float(x) for x in signal.split()]).items()]",
+                result="Label",
+            ),
         ),
     ),
+    problems=classification.PROBLEMS,
+    cacheable_features=True,
     reads=classification.READS,
-    models=("facebook/wav2vec2-base",),
+    defaults=Defaults(models=("facebook/wav2vec2-base",)),
 )

@@ -13,7 +13,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.models.methods import get_method
 from hf_tl.task import get_task
 from hf_tl.training import arguments
-from hf_tl.training.arguments import Workload, build_arguments, check_training, choose
+from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments, check_training, choose
 
 TEXT = get_task("text-classification")
 FACTS = Workload(samples=1000, classes=1, convolutional=False, hidden=768, has_lengths=False, processes=1)
@@ -149,9 +149,9 @@ def test_warmup_decay_lengths_and_precision() -> None:
     assert (found["warmup_steps"], found["weight_decay"]) == (0.1, 0.01)
     assert "train_sampling_strategy" not in found
     assert chosen(has_lengths=True)["train_sampling_strategy"] == "group_by_length"
-    assert chosen(precision=("bf16", "it is fast"))["bf16"] is True
-    assert chosen(precision=("fp32", "it is not"))["bf16"] is False
-    assert reason("bf16", precision=("bf16", "it is fast")) == "it is fast"
+    assert chosen(precision=ChosenDefault("precision", "bf16", "it is fast"))["bf16"] is True
+    assert chosen(precision=ChosenDefault("precision", "fp32", "it is not"))["bf16"] is False
+    assert reason("bf16", precision=ChosenDefault("precision", "bf16", "it is fast")) == "it is fast"
 
 
 # Arguments
@@ -183,9 +183,11 @@ def test_a_choice_yields_to_what_speaks_of_the_same() -> None:
     args, choices = built(max_steps=50)
     assert args.max_steps == 50 and "num_train_epochs" not in {each.key for each in choices}
     for key in ("bf16", "fp16"):
-        _, choices = built(workload=dataclasses.replace(FACTS, precision=("bf16", "fast")), **{key: False})
+        _, choices = built(
+            workload=dataclasses.replace(FACTS, precision=ChosenDefault("precision", "bf16", "fast")), **{key: False}
+        )
         assert "bf16" not in {each.key for each in choices}
-    args, _ = built(workload=dataclasses.replace(FACTS, precision=("bf16", "fast")))
+    args, _ = built(workload=dataclasses.replace(FACTS, precision=ChosenDefault("precision", "bf16", "fast")))
     assert args.bf16
 
 

@@ -14,7 +14,7 @@ import pytest
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_tl.models.methods import Stage
+from hf_tl.models.methods import UnfreezeStep
 from hf_tl.training import callbacks
 from hf_tl.training.callbacks import Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze
 from hf_tl.training.sampler import EpochSampler
@@ -164,7 +164,11 @@ def test_the_best_so_far_is_marked(
 
 def test_a_stage_trains_from_the_first_step_of_its_epoch(args: TrainingArguments) -> None:
     model = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("head", "high", "low", "other")})
-    stages = [Stage(0.0, ("head.weight",), None), Stage(1.0, ("high.weight",), None), Stage(1.5, ("low.weight",), None)]
+    stages = [
+        UnfreezeStep(0.0, ("head.weight",), None),
+        UnfreezeStep(1.0, ("high.weight",), None),
+        UnfreezeStep(1.5, ("low.weight",), None),
+    ]
     callback = Unfreeze(model, stages, steps_per_epoch=5)
 
     def training() -> list[str]:

@@ -14,7 +14,7 @@ from datasets import Dataset
 from hf_tl.config import LossConfig
 from hf_tl.errors import ConfigError
 from hf_tl.task import Targets, TaskContext, get_task
-from hf_tl.training.arguments import Choice
+from hf_tl.training.arguments import ChosenDefault
 from hf_tl.training.description import describe_run, label_weights
 
 LABELS = ("few", "many", "some")
@@ -79,8 +79,8 @@ def test_the_environment_of_a_run(tmp_path: Path) -> None:
     rows.task, rows.source, rows.notes = get_task("text-classification"), {"path": "d"}, ["about the data"]
     rows.columns, rows.held_out = {"text": "body", "label": ["a", "b"]}, "test"
     fitted: Any = SimpleNamespace(
-        architecture="BertForSequenceClassification", precision=("fp32", "why"), processes=2,
-        choices=[Choice("learning_rate", 0.5, "because")],
+        architecture="BertForSequenceClassification", precision=ChosenDefault("precision", "fp32", "why"), processes=2,
+        choices=[ChosenDefault("learning_rate", 0.5, "because")],
     )  # fmt: skip
     describe_run(
         SimpleNamespace(folder=tmp_path),

@@ -56,25 +56,23 @@ def test_some_rows_are_evenly_spaced(most: int | None, chosen: Any) -> None:
 # Regression
 
 
-def regression(model: Any, kept: bool, labels: list[float], problem: str = "regression") -> TaskContext:
-    context = TaskContext(labels=("value",), problem="regression")
+def regression(model: Any, kept: bool, labels: list[float], problem: str = "regression") -> tuple[float, float] | None:
     data = SimpleNamespace(
         targets=Targets(("value",), problem),
         columns={"label": "label"},
         splits={"train": Dataset.from_dict({"label": labels}), "validation": Dataset.from_dict({"label": [1e6]})},
     )
-    module._scale_targets(model, Loaded(model, ["classifier"], kept_head=kept), data, context)  # type: ignore[arg-type]
-    return context
+    return module._scale_targets(model, Loaded(model, ["classifier"], kept_head=kept), data)  # type: ignore[arg-type]
 
 
 def test_targets_are_scaled_by_the_mean_and_deviation_of_train() -> None:
     model = bert_classifier(1)
     before = model.classifier.weight.clone()
-    assert regression(model, False, [2.0, 4.0, 6.0, 8.0]).scale == (5.0, pytest.approx(math.sqrt(5)))
+    assert regression(model, False, [2.0, 4.0, 6.0, 8.0]) == (5.0, pytest.approx(math.sqrt(5)))
     assert torch.equal(model.classifier.weight, before)  # a new head knows nothing that could be scaled
-    assert regression(model, False, [3.0, 3.0]).scale is None
-    assert regression(model, False, [2.0, 4.0], "single_label_classification").scale is None
-    assert regression(bert_classifier(2), False, [2.0, 4.0]).scale is None
+    assert regression(model, False, [3.0, 3.0]) is None
+    assert regression(model, False, [2.0, 4.0], "single_label_classification") is None
+    assert regression(bert_classifier(2), False, [2.0, 4.0]) is None
 
 
 def test_a_kept_head_starts_with_what_it_gave_before() -> None:
@@ -82,7 +80,7 @@ def test_a_kept_head_starts_with_what_it_gave_before() -> None:
     model = bert_classifier(1)
     x = torch.randn(4, 8)
     before = model.classifier(x).detach()
-    assert regression(model, True, [2.0, 8.0]).scale == (5.0, 3.0)
+    assert regression(model, True, [2.0, 8.0]) == (5.0, 3.0)
     assert torch.allclose(model.classifier(x), (before - 5) / 3, atol=1e-6)
 
 
@@ -128,7 +126,9 @@ def fake_run(folder: Path, **state: Any) -> Any:
 def precision(run: Any, **training: Any) -> tuple[str, str]:
     config = load_config({"model": "m", "data": "d", "training": training})
     batch = {"input_ids": torch.tensor([[2, 5, 3]]), "labels": torch.tensor([1])}
-    return module._precision(run, config, bert_classifier(), batch, TEXT, TaskContext())
+    found = module._precision(run, config, bert_classifier(), batch, TEXT, TaskContext())
+    assert found.key == "precision"
+    return found.value, found.reason
 
 
 @pytest.mark.parametrize(
@@ -275,11 +275,11 @@ def test_a_convolutional_network_is_one(tmp_path: Path) -> None:
     assert not module._convolutional(Loaded(bert_classifier(), ["classifier"]))
     prepared = SimpleNamespace(train=[0] * 7, lengths=None)
     data = SimpleNamespace(labels=())
-    task = SimpleNamespace(batch_sizes=(3, 5))
+    task = SimpleNamespace(defaults=SimpleNamespace(batch_sizes=(3, 5)))
     found = module._workload(prepared, data, task, Loaded(resnet_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.samples, found.classes, found.convolutional, found.hidden) == (7, 1, True, None)
     assert (found.has_lengths, found.processes, found.batch, found.eval_batch) == (False, 1, 3, 5)
-    prepared.lengths, data.labels, task.batch_sizes = np.ones(7), ("a", "b"), None
+    prepared.lengths, data.labels, task.defaults.batch_sizes = np.ones(7), ("a", "b"), None
     found = module._workload(prepared, data, task, Loaded(bert_classifier(), ["classifier"]))  # type: ignore[arg-type]
     assert (found.classes, found.convolutional, found.hidden, found.has_lengths) == (2, False, 8, True)
     assert (found.batch, found.eval_batch) == (None, 64)

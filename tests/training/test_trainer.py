@@ -15,7 +15,8 @@ from torch import nn
 from transformers import TrainerState, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_tl.config import LossConfig, MethodConfig
-from hf_tl.models.methods import get_method
+from hf_tl.models.methods import Adapted, get_method
+from hf_tl.models.pretrained import Loaded
 from hf_tl.task import TaskContext, get_task
 from hf_tl.training.trainer import FeatureRows, TransferTrainer, collate_features, loss_at, metric_key
 from tests.tiny import bert_classifier
@@ -138,8 +139,8 @@ def test_the_group_counts_every_process(tmp_path: Path) -> None:
 def test_rates_of_the_method_reach_the_optimizer(tmp_path: Path) -> None:
     model = bert_classifier()
     method = get_method(MethodConfig(name="full", layer_lr_decay=0.5))
-    method.heads = ["classifier"]
-    made = trainer(tmp_path, model, method=method, args={"learning_rate": 0.8, "weight_decay": 0.1})
+    adapted = method.prepare(Loaded(model, ["classifier"]), TASK)
+    made = trainer(tmp_path, model, adapted=adapted, args={"learning_rate": 0.8, "weight_decay": 0.1})
     optimizer = made.create_optimizer()
     assert optimizer is made.optimizer and made.create_optimizer() is optimizer
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
@@ -150,11 +151,11 @@ def test_rates_of_the_method_reach_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_another_optimizer_gets_the_same_groups(tmp_path: Path) -> None:
-    method = get_method(MethodConfig(name="full"))
-    made = trainer(tmp_path, method=method, args={"optim": "sgd", "learning_rate": 0.3})
+    adapted = Adapted(bert_classifier(), ())
+    made = trainer(tmp_path, adapted=adapted, args={"optim": "sgd", "learning_rate": 0.3})
     optimizer = made.create_optimizer()
     assert type(optimizer) is torch.optim.SGD and {group["lr"] for group in optimizer.param_groups} == {0.3}
-    mine = trainer(tmp_path, method=method, optimizer_cls_and_kwargs=(torch.optim.Adagrad, {"eps": 0.5}))
+    mine = trainer(tmp_path, adapted=adapted, optimizer_cls_and_kwargs=(torch.optim.Adagrad, {"eps": 0.5}))
     assert type(mine.create_optimizer()) is torch.optim.Adagrad and mine.optimizer.defaults["eps"] == 0.5
 
 

@@ -9,8 +9,7 @@ import pytest
 import transformers
 from torch import nn
 
-from hf_tl.config import MethodConfig
-from hf_tl.models.methods import get_method
+from hf_tl.models.methods import Adapted
 from hf_tl.task import TaskContext, get_task
 from hf_tl.training.trainer import TransferTrainer
 from tests.tiny import tiny_bert, tiny_mobilenet, tiny_vit
@@ -29,7 +28,7 @@ def test_groups_of_the_optimizer(make: Any, auto: str, task: str, norms: int, tm
     trainer = TransferTrainer(
         task=get_task(task),
         context=TaskContext(labels=()),
-        method=get_method(MethodConfig(name="full")),
+        adapted=Adapted(model, ()),
         collators=(None, None),
         model=model,
         args=transformers.TrainingArguments(output_dir=str(tmp_path / "out"), weight_decay=0.1, use_cpu=True),
