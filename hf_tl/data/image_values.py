@@ -64,7 +64,7 @@ def store_image(image: Image, stem: Path) -> dict[str, str]:
 
 def thumbnail(image: Image) -> bytes:
     """A small JPEG."""
-    small = to_rgb(image)
+    small = to_rgb(image).copy()  # `thumbnail` changes the image itself
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     return jpeg(small, 80)
 

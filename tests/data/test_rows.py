@@ -347,6 +347,8 @@ def test_what_is_no_number() -> None:
     for alone in ("train", "test"):
         with pytest.raises(DataError, match="line 2: the label is not a number"):
             encode_numbers({alone: labelled(None, None)}, "label", config(), [])
+    with pytest.raises(DataError, match="line 3: the label is not a number"):  # one that lacks some is not set aside
+        encode_numbers({"train": labelled(1, 2), "test": labelled(3, None)}, "label", config(), [])
 
 
 # sets of labels

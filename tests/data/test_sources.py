@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from hf_tl.config import DataConfig
+from hf_tl.data import sources
 from hf_tl.data.hub_data import HubData
 from hf_tl.data.sources import FILE, Source, cache_folder, read_source, split_of
 from hf_tl.errors import DataError
@@ -191,6 +192,13 @@ def test_the_splits_of_the_hub(hub_of: Any) -> None:
         DataError, match=r"data\.splits\.test: imdb has no split 'zz'; it has 'train', 'dev', 'valid', 'extra'"
     ):
         read("imdb", splits={"test": "zz"})
+
+
+def test_a_column_of_the_hub_that_has_our_name(hub_of: Any) -> None:
+    hub_of(train=["one"])
+    rows = Dataset.from_dict({"text": ["one"], FILE: ["/etc/passwd"]})
+    with pytest.raises(DataError, match=f"imdb has a column '{FILE}', which hf_tl keeps for itself"):
+        sources._hub_rows(rows, "imdb", "train")
 
 
 def test_the_only_split_of_the_hub_is_trained_on(hub_of: Any) -> None:
