@@ -64,7 +64,7 @@ def test_an_image_as_a_person_gives_it(tmp_path: Path) -> None:
 
 def test_an_image_is_stored_as_the_model_sees_it_and_read_by_the_lines(tmp_path: Path) -> None:
     stored = store_image(noise(5, 4, "RGBA"), tmp_path / "row-1")
-    assert stored == {"picture": "row-1.png"}
+    assert stored == {"image": "row-1.png"}
     names: dict[str, Any] = {}
     exec(image_values.READ_STORED, names)
     found = names["read"](stored, tmp_path)
@@ -122,7 +122,7 @@ def test_images_are_shown_as_they_were(drawn: list[Any], tmp_path: Path) -> None
     pixels = torch.stack([torch.full((4, 6), value) for value in (1.0, -2.0, 9.0)])[None].repeat(5, 1, 1, 1)
     said = show_pixels({"pixel_values": pixels}, ["a$", "b", "c", "d", "e"], processor, tmp_path / "g.png")
     assert said == {
-        "picture": str(tmp_path / "g.png"),
+        "image": str(tmp_path / "g.png"),
         "samples": [{"label": each} for each in ("a$", "b", "c", "d", "e")],
     }
     images = [value for kind, value, _ in drawn if kind == "image"]

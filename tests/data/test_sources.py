@@ -116,10 +116,10 @@ def test_the_content_is_hashed(tmp_path: Path) -> None:
     assert read(tmp_path / "d").metadata["sha256"] == found
     table(tmp_path / "d", "train.csv", "two")
     assert read(file).metadata["sha256"] != found
-    pictures = image(tmp_path / "p" / "a" / "1.png")
+    images = image(tmp_path / "p" / "a" / "1.png")
     image(tmp_path / "p" / "b" / "1.png")
     before = read(tmp_path / "p").metadata["sha256"]
-    pictures.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
+    images.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
     assert read(tmp_path / "p").metadata["sha256"] != before
 
 
@@ -326,9 +326,7 @@ def test_images_without_classes(tmp_path: Path) -> None:
     image(tmp_path / "2.webp")
     assert read(tmp_path).splits["train"].column_names == ["image", FILE]
     image(tmp_path / "cat" / "3.png")
-    with pytest.raises(
-        DataError, match=r"1\.png: lies in no class folder; expected .*/CLASS/picture or .*/train/CLASS/"
-    ):
+    with pytest.raises(DataError, match=r"1\.png: lies in no class folder; expected .*/CLASS/image or .*/train/CLASS/"):
         read(tmp_path)
     one_split = tmp_path / "other"
     image(one_split / "test" / "1.png")
