@@ -71,9 +71,9 @@ class Preprocessing(Section):
     """`default` is random resized crop and horizontal flip, to which the others are added: `trivial` (TrivialAugment),
     `rand` (RandAugment), `erasing`, and of whole batches `mixup`, `cutmix` (one of them where both are given)."""
     mask_ratio: float | None = Field(None, gt=0, lt=1)
-    """Share of a picture that is hidden from a model that is to guess it; default 0.6."""
+    """Share of an image that is hidden from a model that is to guess it; default 0.6."""
     mask_patch_size: int | None = Field(None, ge=1)
-    """Side of the hidden squares in pixels; default 32, or a quarter of a small picture."""
+    """Side of the hidden squares in pixels; default 32, or a quarter of a small image."""
     max_target_length: int | None = Field(None, ge=4)
     """Tokens of a text to be written; default 128."""
     prefix: str | None = None
@@ -117,7 +117,7 @@ class DataConfig(Section):
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
     boxes: Literal["xywh", "xyxy", "cxcywh"] | None = None
-    """Format of boxes, in pixels or as shares of the picture; default: found from their values, xywh first."""
+    """Format of boxes, in pixels or as shares of the image; default: found from their values, xywh first."""
     validation: float = Field(0.1, gt=0, lt=1)
     """Share of train that becomes validation when the data has none."""
     validation_rows: int | None = Field(None, ge=1)

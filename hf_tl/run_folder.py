@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any, Self
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.errors import ConfigError, listing
 from hf_tl.files import write_json, write_text
-from hf_tl.io.console import is_main_process, say
+from hf_tl.io.console import is_main_process, say, visible
 from hf_tl.io.json_text import BYTES, read_object
 from hf_tl.io.run_schemas import wrong_place
 from hf_tl.io.yaml_text import read_yaml
@@ -76,7 +78,7 @@ class RunFolder:
         """Makes the run's folder, or opens it again when it holds this very run.
 
         Raises:
-            ConfigError: the folder holds another run, or something that is no run.
+            ConfigError: the folder holds another run, something that is no run, or links.
         """
         folder = config.folder
         if is_run_folder(folder):
@@ -87,6 +89,7 @@ class RunFolder:
                     f"output: {folder} holds another run ({', '.join(changed[:4])}); "
                     "choose another folder with --output, or remove it."
                 )
+            check_plain(folder)
             run.set_back()
             return run
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -153,6 +156,22 @@ class RunFolder:
                 f"{self.folder}: this run is not measured yet (stage {self.stage}); run it again to go on."
             )
         return read_part(file, METRICS_BYTES)
+
+
+def check_plain(folder: Path) -> None:
+    """Raises ConfigError where something in a run folder is a link, a pipe or a device: the run that goes on here would
+    write to what a link leads to, and a pipe has no end."""
+    for where, folders, files in os.walk(folder):
+        # a cache of the Hub, made of links, that a proof which was killed left: nothing writes there
+        folders[:] = [name for name in folders if not (where == str(folder) and name.startswith(".pushed-"))]
+        for name in (*folders, *files):
+            mode = (Path(where) / name).lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+                raise ConfigError(
+                    f"{visible(Path(where) / name)}: is {kind}, and a run that goes on writes here; put the file or "
+                    "folder itself there, or remove it."
+                )
 
 
 def _essence(config: RunConfig) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def split_csv(folder: Path, train: str = GOOD, **others: str) -> str:
 
 
 def images(folder: Path, change: Callable[[Path], Any]) -> str:
-    path = colour_folder(folder / "pictures")
+    path = colour_folder(folder / "images")
     change(path)
     return str(path)
 
@@ -141,24 +141,24 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "one example of a class": (data_is(lambda f: csv(f, GOOD + "some words,odd\n")), r"'odd': fewer than 2 examples"),
     "empty text": (data_is(lambda f: csv(f, GOOD + '"  ",pos\n')), r"line 14: the text is empty.*data\.on_error=skip"),
     "missing text": (data_is(lambda f: csv(f, GOOD + ",pos\n")), r"line 14: the text is missing"),
-    # pictures
-    "broken picture": (
+    # images
+    "broken image": (
         data_is(lambda f: images(f, lambda p: (p / "train" / "red" / "bad.png").write_bytes(b"nonsense"))),
-        r"bad\.png: the picture cannot be read .*data\.on_error=skip",
+        r"bad\.png: the image cannot be read .*data\.on_error=skip",
     ),
-    "cut picture": (
+    "cut image": (
         data_is(
             lambda f: images(
                 f, lambda p: (p / "train/red/0.png").write_bytes((p / "train/red/0.png").read_bytes()[:300])
             )
         ),
-        r"0\.png: the picture cannot be read",
+        r"0\.png: the image cannot be read",
     ),
-    "picture outside a class": (
+    "image outside a class": (
         data_is(lambda f: images(f, lambda p: (p / "train" / "red" / "0.png").rename(p / "train" / "0.png"))),
         r"0\.png: lies in no class folder",
     ),
-    "metadata names a missing picture": (
+    "metadata names a missing image": (
         data_is(
             lambda f: (
                 (f / "m").mkdir(),
@@ -221,15 +221,15 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         model_with(lambda p: (p / "config.json").write_text('{"model_type": "nonsense"}')),
         r"the configuration of .* cannot be read",
     ),
-    "text model on pictures": (
+    "text model on images": (
         lambda f: {"data": str(colour_folder(f / "c")), "model": str(tiny_bert(f / "b"))},
         r"is a bert model, which cannot do image-classification",
     ),
-    "picture model on texts": (
+    "image model on texts": (
         lambda f: {"data": csv(f, GOOD), "model": str(tiny_vit(f / "v"))},
         r"is a vit model, which cannot do text-classification",
     ),
-    "pictures for a text task": (
+    "images for a text task": (
         lambda f: {"data": str(colour_folder(f / "c")), "task": "text-classification"},
         r"the text column is not among them",
     ),
@@ -290,8 +290,8 @@ def test_other_files_in_the_output_folder_are_kept(tmp_path: Path, bert: str) ->
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def pictures_of_every_mode() -> dict[str, bytes]:
-    """Name -> file content: pictures that must simply work."""
+def images_of_every_mode() -> dict[str, bytes]:
+    """Name -> file content: images that must simply work."""
     random = np.random.default_rng(0)
     colour = Image.fromarray(random.integers(0, 255, (30, 40, 3), dtype=np.uint8))
     modes = {mode: colour.convert(mode) for mode in ("L", "LA", "RGBA", "P", "CMYK", "1", "RGB")}
@@ -308,11 +308,11 @@ def pictures_of_every_mode() -> dict[str, bytes]:
     return {**out, "turned.jpg": stream.getvalue()}
 
 
-def test_pictures_of_every_kind_work(tmp_path: Path) -> None:
+def test_images_of_every_kind_work(tmp_path: Path) -> None:
     from hf_tl.data.images import to_rgb
 
     folder = colour_folder(tmp_path / "c")
-    for name, content in pictures_of_every_mode().items():
+    for name, content in images_of_every_mode().items():
         (folder / "train" / "red" / name).write_bytes(content)
         rgb = to_rgb(Image.open(io.BytesIO(content)))
         assert rgb.mode == "RGB" and rgb.size == ((30, 40) if name == "turned.jpg" else (40, 30))

@@ -27,7 +27,7 @@ def test_texts(tmp_path: Path) -> None:
     assert any("longer than 6 tokens and are truncated" in note for note in seen["notes"])
 
 
-def test_pictures_as_a_grid(tmp_path: Path, capsys) -> None:
+def test_images_as_a_grid(tmp_path: Path, capsys) -> None:
     model, data = tiny_mobilenet(tmp_path / "mobilenet"), colour_folder(tmp_path / "colours")
     grid = tmp_path / "grid.png"
     assert main(["preview", "--model", str(model), "--data", str(data), "--output", str(grid), "--samples", "6"]) == 0
@@ -37,7 +37,7 @@ def test_pictures_as_a_grid(tmp_path: Path, capsys) -> None:
     assert ((pixels[..., 0] - pixels[..., 2]) > 60).any() and ((pixels[..., 2] - pixels[..., 0]) > 60).any()
 
 
-def test_masks_are_laid_over_the_pictures_and_tags_say_what_is_trained_on(tmp_path: Path) -> None:
+def test_masks_are_laid_over_the_images_and_tags_say_what_is_trained_on(tmp_path: Path) -> None:
     task = get_task("image-segmentation")
     model, data = tiny_model(task, tmp_path / "model"), tiny_data(task, tmp_path / "data")
     grid = tmp_path / "grid.png"

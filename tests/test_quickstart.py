@@ -15,18 +15,18 @@ from hf_tl.reporting.comparison import verdict
 
 
 def test_data_are_fair(tmp_path: Path) -> None:
-    """Few labels, one test set for all seeds, and no picture both learned from and tested on."""
+    """Few labels, one test set for all seeds, and no image both learned from and tested on."""
     write_data(tmp_path, seeds=2)
     first, second = (
         {split: pd.read_parquet(tmp_path / f"five_to_nine-{seed}" / f"{split}.parquet") for split in ("train", "test")}
         for seed in (0, 1)
     )
     assert first["train"]["label"].value_counts().to_dict() == dict.fromkeys("56789", LABELLED)
-    pictures = [
+    images = [
         {image["bytes"] for image in found["image"]} for found in (first["train"], second["train"], first["test"])
     ]
-    assert pictures[0] != pictures[1]
-    assert not (pictures[0] | pictures[1]) & pictures[2]
+    assert images[0] != images[1]
+    assert not (images[0] | images[1]) & images[2]
     assert first["test"]["label"].tolist() == second["test"]["label"].tolist()
     source = {split: pd.read_parquet(tmp_path / "zero_to_four" / f"{split}.parquet") for split in ("train", "test")}
     assert source["train"]["label"].nunique() == source["test"]["label"].nunique() == 40

@@ -40,7 +40,7 @@ def texts(label: Any, rows: int, names: tuple[str, str] | None = None) -> Datase
     return Dataset.from_dict(found, features=Features(features))
 
 
-def pictures(columns: dict[str, Any], image: str, classes: int, rows: int) -> Dataset:
+def images(columns: dict[str, Any], image: str, classes: int, rows: int) -> Dataset:
     drawn = np.random.default_rng(0)
     found: dict[str, list[Any]] = {name: [] for name in columns}
     for index in range(rows):
@@ -83,9 +83,7 @@ def stock(hub: RunningHub, folder: Path) -> None:
         "image": Image(),
         "labels": ClassLabel(names=["angular_leaf_spot", "bean_rust", "healthy"]),
     }
-    beans = {
-        split: pictures(leaves, "image", 3, rows) for split, rows in (("train", 30), ("validation", 9), ("test", 9))
-    }
+    beans = {split: images(leaves, "image", 3, rows) for split, rows in (("train", 30), ("validation", 9), ("test", 9))}
     share(hub, "AI-Lab-Makerere/beans", folder / "beans", beans)
     cifar = {
         "img": Image(),
@@ -96,7 +94,7 @@ def stock(hub: RunningHub, folder: Path) -> None:
         hub,
         "uoft-cs/cifar100",
         folder / "cifar",
-        {split: pictures(cifar, "img", 3, rows) for split, rows in (("train", 30), ("test", 9))},
+        {split: images(cifar, "img", 3, rows) for split, rows in (("train", 30), ("test", 9))},
     )
 
     encoder = tiny_model(get_task("fill-mask"), folder / "encoder")

@@ -71,23 +71,21 @@ def test_text(method: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
 def test_image(method: str, tmp_path: Path) -> None:
     # A network from random weights can be so sharp that the rounding of another batch size alone moves its scores by
-    # 1e-5 (in float64 they are the same): hence a low rate, and one picture at a time, as the stock pipeline does.
+    # 1e-5 (in float64 they are the same): hence a low rate, and one image at a time, as the stock pipeline does.
     run = image_run(tmp_path, method, training={"learning_rate": 1e-4} if method == "scratch" else {})
     check_folder(run)
     assert run.metrics["split"] == "test" and run.metrics["samples"] == 10
-    pictures = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:4]]
-    assert_same_scores(
-        run.predict(pictures, batch_size=1), stranger_scores("image-classification", run.model, pictures)
-    )
+    images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:4]]
+    assert_same_scores(run.predict(images, batch_size=1), stranger_scores("image-classification", run.model, images))
 
 
 def test_vision_transformer_with_lora(tmp_path: Path) -> None:
     run = image_run(tmp_path, {"name": "lora", "r": 4}, make=tiny_vit)
-    pictures = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    assert_same_scores(run.predict(pictures), stranger_scores("image-classification", run.model, pictures))
+    images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
+    assert_same_scores(run.predict(images), stranger_scores("image-classification", run.model, images))
     assert json.loads((run.model / "adapter" / "adapter_config.json").read_text())["r"] == 4
-    adapter = hf_tl.predict(str(run.model / "adapter"), pictures)
-    assert_same_scores(adapter, [each["scores"] for each in run.predict(pictures)])
+    adapter = hf_tl.predict(str(run.model / "adapter"), images)
+    assert_same_scores(adapter, [each["scores"] for each in run.predict(images)])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
@@ -102,9 +100,9 @@ def test_pooling_travels_with_its_code(pooling: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["frozen", "lora"])
 def test_mlp_head_on_images(method: str, tmp_path: Path) -> None:
     run = image_run(tmp_path, method, model={"head": "mlp", "head_hidden": 16})
-    pictures = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    theirs = stranger_scores("image-classification", run.model, pictures, trust_remote_code=True)
-    assert_same_scores(run.predict(pictures), theirs)
+    images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
+    theirs = stranger_scores("image-classification", run.model, images, trust_remote_code=True)
+    assert_same_scores(run.predict(images), theirs)
 
 
 def test_metrics_are_those_of_the_saved_best_checkpoint(tmp_path: Path) -> None:

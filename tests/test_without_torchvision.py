@@ -29,9 +29,9 @@ def test_train_predict_and_what_needs_it(tmp_path: Path) -> None:
     done = alone("train", *common, "--output", tmp_path / "run", "--json")
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)["samples"] == 10
-    picture = str(next((data / "test" / "red").iterdir()))
-    there = json.loads(alone("predict", tmp_path / "run", picture, "--json").stdout.splitlines()[0])
-    here = hf_tl.predict(str(tmp_path / "run"), picture)[0]
+    image = str(next((data / "test" / "red").iterdir()))
+    there = json.loads(alone("predict", tmp_path / "run", image, "--json").stdout.splitlines()[0])
+    here = hf_tl.predict(str(tmp_path / "run"), image)[0]
     assert abs(there["scores"]["red"] - here["scores"]["red"]) < 1e-5
     refused = alone("train", *common, "data.preprocessing.augment=rand", "--output", tmp_path / "other")
     assert refused.returncode == 2 and "needs torchvision" in refused.stderr

@@ -197,7 +197,7 @@ def preview(
     model: Model = None,
     data: DataPaths = None,
     task: TaskName = None,
-    output: Annotated[str | None, typer.Option(help="PNG file for the pictures.")] = None,
+    output: Annotated[str | None, typer.Option(help="PNG file for the images.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=64, help="How many rows to show.")] = 8,
     seed: Seed = None,
     as_json: Json = False,
@@ -205,7 +205,7 @@ def preview(
 ) -> None:
     """Show what the model will really see.
 
-    Tokens and what is cut, augmented pictures, the label map, what was dropped and why.
+    Tokens and what is cut, augmented images, the label map, what was dropped and why.
     """
     config = configure(words, data=data, model=model, task=task, output=output, seed=seed)
     with working():

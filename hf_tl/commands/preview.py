@@ -22,11 +22,11 @@ def preview(
 
     Args:
         samples: size of the batch.
-        output: PNG file for the grid of augmented pictures; default `preview.png`. Texts need none.
+        output: PNG file for the grid of augmented images; default `preview.png`. Texts need none.
 
     Returns:
         `task`, `columns`, `labels` (id -> name), `rows` and `class_counts` by split, `notes`, and `samples`: for texts
-        the `tokens` with the number that is padding and whether the text was cut; for pictures the `picture` file.
+        the `tokens` with the number that is padding and whether the text was cut; for images the `image` file.
     """
     config = load_config(config)
     data = load_data(config.data, config.task, seed=config.seed)
@@ -106,6 +106,6 @@ def as_text(found: dict[str, Any]) -> str:
             )
             if "trained" in sample:
                 lines.append(f"      trained on {len(sample['trained'])}: {shorten(' '.join(sample['trained']), 80)}")
-    if "picture" in found:
-        lines.append(f"  as pictures: {found['picture']}")
+    if "image" in found:
+        lines.append(f"  as images: {found['image']}")
     return "\n".join(lines)

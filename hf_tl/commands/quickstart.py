@@ -1,7 +1,7 @@
 """Transfer learning in two minutes, without network: scikit-learn's handwritten digits.
 
 A small vision transformer learns the digits 0 to 4, turned and mirrored (40 classes), from random weights. What it has
-learned is then adapted to 5 to 9, of which it gets six pictures each, by every method and with several seeds;
+learned is then adapted to 5 to 9, of which it gets six images each, by every method and with several seeds;
 `scratch` is the control. Each of these is an ordinary run of `hf_tl.finetune` with a folder of its own.
 """
 
@@ -30,11 +30,11 @@ from hf_tl.io.json_text import read_json
 declare_torchvision_operators()
 
 LABELLED = 6
-"""Labelled pictures of each new digit; one of them becomes the validation split that a run cuts off."""
+"""Labelled images of each new digit; one of them becomes the validation split that a run cuts off."""
 SIZE = 16
 """Pixels: the 8 x 8 digits at twice their size."""
 COPIES = 2
-"""Of every picture for pretraining, each moved and zoomed a little differently."""
+"""Of every image for pretraining, each moved and zoomed a little differently."""
 TURNS = ("upright", "turned left", "upside down", "turned right")
 METHODS = ("scratch", "frozen", "lora", "full")
 FIXED = {"bf16": False, "eval_strategy": "no", "save_strategy": "no", "per_device_train_batch_size": 16}
@@ -54,7 +54,7 @@ ADAPTING: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """A method over all seeds, on the same test pictures."""
+    """A method over all seeds, on the same test images."""
 
     method: str
     accuracies: list[float]
@@ -62,11 +62,11 @@ class Outcome:
     accuracy: float
     low: float
     high: float
-    """95 % interval of the mean over seeds and pictures."""
+    """95 % interval of the mean over seeds and images."""
     gain: float
     gain_low: float
     gain_high: float
-    """What it has over scratch, paired by picture, with its 95 % interval."""
+    """What it has over scratch, paired by image, with its 95 % interval."""
     trainable: int
     seconds: float
     """Mean time of a run."""
@@ -119,7 +119,7 @@ def _run(folder: Path, seeds: int, start: float) -> dict[str, Any]:
 
     runs: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
     for seed in range(seeds):
-        _say(f"Transferring to the digits 5 to 9, {LABELLED} labelled pictures of each, seed {seed} ...")
+        _say(f"Transferring to the digits 5 to 9, {LABELLED} labelled images of each, seed {seed} ...")
         for method in METHODS:
             run = _finetune(
                 folder / f"{method}-{seed}",
@@ -143,7 +143,7 @@ def _run(folder: Path, seeds: int, start: float) -> dict[str, Any]:
         "methods": [asdict(outcome) for outcome in outcomes],
     }
     write_json(folder / "metrics.json", result)
-    write_comparison(folder, result, _pictures(folder))
+    write_comparison(folder, result, _example_images(folder))
     return result
 
 
@@ -161,12 +161,12 @@ def _one_thread() -> Iterator[None]:
 def write_data(folder: Path, seeds: int) -> None:
     """`zero_to_four/` (40 classes) and `five_to_nine-<seed>/`, each with train and test as Parquet of PNG and label.
 
-    The test pictures are the same for every seed: those that no seed learns from.
+    The test images are the same for every seed: those that no seed learns from.
     """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pictures, labels = digits.images, digits.target  # (1797, 8, 8), 0 to 16
+    images, labels = digits.images, digits.target  # (1797, 8, 8), 0 to 16
     random = np.random.default_rng(0)
 
     old = random.permutation(np.flatnonzero(labels < 5))
@@ -175,7 +175,7 @@ def write_data(folder: Path, seeds: int) -> None:
     for split, indices in parts.items():
         rows[split] = [
             (
-                _png(np.rot90(pictures[i][:, ::-1] if mirrored else pictures[i], turns), random),
+                _png(np.rot90(images[i][:, ::-1] if mirrored else images[i], turns), random),
                 f"{labels[i]} {mirror}{turn}",
             )
             for i in indices
@@ -189,15 +189,15 @@ def write_data(folder: Path, seeds: int) -> None:
         for _ in range(seeds)
     ]
     learned = np.unique(np.concatenate(drawn))
-    test = [(_png(pictures[i]), str(labels[i])) for i in np.setdiff1d(np.flatnonzero(labels >= 5), learned)]
+    test = [(_png(images[i]), str(labels[i])) for i in np.setdiff1d(np.flatnonzero(labels >= 5), learned)]
     for seed, indices in enumerate(drawn):
-        train = [(_png(pictures[i]), str(labels[i])) for i in indices]
+        train = [(_png(images[i]), str(labels[i])) for i in indices]
         _write_splits(folder / f"five_to_nine-{seed}", {"train": train, "test": test})
 
 
-def _png(picture: np.ndarray, random: np.random.Generator | None = None) -> bytes:
-    """An 8 x 8 picture of values 0 to 16 as an RGB PNG of SIZE pixels, a little moved and zoomed by `random`."""
-    image = Image.fromarray((picture * 255 / 16).round().astype(np.uint8))
+def _png(values: np.ndarray, random: np.random.Generator | None = None) -> bytes:
+    """An 8 x 8 image of values 0 to 16 as an RGB PNG of SIZE pixels, a little moved and zoomed by `random`."""
+    image = Image.fromarray((values * 255 / 16).round().astype(np.uint8))
     image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     if random is not None:
         zoom = random.uniform(0.875, 1.125)
@@ -274,7 +274,7 @@ def _say(text: str) -> None:
 
 
 def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outcome]:
-    """Accuracy of every method with its interval, and what it has over scratch on the same pictures."""
+    """Accuracy of every method with its interval, and what it has over scratch on the same images."""
     from hf_tl.metrics.paired import paired_bootstrap
 
     right = {
@@ -304,18 +304,18 @@ def compare(folder: Path, runs: Mapping[str, list[dict[str, Any]]]) -> list[Outc
 
 
 def _right(run: Path) -> np.ndarray:
-    """Whether each test picture was named rightly, float64 (samples,)."""
+    """Whether each test image was named rightly, float64 (samples,)."""
     table = pd.read_parquet(run / "predictions.parquet", columns=["row", "label", "prediction"]).sort_values("row")
     right: np.ndarray = (table["label"] == table["prediction"]).to_numpy(np.float64)
     return right
 
 
-def _pictures(folder: Path) -> list[tuple[str, list[tuple[str, bytes]]]]:
-    """Some pictures of both data sets for the report: (caption, [(label, PNG)])."""
+def _example_images(folder: Path) -> list[tuple[str, list[tuple[str, bytes]]]]:
+    """Some images of both data sets for the report: (caption, [(label, PNG)])."""
     first = pd.read_parquet(folder / "data" / "zero_to_four" / "train.parquet")
     shown = first.groupby("label", sort=True).head(1).sort_values("label")
     then = pd.read_parquet(folder / "data" / "five_to_nine-0" / "train.parquet")
     return [
         ("Learned first: 40 classes", [(row.label, row.image["bytes"]) for row in shown.itertuples()]),
-        ("Then: every labelled picture of seed 0", [(row.label, row.image["bytes"]) for row in then.itertuples()]),
+        ("Then: every labelled image of seed 0", [(row.label, row.image["bytes"]) for row in then.itertuples()]),
     ]

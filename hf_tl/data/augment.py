@@ -22,7 +22,7 @@ SCALE = (0.35, 1.0)
 """Share of the image's area that a crop keeps: milder than ImageNet's (0.08, 1), as small data sets want."""
 RATIO = (3 / 4, 4 / 3)
 KEEP, KEEP_BYTES = 20_000, 16_384
-"""Small pictures that are not augmented are decoded once: at most so many, of at most so many bytes each (0.3 GB)."""
+"""Small images that are not augmented are decoded once: at most so many, of at most so many bytes each (0.3 GB)."""
 
 
 def processor_size(processor: Any) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def processor_size(processor: Any) -> tuple[int, int]:
 
 
 def pixels_of(processor: Any, image: Image.Image) -> torch.Tensor:
-    """float32 (channels, height, width): a picture that has the processor's size, rescaled and normalised only."""
+    """float32 (channels, height, width): an image that has the processor's size, rescaled and normalised only."""
     if hasattr(processor, "data_config"):  # timm's cannot be told to leave the size alone
         mean, std = (torch.tensor(processor.data_config[name])[:, None, None] for name in ("mean", "std"))
         pixels: torch.Tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
@@ -58,7 +58,7 @@ def normalisation(processor: Any) -> tuple[Any, Any]:
 
 
 def augmentation(names: Sequence[str], size: tuple[int, int]) -> Change:
-    """Random resized crop and flip, and those of `names` that change a picture: `trivial` (TrivialAugment, Müller and
+    """Random resized crop and flip, and those of `names` that change an image: `trivial` (TrivialAugment, Müller and
     Hutter 2021, https://arxiv.org/abs/2103.10158) and `rand` (RandAugment, Cubuk et al. 2019,
     https://arxiv.org/abs/1909.13719).
 
@@ -82,7 +82,7 @@ def augmentation(names: Sequence[str], size: tuple[int, int]) -> Change:
 
 
 def erase(pixels: torch.Tensor) -> torch.Tensor:
-    """A random rectangle of some pictures made grey (Zhong et al. 2017, https://arxiv.org/abs/1708.04896); pixels are
+    """A random rectangle of some images made grey (Zhong et al. 2017, https://arxiv.org/abs/1708.04896); pixels are
     normalised, float32 (channels, height, width)."""
     from torchvision.transforms import v2
 
@@ -96,7 +96,7 @@ MIXES = ("mixup", "cutmix")
 def mix(
     names: Sequence[str], pixels: torch.Tensor, labels: torch.Tensor, classes: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of which each picture is mixed with its neighbour, and the labels in the same proportion: by `mixup`
+    """A batch of which each image is mixed with its neighbour, and the labels in the same proportion: by `mixup`
     (Zhang et al. 2017, https://arxiv.org/abs/1710.09412) or `cutmix` (Yun et al. 2019, https://arxiv.org/abs/1905.04899),
     where both are given by either.
 
@@ -144,8 +144,8 @@ def _crop_and_flip(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 class Augmented(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows encoded when read, with random numbers that depend only on (seed, epoch, row).
 
-    So a picture is cut the same way whatever the number of processes or workers, and a run that resumes in the middle
-    of an epoch sees the very pictures that it would have seen.
+    So an image is cut the same way whatever the number of processes or workers, and a run that resumes in the middle
+    of an epoch sees the very images that it would have seen.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 """Annotations of boxes in the three formats that tools write (COCO json, Pascal VOC xml, YOLO txt), as one: a column
-`objects` with `bbox` (left, top, width, height in pixels) and `category`, beside the pictures."""
+`objects` with `bbox` (left, top, width, height in pixels) and `category`, beside the images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from hf_tl.data.annotations import FILE, Split, finite, objects_of, rows_of
-from hf_tl.data.coco import Pictures, is_coco, read_coco
+from hf_tl.data.coco import ImagePaths, is_coco, read_coco
 from hf_tl.data.named_files import Reach, unreadable_file
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError, listing, shortened
@@ -22,7 +22,7 @@ CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 MAX_BYTES = 2_000_000
 """Of a text of boxes of one image: some ten thousand."""
 LISTS = ("train", "val", "test")
-"""Pascal VOC's lists of the pictures of each split, in ImageSets/Main."""
+"""Pascal VOC's lists of the images of each split, in ImageSets/Main."""
 
 
 def read_boxes(
@@ -32,7 +32,7 @@ def read_boxes(
 
     Args:
         files: all that the folder holds.
-        images: gives the pictures below the folder.
+        images: gives the images below the folder.
         split_of: the split that a path below the folder says.
         reach: where the images may lie that the annotations name.
 
@@ -40,22 +40,22 @@ def read_boxes(
         DataError: a file of which no row can be made; what is wrong in a single row is kept under WRONG.
     """
     coco = [file for file in files if is_coco(file)]
-    # COCO's own folder holds keypoints of the same pictures as well
+    # COCO's own folder holds keypoints of the same images as well
     coco = [file for file in coco if file.name.startswith("instances")] or coco
     if coco:
-        places = Pictures(folder, images, split_of, reach)
+        places = ImagePaths(folder, images, split_of, reach)
         return _by_split((split_of(file.relative_to(folder)) or "train", read_coco(file, places)) for file in coco)
     stems: dict[str, list[Path]] = {}
     for image in images():
         stems.setdefault(image.stem, []).append(image)
     xml = [file for file in files if file.suffix.lower() == ".xml" and _is_voc(file)]
     if xml:
-        return _one_a_picture(folder, xml, stems, split_of, lambda file, image: _voc(file), _voc_lists(files), reach)
+        return _one_per_image(folder, xml, stems, split_of, lambda file, image: _voc(file), _voc_lists(files), reach)
     texts = [file for file in files if file.suffix.lower() == ".txt" and file.stem in stems]
     # one that is not is a mistake among many, and is named as such
     if texts and 2 * sum(_is_yolo(file) for file in texts[:50]) > len(texts[:50]):
         names = yolo_names(folder, files)
-        return _one_a_picture(folder, texts, stems, split_of, lambda file, image: _yolo(file, image, names), {}, reach)
+        return _one_per_image(folder, texts, stems, split_of, lambda file, image: _yolo(file, image, names), {}, reach)
     return None
 
 
@@ -66,7 +66,7 @@ def _by_split(found: Iterable[tuple[str, Dataset]]) -> dict[str, list[Dataset]]:
     return out
 
 
-def _one_a_picture(
+def _one_per_image(
     folder: Path,
     files: list[Path],
     stems: dict[str, list[Path]],
@@ -75,10 +75,10 @@ def _one_a_picture(
     lists: dict[str, str],
     reach: Reach,
 ) -> dict[str, list[Dataset]]:
-    """Rows of files that describe one picture each, the picture of the same name nearest to it.
+    """Rows of files that describe one image each, the image of the same name nearest to it.
 
     Args:
-        lists: name of a picture -> its split; where there are any, each picture has to be in one.
+        lists: name of an image -> its split; where there are any, each image has to be in one.
     """
     used: set[Path] = set()
     records: dict[str, list[dict[str, Any]]] = {}
@@ -92,16 +92,16 @@ def _one_a_picture(
         records.setdefault(split, []).append({"image": path, "objects": objects, FILE: str(where)})
 
     for file in files:
-        named = _voc_picture(file, reach)
+        named = _voc_image(file, reach)
         own = stems.get(file.stem) or stems.get(named, [])
         if not own:
-            add(None, file, objects_of([], []))  # said to be missing where pictures are checked
+            add(None, file, objects_of([], []))  # said to be missing where images are checked
             continue
         image = min(own, key=lambda path: len(set(path.parts) ^ set(file.parts)))
         used.add(image)
         add(image, file, read(file, image))
     for image in sorted({path for paths in stems.values() for path in paths} - used):
-        add(image, image, objects_of([], []))  # a picture with nothing on it
+        add(image, image, objects_of([], []))  # an image with nothing on it
     return {split: [rows_of(found)] for split, found in records.items()}
 
 
@@ -113,7 +113,7 @@ def _is_voc(file: Path) -> bool:
         raise unreadable_file(file, error) from None
 
 
-def _voc_picture(file: Path, reach: Reach) -> str:
+def _voc_image(file: Path, reach: Reach) -> str:
     """Name, without its ending, of the image that a file says that it describes. It is looked for in the folder alone,
     by that; `path`, which is of the machine that annotated, is not looked at.
 
@@ -132,7 +132,7 @@ def _voc_picture(file: Path, reach: Reach) -> str:
 
 
 def _voc_lists(files: list[Path]) -> dict[str, str]:
-    """Name of a picture -> its split, from ImageSets/Main."""
+    """Name of an image -> its split, from ImageSets/Main."""
     out: dict[str, str] = {}
     for file in files:
         if file.suffix == ".txt" and file.stem in LISTS and file.parent.parts[-2:] == ("ImageSets", "Main"):
@@ -215,11 +215,11 @@ def _named(file: Path, given: dict[Any, Any]) -> dict[int, str]:
 
 
 def _yolo(file: Path, image: Path, names: dict[int, str] | None) -> dict[str, Any]:
-    """Class, middle, width and height, as shares of the picture; a polygon's enclosing box."""
+    """Class, middle, width and height, as shares of the image; a polygon's enclosing box."""
     from hf_tl.data.images import unreadable, upright_size
 
     if unreadable(image):
-        return objects_of([], [])  # said where pictures are checked
+        return objects_of([], [])  # said where images are checked
     width, height = upright_size(image)
     boxes, categories = [], []
     for number, line in enumerate(_lines(file), 1):

@@ -30,7 +30,7 @@ def is_coco(file: Path) -> bool:
     return isinstance(found, dict) and set(PARTS) <= set(found)
 
 
-class Pictures:
+class ImagePaths:
     """Where the images are that annotation files name."""
 
     def __init__(self, folder: Path, images: Callable[[], list[Path]], split_of: Split, reach: Reach) -> None:
@@ -66,7 +66,7 @@ class Pictures:
         return [path for path in found if apart[path] == min(apart.values())]
 
 
-def read_coco(file: Path, pictures: Pictures) -> Dataset:
+def read_coco(file: Path, paths: ImagePaths) -> Dataset:
     """Rows of a COCO file, one an image; category ids may be sparse and begin anywhere, since names are what counts.
 
     Raises:
@@ -75,7 +75,7 @@ def read_coco(file: Path, pictures: Pictures) -> Dataset:
     """
     found = read_json(file, error=DataError, nan=True, most=MAX_JSON)
     names = _categories(file, found["categories"])
-    known = _images(file, found["images"], pictures)
+    known = _images(file, found["images"], paths)
     if not known:
         raise DataError(f"{file}: has no images.")
     for index, each in _objects(file, "annotations", found["annotations"]):
@@ -114,7 +114,7 @@ def _categories(file: Path, given: Any) -> dict[Any, str]:
     return names
 
 
-def _images(file: Path, given: Any, pictures: Pictures) -> dict[Any, dict[str, Any]]:
+def _images(file: Path, given: Any, paths: ImagePaths) -> dict[Any, dict[str, Any]]:
     known: dict[Any, dict[str, Any]] = {}
     for index, each in _objects(file, "images", given):
         place = f"{file}, images[{index}]"
@@ -123,7 +123,7 @@ def _images(file: Path, given: Any, pictures: Pictures) -> dict[Any, dict[str, A
             raise DataError(f"{place}: file_name is {_shown(each, 'file_name')}, expected the name of an image.")
         if id in known:
             raise DataError(f"{place}: id {id!r} stands twice among the images.")
-        places = pictures.find(file, name, place)
+        places = paths.find(file, name, place)
         wrong = f"file_name {name!r} may be {listing(map(str, places))}" if len(places) > 1 else None
         known[id] = {
             "image": str(places[0] if places else file.parent / name),  # one that is not there cannot be read

@@ -24,7 +24,7 @@ READ_STORED = """
 def read(stored, folder):
     from PIL import Image
 
-    with Image.open(folder / stored["picture"]) as image:
+    with Image.open(folder / stored["image"]) as image:
         return image.convert("RGB")
 """
 """How a process without hf_tl reads what `store_image` wrote."""
@@ -59,12 +59,12 @@ def store_image(image: Image, stem: Path) -> dict[str, str]:
     """Writes an image as PNG, pixel by pixel what the model sees, and names the file."""
     file = stem.with_suffix(".png")
     to_rgb(image).save(file)
-    return {"picture": file.name}
+    return {"image": file.name}
 
 
 def thumbnail(image: Image) -> bytes:
     """A small JPEG."""
-    small = to_rgb(image)
+    small = to_rgb(image).copy()  # `thumbnail` changes the image itself
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     return jpeg(small, 80)
 
@@ -118,13 +118,13 @@ def resize(processor: Any, config: Any, size: int) -> Any:
 
 
 def show_pixels(batch: Mapping[str, Any], names: Sequence[str], processor: Any, path: Path) -> dict[str, Any]:
-    """`picture`: `path`, a PNG of the images of a batch as the model gets them; `samples`: the `label` of each."""
+    """`image`: `path`, a PNG of the images of a batch as the model gets them; `samples`: the `label` of each."""
     _grid(batch["pixel_values"].numpy(), names, processor, path, batch.get("labels"))
-    return {"picture": str(path), "samples": [{"label": name} for name in names]}
+    return {"image": str(path), "samples": [{"label": name} for name in names]}
 
 
 def _grid(pixels: Any, names: Sequence[str], processor: Any, path: Path, labels: Any = None) -> None:
-    """Writes the pictures (count, channels, height, width) with normalisation undone, four in a row, labels above;
+    """Writes the images (count, channels, height, width) with normalisation undone, four in a row, labels above;
     masks (count, height, width) are laid over them, boxes (relative: middle, width and height) drawn."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -138,8 +138,8 @@ def _grid(pixels: Any, names: Sequence[str], processor: Any, path: Path, labels:
     axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
     for axis in axes:
         axis.axis("off")
-    for axis, picture, name in zip(axes, pixels, names, strict=False):
-        axis.imshow(np.clip(picture, 0, 1).transpose(1, 2, 0))
+    for axis, image, name in zip(axes, pixels, names, strict=False):
+        axis.imshow(np.clip(image, 0, 1).transpose(1, 2, 0))
         axis.set_title(name.replace("$", r"\$")[:34], fontsize=8 if len(name) > 24 else 9)
     height, width = pixels.shape[-2:]
     for axis, label in zip(axes, labels if labels is not None else (), strict=False):

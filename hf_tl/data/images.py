@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Pillow's decoders that are let at a file, whatever its name: others are rarely tried ones, and that of EPS starts
-Ghostscript. JPEG has the pictures of several views (MPO) with it."""
+Ghostscript. JPEG has the images of several views (MPO) with it."""
 MAX_PIXELS = 89_478_485
 """Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
 only warns."""
@@ -128,7 +128,7 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
 def to_rgb(image: Image.Image) -> Image.Image:
     """RGB uint8, EXIF orientation applied.
 
-    As Transformers' pipelines do (alpha is dropped), but 16-bit and float pictures are scaled to their range, where a
+    As Transformers' pipelines do (alpha is dropped), but 16-bit and float images are scaled to their range, where a
     plain conversion would clip them to white.
     """
     image = upright(image)
@@ -193,7 +193,7 @@ class CheckedImage(datasets.Image):
 
 
 def unreadable(source: Path | bytes) -> str | None:
-    """Why a picture cannot be decoded, or None when it can."""
+    """Why an image cannot be decoded, or None when it can."""
     try:
         read_image(source)
     except WrongImage as error:
@@ -201,16 +201,16 @@ def unreadable(source: Path | bytes) -> str | None:
     return None
 
 
-def upright_size(picture: Path | Mapping[str, Any]) -> tuple[int, int]:
+def upright_size(source: Path | Mapping[str, Any]) -> tuple[int, int]:
     """(width, height) in pixels once the EXIF orientation is applied; decodes nothing.
 
     Args:
-        picture: a file, or an undecoded picture of a data set (`bytes` or `path`).
+        source: a file, or an undecoded image of a data set (`bytes` or `path`).
 
     Raises:
         WrongImage: as `opened`.
     """
-    with opened(picture) as image:
+    with opened(source) as image:
         return size_of(image)
 
 

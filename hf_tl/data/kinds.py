@@ -185,10 +185,10 @@ _ALL = (
     ),
     Kind(
         "image",
-        "pictures",
+        "images",
         found.is_image,
         decisive=True,
-        noun="picture",
+        noun="image",
         check=images.wrong_image,
         decode=images.decoded_when_read,
         given=images.given_image,
@@ -201,7 +201,7 @@ _ALL = (
         widget=Widget(
             'gr.Image(label={label}, type="pil", sources=["upload", "clipboard"], height=360)',
             "{name} is None",
-            "Choose a picture first.",
+            "Choose an image first.",
             explanation=Explanation(
                 "explain_image.py.j2",
                 ("import torch", "from captum.attr import Occlusion"),

@@ -28,7 +28,7 @@ class Data:
     task: Task
     splits: DatasetDict
     """`train`, `validation` and, where there is one, `test`. Columns carry the names of their roles; targets are as
-    `Task.targets` encodes them; pictures are decoded when read; `file` says where a row is from."""
+    `Task.targets` encodes them; images are decoded when read; `file` says where a row is from."""
     columns: Columns
     """Role -> original column name."""
     targets: Targets

@@ -47,7 +47,7 @@ def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
 
 
 def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]) -> Dataset:
-    """Rows whose values are as the kinds of their columns want them: texts there, pictures decodable. Others stop the
+    """Rows whose values are as the kinds of their columns want them: texts there, images decodable. Others stop the
     run or are left out.
 
     Raises:

@@ -38,7 +38,7 @@ FILE = "__file__"
 
 @dataclass
 class Source:
-    """Rows as found: original column names, pictures not decoded, and FILE."""
+    """Rows as found: original column names, images not decoded, and FILE."""
 
     splits: dict[str, Dataset]
     metadata: dict[str, Any]
@@ -156,7 +156,7 @@ def _file(path: Path, folder: Path, config: DataConfig, digest: Any, reach: Reac
         rows = read_boxes(
             folder,
             [path],
-            lambda: _pictures(_files(folder)),
+            lambda: _image_files(_files(folder)),
             lambda place: _split_of_path(place, config) or split,
             reach,
         )
@@ -178,7 +178,7 @@ def _files(folder: Path) -> list[Path]:
     return out
 
 
-def _pictures(files: list[Path]) -> list[Path]:
+def _image_files(files: list[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in EXTENSIONS]
 
 
@@ -193,7 +193,7 @@ def _folder(
     if not files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     metadata = [file for file in files if file.name in METADATA]
-    images = _pictures(files)
+    images = _image_files(files)
     tables = [file for file in files if is_table(file) and file not in metadata]
     out: dict[str, list[Dataset]] = {}
     if metadata:
@@ -250,12 +250,12 @@ def _table(file: Path, beside: Path, digest: Any, reach: Reach) -> Dataset:
     offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
     rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.find(name, beside, place, what))
-    return _with_pictures(rows, beside, reach)
+    return _with_images(rows, beside, reach)
 
 
-def _with_pictures(rows: Dataset, beside: Path, reach: Reach) -> Dataset:
-    """Columns of picture file names become pictures, looked up beside the table. A column `file_name` or
-    `..._file_name` may leave some out, which are missing pictures then."""
+def _with_images(rows: Dataset, beside: Path, reach: Reach) -> Dataset:
+    """Columns of image file names become images, looked up beside the table. A column `file_name` or
+    `..._file_name` may leave some out, which are missing images then."""
     for name in list(rows.column_names):
         feature = rows.features[name]
         if name == FILE or not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
@@ -281,7 +281,7 @@ def _with_pictures(rows: Dataset, beside: Path, reach: Reach) -> Dataset:
 
 
 def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: Any, shown: Path) -> dict[str, Dataset]:
-    """`[split/]class/picture`: the class is the folder that a picture lies in."""
+    """`[split/]class/image`: the class is the folder that an image lies in."""
     out: dict[str, dict[str, list[Any]]] = {}
     for file in images:
         _hash(file, digest)
@@ -308,7 +308,7 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
     if any(name for rows in out.values() for name in rows["label"]):
         if unlabelled:
             raise DataError(f"{unlabelled[0]}: {no_class(shown)}")
-    else:  # pictures without classes
+    else:  # images without classes
         for rows in out.values():
             del rows["label"]
     return {split: Dataset.from_dict(rows).cast_column("image", Image(decode=False)) for split, rows in out.items()}
@@ -316,8 +316,8 @@ def _image_folder(folder: Path, images: list[Path], config: DataConfig, digest: 
 
 def no_class(folder: object) -> str:
     return (
-        f"lies in no class folder; expected {folder}/CLASS/picture or {folder}/train/CLASS/picture, or a "
-        "metadata.jsonl beside the pictures."
+        f"lies in no class folder; expected {folder}/CLASS/image or {folder}/train/CLASS/image, or a "
+        "metadata.jsonl beside the images."
     )
 
 

@@ -24,7 +24,7 @@ def processor_fields(inner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resized(processor: Any, config: PreTrainedConfig, size: int) -> Any:
-    """The processor for pictures of `size` pixels; `config` says so too, since that is what is saved."""
+    """The processor for images of `size` pixels; `config` says so too, since that is what is saved."""
     given = dict(getattr(config, "pretrained_cfg", None) or {})
     config.pretrained_cfg = {**given, "input_size": [3, size, size]}
     return type(processor)(config.pretrained_cfg, architecture=processor.architecture)

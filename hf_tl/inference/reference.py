@@ -1,7 +1,7 @@
 """What the finished model answered to a few held-out rows, kept beside it: what is shared is proved against this.
 
 `proof/answers.json` holds the rows, the answers, and the hashes of the files that gave them, so that a difference can
-be named; what is no JSON, such as pictures, lies beside it as its kind stores it.
+be named; what is no JSON, such as images, lies beside it as its kind stores it.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def comparison_text(result: Mapping[str, Any]) -> str:
     """The table, what it says, and what to type next."""
     commands = [(command, f"# {what}") for what, command in next_commands(result)]
     lines = [
-        f"Digits 5 to 9 from {result['labelled_per_class']} labelled pictures each, {_seeds(result)}, "
-        f"{result['test_samples']} test pictures:",
+        f"Digits 5 to 9 from {result['labelled_per_class']} labelled images each, {_seeds(result)}, "
+        f"{result['test_samples']} test images:",
         "",
         table(rows_of(result), HEADER),
         "",
@@ -103,12 +103,12 @@ def verdict(result: Mapping[str, Any]) -> str:
 
 
 def write_comparison(
-    folder: Path, result: Mapping[str, Any], pictures: Sequence[tuple[str, Sequence[tuple[str, bytes]]]] = ()
+    folder: Path, result: Mapping[str, Any], images: Sequence[tuple[str, Sequence[tuple[str, bytes]]]] = ()
 ) -> Path:
     """Writes `report.html`: the table, every seed, the curves of the runs `<method>-<seed>` in `folder`.
 
     Args:
-        pictures: rows of (caption, [(label, PNG)]) to show.
+        images: rows of (caption, [(label, PNG)]) to show.
     """
     methods = result["methods"]
     seeds = range(result["seeds"])
@@ -125,7 +125,7 @@ def write_comparison(
             words=WORDS,
             plot=Markup(svg(dots(methods), 6.0, 0.7 + 0.62 * len(methods))),
             curves=Markup(svg(curves(folder, [each["method"] for each in methods], seeds), 6.0, 3.2)),
-            pictures=[(caption, [(label, data_uri(png)) for label, png in row]) for caption, row in pictures],
+            images=[(caption, [(label, data_uri(png)) for label, png in row]) for caption, row in images],
             commands=next_commands(result),
             runs=[(each["method"], [f"{each['method']}-{seed}" for seed in seeds]) for each in methods],
         )

@@ -1,4 +1,4 @@
-"""The pictures of report and card, drawn by matplotlib: SVG that takes the page's colours, PNG for files."""
+"""The images of report and card, drawn by matplotlib: SVG that takes the page's colours, PNG for files."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from hf_tl.reporting.card_config import allowed, hub_id
 from hf_tl.reporting.card_numbers import check_numbers
 from hf_tl.reporting.formatting import elsewhere, last_part
 from hf_tl.reporting.run_summary import RunSummary
+from hf_tl.run_folder import read_part
 
 FIRST_LINE = "# made by hf_tl"
 """By which the block is known among others of a card."""
@@ -47,6 +48,7 @@ def provenance(summary: RunSummary) -> dict[str, Any]:
         "samples": summary.metrics["samples"],
         "metrics": summary.values,
         "weights": weights(summary.folder / "model"),
+        "files": _settings(summary.folder),
         "model_sha256": environment.get("model", {}).get("sha256"),
         "data_sha256": summary.data.get("sha256"),
         **({"model_code": code} if (code := environment.get("model", {}).get("code")) else {}),
@@ -74,6 +76,26 @@ def weights(folder: Path) -> dict[str, str]:
     """Path below `folder` -> sha256 of every safetensors file."""
     files = sorted(folder.rglob("*.safetensors"))
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """Path below `folder` -> sha256 of every file of a model that is neither weights nor a card: its configurations,
+    its tokenizer or processor, what it writes by, its code."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".safetensors")
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    return {
+        name: sha256(file)
+        for name, file in names.items()
+        if file.name != "README.md" and not any(part.startswith(".") for part in name.split("/"))
+    }
+
+
+def _settings(run: Path) -> dict[str, str]:
+    """Those that the run measured, by its list: others beside them are not shared."""
+    state = read_part(run / "state.json") if (run / "state.json").exists() else {}
+    listed = state.get("measured", {}).get("files")
+    found = settings(run / "model")
+    return {name: found[name] for name in found if not isinstance(listed, dict) or f"model/{name}" in listed}
 
 
 def as_block(summary: RunSummary) -> str:

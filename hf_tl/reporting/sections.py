@@ -266,7 +266,7 @@ def mistakes(summary: RunSummary) -> dict[str, Any] | None:
                 "score": predictions["score"][index],
             }
         )
-    return {"count": len(wrong), "rows": rows, "pictures": any(row["image"] for row in rows)}
+    return {"count": len(wrong), "rows": rows, "images": any(row["image"] for row in rows)}
 
 
 def examples(summary: RunSummary) -> list[dict[str, Any]]:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import Data, load_data
-from hf_tl.errors import ConfigError, DataError, listing
+from hf_tl.errors import ConfigError, DataError, InputError, listing
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.inference.evaluate import evaluate
 from hf_tl.inference.held_out import answering, finished, outputs_on, results
 from hf_tl.io import card_text
+from hf_tl.io.console import visible
 from hf_tl.models.carried import base_of
 from hf_tl.reporting.card_config import allowed, hub_id
 from hf_tl.reporting.formatting import number
-from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block, weights
+from hf_tl.reporting.provenance import FIRST_LINE, config_of, read_block, settings, weights
 from hf_tl.run_folder import is_run_folder
 from hf_tl.sharing.claims import Claim, claims_of, contradicted, judge, left_out, model_index, of_the_block
+
+LOADED = re.compile(
+    r".*\.safetensors|(additional_chat_templates|custom_generate)/.*|(vocab|merges)[^/]*|"
+    r"[^/]*\.(jinja|model|tiktoken|py)|[^/]*(config|token|processor|modules|chat_template|index)[^/]*\.json"
+)
+"""Files that libraries read of a model where they lie, whoever put them there."""
 
 
 def verify(
@@ -33,9 +41,9 @@ def verify(
 ) -> dict[str, Any]:
     """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
 
-    A card that hf_tl wrote says by hashes what was measured: weights and data have to be those, byte for byte, and
-    every figure has to come out again but for rounding; that they are others is a failure itself, and no reason to look
-    less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
+    A card that hf_tl wrote says by hashes what was measured: the model's files and the data have to be those, byte for
+    byte, and every figure has to come out again but for rounding; that they are others is a failure itself, and no
+    reason to look less closely. Of other cards a figure has to lie in the 95 % interval of the value measured now.
 
     Args:
         model: Hub id, or a run folder.
@@ -58,8 +66,14 @@ def verify(
         block = read_block(card, model)
         config = config_of(block, model, data=paths, model="-")  # what it was made from is not asked for
         claims = claims_of(card, model, data_of(block)) + of_the_block(block["found"])
-        found, source = measured_again(str(folder), config, batch_size, trust_remote_code, model)
-        failures = changes(folder / "model" if run else folder, block, found, source, by_hand=paths is not None)
+        failures = changed_files(folder / "model" if run else folder, block["found"])
+        try:
+            found, source = measured_again(str(folder), config, batch_size, trust_remote_code, model)
+        except InputError as error:
+            raise (ConfigError(f"{model}: {failures[0]} {error}") if failures else error) from None
+        failures += changes(folder / "model" if run else folder, block, found, source, by_hand=paths is not None)
+        if block["found"].get("files") is None:
+            notes.append("The card, of an older hf_tl, has hashes of the weights alone; no other file was compared.")
         judged = [judge(claim, found, exact=True) for claim in claims]
         judged += [claim for place in ("model-index", "block") for claim in left_out(judged, found, place)]
     else:
@@ -147,20 +161,38 @@ def data_of(block: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def changed_files(folder: Path, found: Mapping[str, Any]) -> list[str]:
+    """Which files of a model are not, byte for byte, those that the card says were measured.
+
+    Args:
+        found: of the card's block. Cards of older versions have the hashes of weights alone.
+    """
+    part = "adapter/" if (folder / "adapter_config.json").exists() else ""
+    told = {**(found.get("weights") or {}), **(found.get("files") or {})}
+    expected = {name.removeprefix(part): hash for name, hash in told.items() if name.startswith(part)}
+    there = weights(folder) | (settings(folder) if found.get("files") is not None else {})
+    out = []
+    for name in sorted({*expected, *there}):
+        shown = visible(name)
+        if name not in there:
+            # of a model whose adapter lies beside it, people may take that away
+            out += [] if name.startswith("adapter/") else [f"{shown}, which the card names, is missing."]
+        elif name in expected and expected[name] != there[name]:
+            out.append(f"{shown} is not the file that the card's metrics were measured with.")
+        elif name not in expected and LOADED.fullmatch(name):
+            out.append(f"{shown} was not there when the card's metrics were measured.")
+    return out
+
+
 def changes(
     folder: Path, block: dict[str, Any], measured: dict[str, Any], source: dict[str, Any], *, by_hand: bool
 ) -> list[str]:
-    """What is not, byte for byte, what the card says was measured.
+    """What else is not, byte for byte, what the card says was measured.
 
     Args:
         by_hand: whether the user gave the data.
     """
     found, out = block["found"], []
-    told = found.get("weights")
-    told = told if isinstance(told, dict) else {}
-    for name, hash in weights(folder).items():
-        if hash not in (told.get(name), told.get(f"adapter/{name}")):
-            out.append(f"{name} is not the file that the card's metrics were measured with.")
     if (folder / "adapter_config.json").exists():
         base, _ = fetch_model(*base_of(folder))
         if {file.name: sha256(file) for file in sorted(base.glob("*.safetensors"))} != found.get("model_sha256"):

@@ -1,4 +1,4 @@
-"""Boxes on pictures: read, checked, measured and drawn. Not a task (leading underscore)."""
+"""Boxes on images: read, checked, measured and drawn. Not a task (leading underscore)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class
 SLACK = 0.01
 """Share of a side that a box may reach over the edge, and is cut to it: annotation tools round."""
 MISFITS = 0.2
-"""Share of all boxes that have to lie off their pictures for another format than xywh to be meant: fewer are mistakes
+"""Share of all boxes that have to lie off their images for another format than xywh to be meant: fewer are mistakes
 in boxes of that format."""
 MAX_DETECTIONS = 100
-"""Boxes of a picture that are measured, the surest, as COCO does."""
+"""Boxes of an image that are measured, the surest, as COCO does."""
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 
 
@@ -73,7 +73,7 @@ def category_key(feature: Any) -> str | None:
 
 
 def corners(boxes: Any, size: Any, form: str, relative: bool) -> np.ndarray:
-    """float64 (n, 4): left, top, right, bottom in pixels of a picture of `size` (width, height), or of a picture for
+    """float64 (n, 4): left, top, right, bottom in pixels of an image of `size` (width, height), or of an image for
     each box, (n, 2)."""
     import numpy as np
 
@@ -89,7 +89,7 @@ def corners(boxes: Any, size: Any, form: str, relative: bool) -> np.ndarray:
 
 
 def fit(found: np.ndarray, size: Any) -> np.ndarray:
-    """bool (n,): whether boxes have an area and lie on the picture, but for SLACK; `size` as for `corners`."""
+    """bool (n,): whether boxes have an area and lie on the image, but for SLACK; `size` as for `corners`."""
     import numpy as np
 
     limits = np.tile(np.asarray(size, dtype=np.float64), 2)
@@ -105,7 +105,7 @@ def form_of(
     """(format, whether relative, other formats that would fit every box) of all boxes of a split.
 
     The format is the one given. Else it is xywh, COCO's and the Hub's, unless more than MISFITS of the boxes are off
-    their pictures in it and far fewer in another. A few boxes that do not fit say nothing about the rest.
+    their images in it and far fewer in another. A few boxes that do not fit say nothing about the rest.
     """
     import numpy as np
 
@@ -130,7 +130,7 @@ def why_not(box: Sequence[float], form: str, relative: bool, size: tuple[int, in
         return f"{shown} holds a value that is not a number"
     if found[2] <= found[0] or found[3] <= found[1]:
         return f"{shown} has no area"
-    return f"{shown} reaches beyond the picture of {size[0]} x {size[1]} pixels; data.boxes names another format"
+    return f"{shown} reaches beyond the image of {size[0]} x {size[1]} pixels; data.boxes names another format"
 
 
 def measure_boxes(
@@ -139,7 +139,7 @@ def measure_boxes(
     """(map, map_50, map_75, mar_100; average precision of each class), by torchmetrics with COCO's own code.
 
     Args:
-        found: for each picture `boxes` float (n, 4) as corners, `scores` (n,), `labels` (n,).
+        found: for each image `boxes` float (n, 4) as corners, `scores` (n,), `labels` (n,).
         true: the same without scores.
     """
     import torch
@@ -164,7 +164,7 @@ def _value(number: Any) -> float:
 
 
 class Resampled:
-    """COCO's evaluation, matched once and accumulated anew for each resample of the pictures (pycocotools)."""
+    """COCO's evaluation, matched once and accumulated anew for each resample of the images (pycocotools)."""
 
     def __init__(self, found: Sequence[dict[str, np.ndarray]], true: Sequence[dict[str, np.ndarray]]) -> None:
         import contextlib
@@ -200,18 +200,18 @@ class Resampled:
             self.coco.params.areaRng, self.coco.params.areaRngLbl = [[0, 1e10]], ["all"]
             self.coco.params.maxDets = [MAX_DETECTIONS]
             self.coco.evaluate()
-        self.matched = self.coco.evalImgs  # by class, then picture
+        self.matched = self.coco.evalImgs  # by class, then image
         self.count, self.classes = len(images), classes
 
     def __call__(self, index: np.ndarray) -> list[float]:
-        """map, map_50, map_75, mar_100, and the average precision of each of `classes`, of the pictures `index`
+        """map, map_50, map_75, mar_100, and the average precision of each of `classes`, of the images `index`
         (samples,), which may repeat; not a number where there is nothing to find."""
         import contextlib
 
         import numpy as np
 
         of_class = [self.matched[at : at + self.count] for at in range(0, len(self.matched), self.count)]
-        self.coco.evalImgs = [each[picture] for each in of_class for picture in index.tolist()]
+        self.coco.evalImgs = [each[image] for each in of_class for image in index.tolist()]
         with contextlib.redirect_stdout(io.StringIO()):
             self.coco.accumulate()
         precision = self.coco.eval["precision"][..., 0, -1]  # (thresholds, recalls, classes), -1: nothing to find
@@ -226,7 +226,7 @@ class Resampled:
 
 
 def draw(image: Image.Image, boxes: Any, titles: Sequence[str], colours: Sequence[str], side: int) -> str:
-    """JPEG data URI of an RGB picture with boxes (corners in its pixels) and what they are."""
+    """JPEG data URI of an RGB image with boxes (corners in its pixels) and what they are."""
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 

@@ -1,4 +1,4 @@
-"""Masks of pictures: which values they hold, what classes those are, and pictures of them for people."""
+"""Masks of images: which values they hold, what classes those are, and images of them for people."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def values(mask: Image.Image) -> np.ndarray:
     """int32 (height, width): index, grey value or marked colour of each pixel.
 
     Raises:
-        ValueError: a kind of picture that holds no classes.
+        ValueError: a kind of image that holds no classes.
     """
     import numpy as np
 
@@ -47,7 +47,7 @@ def values(mask: Image.Image) -> np.ndarray:
     if mask.mode == "LA":
         mask = mask.getchannel("L")
     if mask.mode not in ("1", "L", "P", "I") and not mask.mode.startswith("I;16"):
-        raise ValueError(f"the mask is a picture of mode {mask.mode}, which holds no class ids")
+        raise ValueError(f"the mask is an image of mode {mask.mode}, which holds no class ids")
     return np.asarray(mask).astype(np.int32)
 
 
@@ -61,11 +61,11 @@ def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
 
     from hf_tl.data.images import opened, upright_size
 
-    with opened(mask) as picture:
-        if picture.size != upright_size(image):
-            (width, height), (right, lower) = picture.size, upright_size(image)
+    with opened(mask) as stored:
+        if stored.size != upright_size(image):
+            (width, height), (right, lower) = stored.size, upright_size(image)
             raise ValueError(f"the mask is {width} x {height} pixels, its image {right} x {lower}")
-        found = values(picture)
+        found = values(stored)
     if found.min(initial=0) < 0:
         raise ValueError(f"the mask holds {found.min()}, and class ids are not negative")
     # counting is much faster than sorting, but needs room for every value up to the greatest
@@ -93,7 +93,7 @@ class Coding:
     """Whether IGNORED is left out."""
 
     def plain(self, value: int) -> int:
-        """A value without the mark of colours: a colour, or in a grey picture of three channels the grey value."""
+        """A value without the mark of colours: a colour, or in a grey image of three channels the grey value."""
         if value < COLOUR:
             return value
         if self.colour:
@@ -250,7 +250,7 @@ def colours(count: int) -> np.ndarray:
 
 
 def overlay(image: Image.Image, ids: np.ndarray, count: int, side: int) -> str:
-    """JPEG data URI of an RGB picture with its classes laid over in colour, class 0 and what is left out clear.
+    """JPEG data URI of an RGB image with its classes laid over in colour, class 0 and what is left out clear.
 
     Args:
         ids: int (height, width), negative where nothing is said.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BACKGROUND = {"0", "#000000", "background", "bg", "unlabeled", "unlabelled", "other", "none"}
 """Names of a class 0 that is no thing of its own."""
 SHOWN = 240
-"""Longest side in pixels of the report's pictures."""
+"""Longest side in pixels of the report's images."""
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -76,9 +76,9 @@ def _notes(coding: masks.Coding, seen: set[int], named: Any, notes: list[str]) -
 
 
 def configure(model: Any, context: TaskContext) -> None:
-    """Makes the image processor scale the whole picture to one size.
+    """Makes the image processor scale the whole image to one size.
 
-    A classifier's cuts out the middle. The stock pipeline then stretches the map of the middle over the picture, and
+    A classifier's cuts out the middle. The stock pipeline then stretches the map of the middle over the image, and
     so the processor itself is changed, and saved with the model.
     """
     from hf_tl.data.augment import processor_size
@@ -109,7 +109,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     name = next((each for each in names if each != "default"), None)
     if name:
         raise ConfigError(
-            f"data.preprocessing.augment: {name!r} would move pictures without their masks; choose 'default' or 'none'."
+            f"data.preprocessing.augment: {name!r} would move images without their masks; choose 'default' or 'none'."
         )
     change = bool(names)
 
@@ -304,7 +304,7 @@ ENDS = {"value": "", "low": "_low", "high": "_high"}
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
-    """The picture twice, with the true mask and the one that was predicted laid over it, and what the colours
+    """The image twice, with the true mask and the one that was predicted laid over it, and what the colours
     mean."""
     import numpy as np
     from markupsafe import escape
@@ -313,7 +313,7 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
 
     image, count = to_rgb(row["image"]), len(context.labels)
     true, found = masks.decode(row["mask"]), masks.from_uri(prediction["mask"]).astype(np.int64)
-    pictures = [
+    shown = [
         f'<img src="{masks.overlay(image, ids, count, SHOWN)}" alt="{name}" title="{name}">'
         for name, ids in (("true mask", true), ("predicted mask", found))
     ]
@@ -324,7 +324,7 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
         for index in there
         for red, green, blue in [masks.colours(count)[index].tolist()]
     ]
-    return f"<p>{' '.join(pictures)}</p><p>{' '.join(key)}</p>"
+    return f"<p>{' '.join(shown)}</p><p>{' '.join(key)}</p>"
 
 
 TASK = Task(

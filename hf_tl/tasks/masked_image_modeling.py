@@ -1,4 +1,4 @@
-"""Masked image modeling: an encoder read on in one's own unlabelled pictures (SimMIM, Xie et al. 2021,
+"""Masked image modeling: an encoder read on in one's own unlabelled images (SimMIM, Xie et al. 2021,
 https://arxiv.org/abs/2111.09886); the result is the `model` of the next run."""
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from hf_tl.metrics.intervals import Measurement
 
 RATIO = 0.6
-"""Share of a picture that is hidden."""
+"""Share of an image that is hidden."""
 PATCH = 32
-"""Side of the hidden squares in pixels, where the picture is large enough."""
+"""Side of the hidden squares in pixels, where the image is large enough."""
 SHOWN = 128
-"""Longest side in pixels of the report's pictures."""
+"""Longest side in pixels of the report's images."""
 
-SHOWN_AS = {"picture": "picture", "seen": "seen", "reconstruction": "made"}
+SHOWN_AS = {"original": "original", "seen": "seen", "reconstruction": "made"}
 """Key of a prediction -> of an output."""
 
 
@@ -30,7 +30,7 @@ def grid(context: TaskContext) -> tuple[int, int]:
     """(patches a side of the model, patches a side of a hidden square).
 
     Raises:
-        ConfigError: a hidden square that is no whole number of the model's patches, or does not fit the picture.
+        ConfigError: a hidden square that is no whole number of the model's patches, or does not fit the image.
     """
     from hf_tl.data.augment import processor_size
     from hf_tl.errors import ConfigError
@@ -43,7 +43,7 @@ def grid(context: TaskContext) -> tuple[int, int]:
     if wanted % patch or side % wanted:
         raise ConfigError(
             f"data.preprocessing.mask_patch_size: {wanted} pixels; expected a multiple of the model's patches of "
-            f"{patch} that divides its pictures of {side}."
+            f"{patch} that divides its images of {side}."
         )
     return side // patch, wanted // patch
 
@@ -77,7 +77,7 @@ def configure(model: Any, context: TaskContext) -> None:
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Pictures as for classification, and `bool_masked_pos`, drawn anew each epoch in training and always the same in
+    """Images as for classification, and `bool_masked_pos`, drawn anew each epoch in training and always the same in
     evaluation."""
     import torch
 
@@ -93,7 +93,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
             raise ConfigError(f"data.preprocessing.augment: {name} would hide what is to be guessed; choose another.")
     size = processor_size(processor)
     if size[0] != size[1]:
-        raise ConfigError(f"model: its pictures are {size[0]} x {size[1]}, expected squares.")
+        raise ConfigError(f"model: its images are {size[0]} x {size[1]}, expected squares.")
     change = augmentation(names, size) if names else None
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def by_pixel(mask: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def errors(out: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of absolute errors, number) over the hidden values of each picture, float32 (batch,)."""
+    """(sum of absolute errors, number) over the hidden values of each image, float32 (batch,)."""
     pixels = batch["pixel_values"]
     hidden = by_pixel(batch["bool_masked_pos"], pixels.shape[-1])
     apart = (out["reconstruction"].float() - pixels).abs() * hidden
@@ -145,8 +145,8 @@ def items(batch: Any) -> int:
 
 
 def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
-    """Of each picture `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
-    average; and of a finished model the picture, what it saw of it and what it made of that, as small JPEGs."""
+    """Of each image `sums`, float64 (3,): absolute error, hidden values, the error of guessing what is seen on
+    average; and of a finished model the image, what it saw of it and what it made of that, as small JPEGs."""
     import numpy as np
     import torch
 
@@ -160,7 +160,7 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
     if context.mode != "training":
         made = torch.where(hidden, out["reconstruction"].float(), pixels)
         for each, *shown in zip(found, pixels, torch.where(hidden, seen, pixels), made, strict=True):
-            each["picture"], each["seen"], each["made"] = (_jpeg(picture, context.processor) for picture in shown)
+            each["original"], each["seen"], each["made"] = (_jpeg(image, context.processor) for image in shown)
     return found
 
 
@@ -179,7 +179,7 @@ def _jpeg(pixels: Any, processor: Any) -> bytes:
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
-    """`loss`, and as data URIs `picture`, `seen` (the hidden in the mean colour) and `reconstruction`."""
+    """`loss`, and as data URIs `original`, `seen` (the hidden in the mean colour) and `reconstruction`."""
     return [
         {
             "loss": float(each["sums"][0] / each["sums"][1]),
@@ -207,11 +207,9 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
-    """The picture, what the model saw of it, and what it made of that."""
-    pictures = [
-        f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction
-    ]
-    return f"<p>{' '.join(pictures)}</p><p>mean error {prediction['loss']:.3f}</p>"
+    """The image, what the model saw of it, and what it made of that."""
+    shown = [f'<img src="{prediction[name]}" alt="{name}" title="{name}">' for name in SHOWN_AS if name in prediction]
+    return f"<p>{' '.join(shown)}</p><p>mean error {prediction['loss']:.3f}</p>"
 
 
 TASK = Task(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5
 """Score from which on a box is a prediction, as in the stock pipeline."""
 SHOWN = 320
-"""Longest side in pixels of the report's pictures."""
+"""Longest side in pixels of the report's images."""
 CROPS = 0.5
-"""Share of the training pictures that are cropped."""
+"""Share of the training images that are cropped."""
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -44,13 +44,13 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         [boxes for boxes, _, _ in found[first]], [size for _, _, size in found[first]], given
     )
     if known is None:
-        share = ", as shares of the picture" if relative else ""
+        share = ", as shares of the image" if relative else ""
         also = "; they would fit as xyxy too" if "xyxy" in others and not given else ""
         notes.append(f"Boxes are {boxes_of.FORMATS[form]}{share}{also} (data.boxes says otherwise).")
     seen = {name for _, categories, _ in found[first] for name in categories}
     labels = known.labels if known else tuple(names or sorted(seen, key=sort_key))
     if not seen and known is None:
-        raise DataError("data.path: no picture of train has a box; there is nothing to learn.")
+        raise DataError("data.path: no image of train has a box; there is nothing to learn.")
     ids = {label: index for index, label in enumerate(labels)}
     for split, rows in found.items():
         encoded, bad = [], {}
@@ -79,8 +79,8 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Pictures as the image processor makes them, with `size`, the original (height, width), and `labels`: `boxes` as
-    (middle, width, height) in shares of the picture, and `class_labels`."""
+    """Images as the image processor makes them, with `size`, the original (height, width), and `labels`: `boxes` as
+    (middle, width, height) in shares of the image, and `class_labels`."""
     import torch
 
     from hf_tl.data.augment import Augmented
@@ -109,12 +109,12 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
 
 
 def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -> tuple[Any, Any, Any]:
-    """The picture changed and its boxes (corners in pixels) moved with it, by torchvision's v2 transforms: colours, a
+    """The image changed and its boxes (corners in pixels) moved with it, by torchvision's v2 transforms: colours, a
     crop that keeps a part of some box (Liu et al. 2015, https://arxiv.org/abs/1512.02325), a flip. Without torchvision
     only the flip. Boxes that are left with no area go.
 
     Raises:
-        ConfigError: `name` is an augmentation of whole pictures.
+        ConfigError: `name` is an augmentation of whole images.
     """
     import torch
     from PIL import Image
@@ -123,9 +123,7 @@ def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -
     from hf_tl.errors import ConfigError
 
     if name != "default":
-        raise ConfigError(
-            f"data.preprocessing.augment: {name!r} is for whole pictures; with boxes use default or none."
-        )
+        raise ConfigError(f"data.preprocessing.augment: {name!r} is for whole images; with boxes use default or none.")
     if not has_torchvision():
         if torch.rand(()).item() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -148,9 +146,9 @@ def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -
 
 
 def collator(context: TaskContext, training: bool) -> Any:
-    """Pads a batch to its largest picture, to the right and below, with `pixel_mask` where the model reads one.
+    """Pads a batch to its largest image, to the right and below, with `pixel_mask` where the model reads one.
 
-    `filled` is the share of the padded picture, (height, width), that the model's boxes are measured in.
+    `filled` is the share of the padded image, (height, width), that the model's boxes are measured in.
     """
     import torch
     import transformers
@@ -160,12 +158,12 @@ def collator(context: TaskContext, training: bool) -> Any:
     own = measures_by_mask(of_model)
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        pictures = [sample["pixel_values"] for sample in samples]  # each float32 (channels, height, width)
-        shapes = torch.tensor([picture.shape[-2:] for picture in pictures])
+        images = [sample["pixel_values"] for sample in samples]  # each float32 (channels, height, width)
+        shapes = torch.tensor([image.shape[-2:] for image in images])
         height, width = shapes.max(0).values.tolist()
         batch: dict[str, Any] = {
             "pixel_values": torch.stack(
-                [torch.nn.functional.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in pictures]
+                [torch.nn.functional.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in images]
             ),
             "sizes": torch.stack([sample["size"] for sample in samples]),
             "filled": shapes / shapes if own else shapes / torch.tensor([height, width]),  # float32 (batch, 2)
@@ -185,10 +183,10 @@ def collator(context: TaskContext, training: bool) -> Any:
 
 
 def measures_by_mask(of_model: type) -> bool:
-    """Whether a class of models gives boxes in shares of the picture without its padding.
+    """Whether a class of models gives boxes in shares of the image without its padding.
 
     DETR and its next of kin count positions along `pixel_mask` and so cannot see the padding (Carion et al. 2020,
-    https://arxiv.org/abs/2005.12872); RT-DETR, D-FINE and YOLOS read the padded picture as one. Found from what their
+    https://arxiv.org/abs/2005.12872); RT-DETR, D-FINE and YOLOS read the padded image as one. Found from what their
     module holds; a test holds it against what the models compute.
     """
     parts: list[tuple[str, Any]] = inspect.getmembers(inspect.getmodule(of_model), inspect.isclass)
@@ -211,10 +209,10 @@ def _count(batch: Any) -> int:
 
 
 def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, np.ndarray]]:
-    """Of each picture its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
+    """Of each image its surest boxes: `boxes` float32 (n, 4) as corners in its own pixels, `scores`, `labels`."""
     height, width = batch["filled"].unbind(1)
     out["logits"], out["pred_boxes"] = out["logits"].float(), out["pred_boxes"].float()
-    if bool((batch["filled"] < 1).any()):  # relative to the padded picture
+    if bool((batch["filled"] < 1).any()):  # relative to the padded image
         import torch
 
         scale = torch.stack([width, height, width, height], dim=1)
@@ -247,7 +245,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
     """Mean average precision as COCO defines it (over overlaps of 0.5 to 0.95, at 0.5, at 0.75), recall with 100 boxes
-    a picture, and of each class its average precision; intervals by drawing pictures."""
+    an image, and of each class its average precision; intervals by drawing images."""
     import numpy as np
 
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
@@ -322,7 +320,7 @@ def overlap(box: Any, others: Any) -> np.ndarray:
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
-    """The picture twice: with the boxes that are right, and with those that were found."""
+    """The image twice: with the boxes that are right, and with those that were found."""
     from markupsafe import escape
 
     from hf_tl.data.images import to_rgb
@@ -333,18 +331,18 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
         (list(each["box"].values()), f"{each['label']} {each['score']:.2f}", context.labels.index(each["label"]))
         for each in prediction["objects"]
     ]
-    pictures = []
+    images = []
     for title, which in (("right", true), ("found", found)):
         colours = [boxes_of.COLOURS[label % count] for _, _, label in which]
         uri = boxes_of.draw(image, [box for box, _, _ in which], [text for _, text, _ in which], colours, SHOWN)
-        pictures.append(f'{title}<br><img src="{uri}" alt="{title}" title="{title}"><br>')
+        images.append(f'{title}<br><img src="{uri}" alt="{title}" title="{title}"><br>')
     named = sorted({label for _, _, label in [*true, *found]})
     key = [
         f'<span style="border-left:.8em solid {boxes_of.COLOURS[label % count]};padding-left:.3em">'
         f"{escape(context.labels[label])}</span>"
         for label in named
     ]
-    return f"<p>{' '.join(pictures)}</p><p>{len(true)} there, {len(found)} found. {' '.join(key)}</p>"
+    return f"<p>{' '.join(images)}</p><p>{len(true)} there, {len(found)} found. {' '.join(key)}</p>"
 
 
 TASK = Task(

@@ -39,6 +39,15 @@ class SetEpoch(TrainerCallback):
             sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
 
 
+class OwnCycle(TrainerCallback):
+    """When to log, evaluate and save is what the configuration says, and not what a checkpoint does."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        state.compute_steps(args, state.max_steps)
+
+
 class Clock(TrainerCallback, ExportableState):
     """Seconds of training, those before a kill included: Trainer keeps them in its checkpoints."""
 

@@ -6,9 +6,12 @@ Trainer; `training_args.bin` is read by neither.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
+import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,12 @@ OBJECT = (
     "config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json", "special_tokens_map.json",
     "preprocessor_config.json", "processor_config.json", "added_tokens.json",
 )  # fmt: skip
+NAME = re.compile(r"checkpoint-(0|[1-9][0-9]{0,17})")
+"""As Trainer writes it."""
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, ModelError, RuntimeError, TypeError, ValueError)
+"""What is raised where a checkpoint does not fit what is trained."""
+OF_PARAMETERS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "sum"}
+"""States of PyTorch's optimizers that have the shape of their parameter."""
 STATE_BYTES = 64_000_000
 CALLBACKS = {
     "Clock": {"before"},
@@ -40,6 +49,11 @@ CALLBACKS = {
 
 def fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None when it can be resumed from exactly."""
+    if not checkpoint.is_dir():
+        return "it is no folder"
+    for file in sorted(checkpoint.iterdir()):
+        if not (file.is_file() or file.is_dir()):
+            return f"{file.name} is neither a file nor a folder"
     for name in NEEDED:
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
@@ -128,13 +142,18 @@ def read_state(file: Path) -> dict[str, Any]:
 
     found = read_object(file, error=ModelError, nan=True, most=STATE_BYTES)
     step = file.parent.name.rpartition("-")[2]
+    number, missing = (int, float), type(None)
     kinds: dict[str, tuple[type, ...]] = {
-        "global_step": (int,), "max_steps": (int,), "epoch": (int, float), "log_history": (list,),
+        "global_step": (int,), "max_steps": (int,), "epoch": number, "log_history": (list,),
+        "best_metric": (*number, missing),
+        "best_global_step": (int, missing), "num_train_epochs": (*number, missing), "train_batch_size": (int, missing),
     }  # fmt: skip
     for key, expected in kinds.items():
         value = found.get(key, 0.0 if key == "epoch" else None)
         if type(value) not in expected:
             raise ModelError(f"{file}: {key} is {str(value)[:40]}")
+    if not (math.isfinite(found.get("epoch", 0.0)) and found.get("epoch", 0.0) >= 0):
+        raise ModelError(f"{file}: epoch is {found['epoch']}")
     if step.isdigit() and found["global_step"] != int(step):
         raise ModelError(f"{file}: it is of step {found['global_step']}")
     _check_callbacks(file, found.get("stateful_callbacks", {}) or {})
@@ -152,6 +171,13 @@ def _check_callbacks(file: Path, callbacks: Any) -> None:
     others = sorted(set(callbacks) - set(CALLBACKS)) if isinstance(callbacks, dict) else [kind_of(callbacks)]
     if others:
         raise ModelError(f"{file}: stateful_callbacks holds {', '.join(others[:3])[:80]}")
+    patience = callbacks.get("EarlyStoppingCallback")
+    if patience is not None and not (
+        isinstance(patience, dict)
+        and "early_stopping_patience" in (patience.get("args") or {})
+        and "early_stopping_patience_counter" in (patience.get("attributes") or {})
+    ):
+        raise ModelError(f"{file}: the state of EarlyStoppingCallback is not what Trainer writes")
     for name, parts in callbacks.items():
         for part in parts if isinstance(parts, list) else [parts]:
             values = [part.get(key) if isinstance(part, dict) else None for key in ("args", "attributes")]
@@ -163,9 +189,9 @@ def _check_callbacks(file: Path, callbacks: Any) -> None:
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """(the newest checkpoint that is whole, sentences about newer ones that are not)."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit() and path.is_dir()]
+    found = {int(name[1]): path for path in folder.glob("checkpoint-*") if (name := NAME.fullmatch(path.name))}
     notes: list[str] = []
-    for path in sorted(found, key=lambda path: int(path.name.split("-")[-1]), reverse=True):
+    for _, path in sorted(found.items(), reverse=True):
         wrong = fault(path)
         if wrong is None:
             return path, notes
@@ -185,3 +211,57 @@ def steps_done(checkpoint: Path) -> tuple[int, int]:
         )
         planned = done if waited >= patience else planned
     return done, planned
+
+
+@contextlib.contextmanager
+def fitting(checkpoint: Path | None, first: Callable[[], bool]) -> Iterator[None]:
+    """While Trainer goes on from a checkpoint.
+
+    Args:
+        first: whether no step was done since.
+
+    Raises:
+        ModelError: it is whole, and of another model or training.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except UNFIT as error:
+        if checkpoint is None or not first():
+            raise
+        said = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise ModelError(
+            f"{checkpoint}: cannot be resumed from ({type(error).__name__}: {said}); remove that folder, and the same "
+            "command goes on from the one before it."
+        ) from error
+
+
+def check_restored(optimizer: Any, own: list[dict[str, Any]]) -> None:
+    """An optimizer after a checkpoint's state was laid into it. Fused kernels believe whatever shapes they are given,
+    and write beyond the end of a smaller tensor; the settings of its groups are the configuration's.
+
+    Args:
+        own: the groups as they were before.
+
+    Raises:
+        ModelError: a tensor is not of its parameter's shape, or a learning rate no number.
+    """
+    for group, before in zip(optimizer.param_groups, own, strict=True):
+        rate = group.get("lr")
+        if not isinstance(rate, (int, float)) or not math.isfinite(rate):
+            raise ModelError(f"optimizer.pt: a learning rate is {str(rate)[:40]}")
+        group.update({key: value for key, value in before.items() if key not in ("params", "lr")})
+        for key in set(group) - set(before):
+            del group[key]
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items() if isinstance(state, Mapping) else ():
+            if not isinstance(value, torch.Tensor):
+                continue
+            if name == "step" and value.numel() != 1:
+                raise ModelError(f"optimizer.pt: step is of the shape {list(value.shape)}")
+            if name in OF_PARAMETERS and value.shape != parameter.shape:
+                shapes = f"{list(value.shape)}, its parameter of {list(parameter.shape)}"
+                raise ModelError(f"optimizer.pt: {name} is of the shape {shapes}")
+            if name in OF_PARAMETERS and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)  # rows may share memory

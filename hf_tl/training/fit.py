@@ -28,8 +28,17 @@ from hf_tl.models.pretrained import Loaded
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
 from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments
-from hf_tl.training.callbacks import BestBeside, Clock, LogFile, ProgressPrinter, SetEpoch, StopOnSignal, Unfreeze
-from hf_tl.training.checkpoints import last_checkpoint, steps_done
+from hf_tl.training.callbacks import (
+    BestBeside,
+    Clock,
+    LogFile,
+    OwnCycle,
+    ProgressPrinter,
+    SetEpoch,
+    StopOnSignal,
+    Unfreeze,
+)
+from hf_tl.training.checkpoints import fitting, last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
 from hf_tl.training.precision import choose_precision, eager_attention
@@ -310,7 +319,8 @@ def _precision(
 
 def _callbacks(run: RunFolder, config: RunConfig, task: Task) -> list[Any]:
     callbacks: list[Any] = [
-        BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"), ProgressPrinter(task.best_metric),
+        OwnCycle(), BestBeside(run.folder / "checkpoints"), LogFile(run.folder / "log.jsonl"),
+        ProgressPrinter(task.best_metric),
     ]  # fmt: skip
     if config.training.early_stopping_patience:
         callbacks.append(
@@ -354,7 +364,8 @@ def _train(run: RunFolder, trainer: TransferTrainer) -> int:
             if checkpoint:
                 trainer.args.eval_on_start = False
                 _say(f"Resuming from step {done} of {planned}.")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with fitting(checkpoint, lambda: trainer.state.global_step <= done):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
         raise Stopped(f"Stopped at once; the same command resumes {run.folder} from its last checkpoint.") from None
     except torch.OutOfMemoryError as error:

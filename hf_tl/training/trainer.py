@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_tl.errors import ModelError
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
+from hf_tl.training.checkpoints import check_restored
 from hf_tl.training.sampler import EpochSampler
 
 
@@ -102,6 +104,16 @@ class TransferTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         return DataLoader(self.eval_dataset if eval_dataset is None else eval_dataset)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        groups, known = [dict(group) for group in self.optimizer.param_groups], set(self.lr_scheduler.state_dict())
+        super()._load_optimizer_and_scheduler(checkpoint)
+        check_restored(self.optimizer, groups)
+        if not set(self.lr_scheduler.state_dict()) <= known:
+            raise ModelError(f"{checkpoint}: scheduler.pt is not of this learning-rate schedule; remove that folder.")
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """Weight decay never reaches a normalisation layer.

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_tl.data.columns import describe, infer_task, match
 from hf_tl.data.kinds import KINDS
+from hf_tl.data.recognition import are_flags
 from hf_tl.data.sources import FILE
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import get_task
@@ -160,6 +161,7 @@ def test_of_several_texts_the_one_with_words() -> None:
 def test_flags_are_the_labels_together() -> None:
     rows = rows_of(text=["a b c"] * 4, red=[0, 1, 1, 0], blue=[True, False, None, True])
     assert match(TEXT, rows, {}) == {"text": "text", "label": ["red", "blue"]}
+    assert are_flags(rows, ["red", "blue"]) and not are_flags(rows, ["red"]) and not are_flags(rows, [])
     numbers = rows_of(text=["a b c"] * 4, red=[0, 1, 1, 0], blue=[0, 2, 1, 0])
     with pytest.raises(DataError, match=r"label column could be any of 'red', 'blue'"):
         match(TEXT, numbers, {})

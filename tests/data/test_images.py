@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_tl.data import images
 from hf_tl.data.images import to_rgb, unreadable, upright_size
 
 ORIENTATION = 0x0112
@@ -108,3 +109,10 @@ def test_an_image_that_is_far_too_large_is_not_decoded(monkeypatch: pytest.Monke
         warnings.simplefilter("error")
         assert "pixels" in str(unreadable(stream.getvalue()))
     assert not decoded
+
+
+def test_the_bound_is_of_width_times_height(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    assert unreadable(png((20, 5))) is None and unreadable(png((5, 20))) is None
+    for size in ((20, 6), (6, 20)):
+        assert unreadable(png(size)) == f"{size[0]} x {size[1]} pixels, more than 100; make it smaller first"

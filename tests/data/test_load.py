@@ -104,6 +104,14 @@ def test_the_label_is_no_part_of_what_makes_rows_the_same(tmp_path: Path) -> Non
     assert any(note.startswith("1 of 2 test rows also occur in train") for note in load(tmp_path).notes)
 
 
+def test_rows_are_the_same_when_all_their_inputs_are(tmp_path: Path) -> None:
+    header = "sentence1,sentence2,score"
+    csv(tmp_path, "train.csv", [("a b", "c d", 1.5), ("a b", "e f", 2.5)] * 5, header)
+    csv(tmp_path, "test.csv", [("a b", "g h", 1.5), ("i j", "c d", 2.5), ("a b", "e f", 0.5)], header)
+    notes = load(tmp_path, "sentence-similarity").notes
+    assert any(note.startswith("1 of 3 test rows also occur in train") for note in notes)
+
+
 def test_without_a_test_split_leaks_are_said_once(tmp_path: Path) -> None:
     csv(tmp_path, "train.csv", [("a b c", "x"), ("d e f", "y")] * 20)
     notes = load(tmp_path).notes

@@ -125,7 +125,7 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     notes: list[str] = []
     found = check_inputs(rows, IMAGE, config(on_error="skip"), notes)
     assert found[FILE][:] == ["d.csv, line 2", "d.csv, line 3"]
-    assert notes[0].startswith("5 rows are skipped (the picture cannot be read (it is not an image of a known format)")
+    assert notes[0].startswith("5 rows are skipped (the image cannot be read (it is not an image of a known format)")
     for index, words in (
         (2, "not an image of a known format"),
         (4, "cannot be read"),
@@ -347,6 +347,8 @@ def test_what_is_no_number() -> None:
     for alone in ("train", "test"):
         with pytest.raises(DataError, match="line 2: the label is not a number"):
             encode_numbers({alone: labelled(None, None)}, "label", config(), [])
+    with pytest.raises(DataError, match="line 3: the label is not a number"):  # one that lacks some is not set aside
+        encode_numbers({"train": labelled(1, 2), "test": labelled(3, None)}, "label", config(), [])
 
 
 # sets of labels

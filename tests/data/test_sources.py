@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from hf_tl.config import DataConfig
+from hf_tl.data import sources
 from hf_tl.data.hub_data import HubData
 from hf_tl.data.sources import FILE, Source, cache_folder, read_source, split_of
 from hf_tl.errors import DataError
@@ -115,10 +116,10 @@ def test_the_content_is_hashed(tmp_path: Path) -> None:
     assert read(tmp_path / "d").metadata["sha256"] == found
     table(tmp_path / "d", "train.csv", "two")
     assert read(file).metadata["sha256"] != found
-    pictures = image(tmp_path / "p" / "a" / "1.png")
+    images = image(tmp_path / "p" / "a" / "1.png")
     image(tmp_path / "p" / "b" / "1.png")
     before = read(tmp_path / "p").metadata["sha256"]
-    pictures.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
+    images.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
     assert read(tmp_path / "p").metadata["sha256"] != before
 
 
@@ -191,6 +192,13 @@ def test_the_splits_of_the_hub(hub_of: Any) -> None:
         DataError, match=r"data\.splits\.test: imdb has no split 'zz'; it has 'train', 'dev', 'valid', 'extra'"
     ):
         read("imdb", splits={"test": "zz"})
+
+
+def test_a_column_of_the_hub_that_has_our_name(hub_of: Any) -> None:
+    hub_of(train=["one"])
+    rows = Dataset.from_dict({"text": ["one"], FILE: ["/etc/passwd"]})
+    with pytest.raises(DataError, match=f"imdb has a column '{FILE}', which hf_tl keeps for itself"):
+        sources._hub_rows(rows, "imdb", "train")
 
 
 def test_the_only_split_of_the_hub_is_trained_on(hub_of: Any) -> None:
@@ -318,9 +326,7 @@ def test_images_without_classes(tmp_path: Path) -> None:
     image(tmp_path / "2.webp")
     assert read(tmp_path).splits["train"].column_names == ["image", FILE]
     image(tmp_path / "cat" / "3.png")
-    with pytest.raises(
-        DataError, match=r"1\.png: lies in no class folder; expected .*/CLASS/picture or .*/train/CLASS/"
-    ):
+    with pytest.raises(DataError, match=r"1\.png: lies in no class folder; expected .*/CLASS/image or .*/train/CLASS/"):
         read(tmp_path)
     one_split = tmp_path / "other"
     image(one_split / "test" / "1.png")

@@ -143,8 +143,8 @@ def test_rows_are_the_same_when_the_model_reads_the_same() -> None:
     first, same, plural, other_pair, moved, missing = content_hashes(rows, ("text", "pair"))
     assert first == same and len({first, plural, other_pair, moved, missing}) == 5
     assert len(set(content_hashes(rows, ("text",)))) == 4
-    # a word that moves from one column to the next is another row
-    moved = content_hashes(Dataset.from_dict({"a": ["x y", "x"], "b": ["z", "y z"]}), ("a", "b"))
+    # a letter that moves from one column to the next makes another row
+    moved = content_hashes(Dataset.from_dict({"a": ["xy", "x"], "b": ["z", "yz"]}), ("a", "b"))
     assert moved[0] != moved[1]
 
 

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+from hf_tl.data import tables
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError
 
@@ -114,3 +116,64 @@ def test_what_is_said_of_a_wrong_file(name: str, content: Any, sentence: str, tm
     with pytest.raises(DataError, match=sentence) as caught:
         read_table(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_the_number_of_columns_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_COLUMNS", 3)
+    for suffix in (".csv", ".parquet", ".arrow", ".jsonl"):
+        for count in (3, 4):
+            rows = Dataset.from_dict({f"c{index}": ["a", "b"] for index in range(count)})
+            path = tmp_path / f"{count}{suffix}"
+            if suffix == ".csv":
+                rows.to_csv(path, index=False)
+            elif suffix == ".parquet":
+                rows.to_parquet(path)
+            elif suffix == ".jsonl":
+                rows.to_json(path)
+            else:
+                with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, rows.data.schema) as writer:
+                    writer.write_table(rows.data.table)
+            if count == 3:
+                assert read_table(path).num_columns == 3
+            else:
+                with pytest.raises(DataError, match=rf"4{suffix}: has 4 columns, expected at most 3"):
+                    read_table(path)
+
+
+def test_a_table_of_far_more_rows_than_its_size_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is the same throughout takes next to no space in Parquet."""
+    path = tmp_path / "d.parquet"
+    Dataset.from_dict({"a": [7] * 50_000}).to_parquet(path)
+    assert len(read_table(path)) == 50_000
+    monkeypatch.setattr(tables, "FREE_ROWS", 49_999 - tables.ROWS_A_BYTE * path.stat().st_size)
+    with pytest.raises(DataError, match="says that it has 50,000 rows, more than a file of its size can hold"):
+        read_table(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(tables, "MAX_BYTES", 0)
+    monkeypatch.setattr(tables, "MAX_RATIO", 0.01)
+    with pytest.raises(DataError, match="no table that was written"):
+        read_table(path)
+
+
+def test_records_inside_records_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "d.parquet"
+    Dataset.from_dict({"a": [{"b": {"c": 1}}]}).to_parquet(path)  # a is one deep, c three
+    monkeypatch.setattr(tables, "DEPTH", 3)
+    assert read_table(path)[0]["a"] == {"b": {"c": 1}}
+    monkeypatch.setattr(tables, "DEPTH", 2)
+    with pytest.raises(DataError, match="its columns are records of records, too many or more than 2 deep"):
+        read_table(path)
+
+
+def test_text_tables_of_an_archive_are_as_dense_as_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FREE_ROWS", 5), ("LINES_A_BYTE", 2), ("FREE_VALUES", 9), ("VALUES_A_BYTE", 3)):
+        monkeypatch.setattr(tables, name, value)
+    lines = file_of(tmp_path, "lines.csv", "a\n" * 9)
+    tables.check_density(lines, 2)  # it may have 5 + 2 * 2
+    with pytest.raises(DataError, match=r"lines\.csv: has 9 lines, .* of 1 bytes can mean \(it may have 7\)"):
+        tables.check_density(lines, 1)
+    values = file_of(tmp_path, "values.csv", "a,b;c\t[{|" * 2 + ",,,,")  # 16 marks
+    with pytest.raises(DataError, match=r"values\.csv: has 16 values, .*\(it may have 15\)"):
+        tables.check_density(values, 2)
+    tables.check_density(values, 3)
+    tables.check_density(file_of(tmp_path, "a.parquet", "\n" * 99), 0)  # says itself how large it is

@@ -146,7 +146,7 @@ def test_a_score_of_nothing_has_a_loss_that_is_a_number(tmp_path: Path) -> None:
     assert table["loss"] == [pytest.approx(-np.log(np.finfo(np.float64).tiny))] and table["input"] == ["a\nb"]
 
 
-def test_images_have_a_small_picture_and_their_file(tmp_path: Path) -> None:
+def test_images_have_a_small_image_and_their_file(tmp_path: Path) -> None:
     images = [Image.new("RGB", (640, 320), (200, 30, 30)), Image.new("RGB", (20, 10), (30, 30, 200))]
     scores = [{"label": "a", "score": 0.75, "scores": {"a": 0.75, "b": 0.25}}] * 2
     context = TaskContext(labels=("a", "b"))

@@ -119,7 +119,7 @@ def test_images_lie_beside_pixel_by_pixel(tmp_path: Path) -> None:
     for index, row in enumerate(rows):
         task = get_task("image-classification")
         assert module._kept(task, {**row, "note": None, "size": [1, 2]}, index, tmp_path) == {
-            "image": {"picture": f"{index}.png"}, "size": [1, 2],
+            "image": {"image": f"{index}.png"}, "size": [1, 2],
         }  # fmt: skip
         with PillowImage.open(tmp_path / f"{index}.png") as image:
             assert image.mode == "RGB" and np.array_equal(np.asarray(image), values[index])

@@ -33,16 +33,16 @@ COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 
 @dataclass
 class Rows:
-    """Inputs of a split as text and, for images, as pictures; `features` is what the small model reads."""
+    """Inputs of a split as text and, for images, as images; `features` is what the small model reads."""
 
     inputs: list[str]
     labels: np.ndarray
     features: Any = None
-    pictures: list[bytes] | None = None
+    thumbnails: list[bytes] | None = None
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Rows:
-        pictures = [self.pictures[i] for i in indices] if self.pictures else None
-        return Rows([self.inputs[i] for i in indices], self.labels[indices], self.features[indices], pictures)
+        thumbnails = [self.thumbnails[i] for i in indices] if self.thumbnails else None
+        return Rows([self.inputs[i] for i in indices], self.labels[indices], self.features[indices], thumbnails)
 
 
 @dataclass
@@ -77,12 +77,12 @@ def text_run(
 
 
 def digits_run(folder: Path, **options: Any) -> Path:
-    """A run on scikit-learn's handwritten digits, as pictures."""
+    """A run on scikit-learn's handwritten digits, as images."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     rows = Rows([f"digits/{i}.png" for i in range(len(order))], digits.target, digits.data / 16, [])
     for pixels in digits.images:
-        rows.pictures.append(_jpeg(Image.fromarray((255 - pixels * 15.9).astype(np.uint8))))  # type: ignore[union-attr]
+        rows.thumbnails.append(_jpeg(Image.fromarray((255 - pixels * 15.9).astype(np.uint8))))  # type: ignore[union-attr]
     splits = {"train": rows.take(order[:400]), "test": rows.take(order[400:1200])}
     labels = "zero one two three four five six seven eight nine".split()
     return write_run(folder, "image-classification", splits, labels, data="digits", **options)
@@ -279,7 +279,7 @@ def write_run(
     table = {
         "row": list(range(len(test.labels))),
         "input": test.inputs,
-        "image": pa.array(test.pictures or [None] * len(test.labels), pa.binary()),
+        "image": pa.array(test.thumbnails or [None] * len(test.labels), pa.binary()),
         "label": [names[i] for i in test.labels],
         "prediction": [names[i] for i in predicted],
         "score": scores.max(1),

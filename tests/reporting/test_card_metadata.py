@@ -113,7 +113,7 @@ def test_the_language_is_the_datas_else_the_one_of_the_model(reviews: Path, digi
         (tmp_path / str(name)).mkdir()
         card = card_of(reviews, tmp_path / str(name), data={"language": data}, model={"language": model})
         assert card.data.language == expected
-    assert card_of(digits, tmp_path, data={"language": ["en"]}).data.language is None  # pictures speak none
+    assert card_of(digits, tmp_path, data={"language": ["en"]}).data.language is None  # images speak none
 
 
 def test_results_round_trip(digits: Path, tmp_path: Path) -> None:

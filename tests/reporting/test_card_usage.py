@@ -54,7 +54,7 @@ def shared(hub: RunningHub, folder: Path, task: Task, *options: str, model: Path
 
 
 def run_blocks(hub: RunningHub, folder: Path, card: str) -> list[str]:
-    """What each block prints, in a process of its own, with a picture at hand as a reader would have."""
+    """What each block prints, in a process of its own, with an image at hand as a reader would have."""
     here = folder / "reader"
     here.mkdir()
     Image.new("RGB", (40, 36), (200, 30, 30)).save(here / "image.jpg")

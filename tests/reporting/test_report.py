@@ -128,11 +128,11 @@ def test_a_text_run(text_folder: Path) -> None:
     assert "usual for full on a transformer" in page.text  # the reason of a default
 
 
-def test_an_image_run_shows_the_pictures(image_folder: Path) -> None:
+def test_an_image_run_shows_the_images(image_folder: Path) -> None:
     page = check_self_contained(write_report(image_folder).read_text(encoding="utf-8"))
-    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
-    assert len(pictures) == 12
-    for each in pictures:
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(images) == 12
+    for each in images:
         assert str(each["src"]).startswith("data:image/jpeg;base64,/9j/")
         assert str(each["alt"]).startswith("digits/")
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import random
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import hf_tl
-from hf_tl.errors import ConfigError, InputError
+from hf_tl.errors import ConfigError, InputError, ModelError
+from hf_tl.files import write_text
 from hf_tl.run import Run
 from hf_tl.training.checkpoints import fault, last_checkpoint, read_state
 from tests.reporting.run_folder import digits_run
@@ -105,12 +109,18 @@ def test_a_loss_scale_that_is_damaged(checkpoint: Path) -> None:
 STATE: dict[str, Any] = {
     "global_step": [None, "12", 3, True, [], 10**30],
     "max_steps": [None, "x"],
-    "epoch": [None, "x"],
+    "epoch": [None, "x", float("nan"), float("inf"), -1.0],
+    "best_metric": ["x", [1]],
+    "best_global_step": ["x", 1.5],
+    "num_train_epochs": ["x"],
+    "train_batch_size": ["x"],
     "log_history": [None, {}, [3]],
     "best_model_checkpoint": [3, []],
     "stateful_callbacks": [
         [3],
         {"LogFile": {"args": {"path": "/tmp/written"}, "attributes": {}}},
+        {"EarlyStoppingCallback": {"args": {}, "attributes": {}}},
+        {"EarlyStoppingCallback": [{"args": {"early_stopping_patience": 1}, "attributes": {}}]},
         {"Clock": [[]]},
         {"Clock": 3},
         {"Clock": {"args": {"start": 1.0}, "attributes": {}}},
@@ -275,3 +285,119 @@ def test_random_states_are_tried(tmp_path: Path, checkpoint: Path) -> None:
         assert "rng_state.pth" in (fault(checkpoint) or ""), key
     torch.save(good, checkpoint / "rng_state.pth")
     assert fault(checkpoint) is None
+
+
+# -- what goes on writes in its own folder alone -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["checkpoints", "checkpoints/checkpoint-12", "checkpoints/checkpoint-12/optimizer.pt", "figures", "log.jsonl",
+     ".predictions.parquet.tmp", ".model.tmp"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_run_writes_through_no_link(place: str, kind: str, finished: Path, tmp_path: Path) -> None:
+    """Of a run folder that somebody else made: where the next checkpoint would be saved, or an old one be removed."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    victim, folder = tmp_path / "mine", tmp_path / "run"
+    file = folder / place
+    if file.exists():
+        shutil.move(file, victim)
+    else:
+        victim.mkdir()
+    file.symlink_to(victim) if kind == "link" else os.mkfifo(file)
+    before = {each: each.read_bytes() for each in [victim, *victim.rglob("*")] if each.is_file()}
+    with pytest.raises(ConfigError, match=f"{re.escape(place)}: is (a link|neither a file nor a folder)"):
+        hf_tl.finetune(Run(folder).config.model_copy(update={"output": str(folder)}))
+    assert before == {each: each.read_bytes() for each in [victim, *victim.rglob("*")] if each.is_file()}
+
+
+def test_a_temporary_file_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".state.json.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
+    write_text(tmp_path / "state.json", "{}")
+    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "state.json").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["checkpoint-1e9", "checkpoint-²", "checkpoint-٣", "checkpoint-012", "checkpoint--1"])
+def test_names_that_trainer_does_not_write(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert last_checkpoint(tmp_path) == (None, [])
+
+
+def test_what_is_in_the_place_of_a_checkpoint(checkpoint: Path) -> None:
+    os.mkfifo(checkpoint / "rng_state_1.pth")
+    assert fault(checkpoint) == "rng_state_1.pth is neither a file nor a folder"
+    (checkpoint.parent / "checkpoint-20").write_text("")
+    assert last_checkpoint(checkpoint.parent)[1][0] == "checkpoint-20 is skipped: it is no folder."
+
+
+def half_way(finished: Path, folder: Path) -> Path:
+    """A run that was stopped after step 8; its checkpoint."""
+    shutil.copytree(finished / "run", folder)
+    for part in ("model", "checkpoints/checkpoint-12"):
+        shutil.rmtree(folder / part)
+    (folder / "state.json").write_text('{"stage": "started", "precision": ["fp32", "as configured"]}')
+    return folder / "checkpoints" / "checkpoint-8"
+
+
+def other_shape(checkpoint: Path) -> None:
+    found = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    found["state"][0]["exp_avg"] = torch.zeros(1)
+    torch.save(found, checkpoint / "optimizer.pt")
+
+
+def shared_memory(checkpoint: Path) -> None:
+    """One number that calls itself as many as there are: taken apart, it is harmless."""
+    found = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    for state in found["state"].values():
+        state["exp_avg"] = torch.zeros(1).expand(state["exp_avg"].shape)
+    found["param_groups"][0] |= {"weight_decay": "x", "betas": 3, "amsgrad": True}
+    torch.save(found, checkpoint / "optimizer.pt")
+
+
+def no_rate(checkpoint: Path) -> None:
+    found = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    found["param_groups"][0]["lr"] = torch.zeros(0)
+    torch.save(found, checkpoint / "optimizer.pt")
+
+
+def other_schedule(checkpoint: Path) -> None:
+    found = torch.load(checkpoint / "scheduler.pt", weights_only=True)
+    torch.save({**found, "step": "x"}, checkpoint / "scheduler.pt")
+
+
+def no_groups(checkpoint: Path) -> None:
+    torch.save({"state": [], "param_groups": "x"}, checkpoint / "optimizer.pt")
+
+
+def other_weights(checkpoint: Path) -> None:
+    found = load_file(checkpoint / "model.safetensors")
+    save_file({**found, "classifier.weight": torch.zeros(7, 3)}, checkpoint / "model.safetensors")
+
+
+def test_an_optimizer_that_shares_memory_goes_on(finished: Path, tmp_path: Path) -> None:
+    shared_memory(half_way(finished, tmp_path / "run"))
+    again = hf_tl.finetune(Run(tmp_path / "run").config.model_copy(update={"output": str(tmp_path / "run")}))
+    assert again.metrics["train"]["resumed_from_step"] == 8
+
+
+@pytest.mark.parametrize("change", [other_shape, no_groups, no_rate, other_schedule, other_weights])
+def test_a_checkpoint_of_another_model(change: Callable[[Path], None], finished: Path, tmp_path: Path) -> None:
+    checkpoint = half_way(finished, tmp_path / "run")
+    change(checkpoint)
+    config = Run(tmp_path / "run").config.model_copy(update={"output": str(tmp_path / "run")})
+    with pytest.raises(ModelError, match=r"checkpoint-8: cannot be resumed from .*remove that folder"):
+        hf_tl.finetune(config)
+
+
+def test_a_checkpoint_does_not_say_when_to_save(finished: Path, tmp_path: Path) -> None:
+    checkpoint = half_way(finished, tmp_path / "run")
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    state |= {"logging_steps": 0, "eval_steps": 0, "save_steps": 1}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    hf_tl.finetune(Run(tmp_path / "run").config.model_copy(update={"output": str(tmp_path / "run")}))
+    saved = {each.name for each in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert saved == {"checkpoint-4", "checkpoint-8", "checkpoint-12"}
+    whole, again = (each / "model" / "model.safetensors" for each in (finished / "run", tmp_path / "run"))
+    assert whole.read_bytes() == again.read_bytes()

@@ -31,7 +31,7 @@ from hf_tl.config import DataConfig
 from hf_tl.data import load_data
 from hf_tl.data.images import unreadable
 from hf_tl.errors import DataError, InputError
-from tests.tasks.test_object_detection import coco, picture, voc, yolo
+from tests.tasks.test_object_detection import coco, image_file, voc, yolo
 from tests.tiny import colour_folder
 
 MEMORY = 500 * 1024**2
@@ -263,7 +263,7 @@ def images(name: str, content: bytes) -> Callable[[Path], Path]:
     """An image folder of which one file is this."""
 
     def make(folder: Path) -> Path:
-        made = colour_folder(folder / "pictures")
+        made = colour_folder(folder / "images")
         (made / "train" / "red" / name).write_bytes(content)
         return made
 
@@ -568,7 +568,7 @@ def test_any_yolo_line_loads_or_is_refused(yolo_folder: Path, words: list[str], 
 def test_any_metadata_loads_or_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("metadata")
     rows = [
-        {"file_name": picture(folder / f"{i}.png"), "objects": {"bbox": [[10, 20, 20, 20]], "category": ["cat"]}}
+        {"file_name": image_file(folder / f"{i}.png"), "objects": {"bbox": [[10, 20, 20, 20]], "category": ["cat"]}}
         for i in range(4)
     ]
     rows = mutated(data, rows)

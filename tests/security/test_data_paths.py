@@ -28,7 +28,7 @@ from hf_tl.errors import ConfigError, DataError, InputError
 from hf_tl.reporting.provenance import config_of
 from tests.hub.server import RunningHub
 from tests.hub.talk import Talk
-from tests.tasks.test_object_detection import picture, yolo
+from tests.tasks.test_object_detection import image_file, yolo
 from tests.tiny import tiny_vit
 
 TOKEN = "hf_test_alice"
@@ -47,7 +47,7 @@ CLIMBS = (
 def private(tmp_path: Path) -> Path:
     """An image of the person's that lies outside of all data."""
     path = tmp_path / "private-photos" / "secret-holiday.png"
-    picture(path)
+    image_file(path)
     return path
 
 
@@ -360,7 +360,7 @@ def test_rows_of_the_hub_name_files_of_their_own_only(
     hub, talk = served
     home = hub.env(TOKEN)["HF_HOME"]
     other = Path(home) / "hub" / "datasets--alice--private" / "snapshots" / "0" / "secret.png"
-    picture(other)
+    image_file(other)
     name = {
         "absolute": str(private), "file": f"file://{private}", "climbing": f"../../../../../..{private}",
         "web": "http://127.0.0.1:1/x.png", "chain": f"zip://x.png::{private}", "another's": str(other),

@@ -92,7 +92,7 @@ def test_other_weights_or_data_are_a_failure(run: Path, capsys: pytest.CaptureFi
     """Though every figure comes out again."""
     (run / "model" / "more.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes()[:-1] + b"x")
     found = looked_at(run)
-    assert found["failures"] == ["more.safetensors is not the file that the card's metrics were measured with."]
+    assert found["failures"] == ["more.safetensors was not there when the card's metrics were measured."]
     assert not found["holds"] and {each["verdict"] for each in found["claims"]} == {"holds"}
     (run / "model" / "more.safetensors").unlink()
     data = run.parent / "reviews.csv"
@@ -137,7 +137,7 @@ def test_the_block_is_a_claim_too(run: Path) -> None:
 def test_how_many_rows_and_which_are_claims(key: str, to: str, run: Path) -> None:
     edit(run, lambda text: re.sub(rf"(?m)^(  {key}:) \w+$", rf"\1 {to}", text))
     found = looked_at(run)
-    assert not found["holds"] and any(f"figures are of {key} " in each for each in found["failures"])
+    assert not found["holds"] and any(f"metrics are of {key} " in each for each in found["failures"])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_card_of_others(run: Path) -> None:
     plain_card(run, [{"type": "accuracy", "value": 0.5}])
     first = theirs(run)
     measured = first["claims"][0]["measured"]
-    assert isinstance(honest, float) and "against intervals" in first["notes"][0]
+    assert isinstance(honest, float) and "with intervals" in first["notes"][0]
     plain_card(run, [{"type": "accuracy", "value": measured}])
     assert theirs(run)["holds"]
     plain_card(run, [{"type": "accuracy", "value": measured}, {"type": "perplexity", "value": 3.0}])
@@ -227,7 +227,7 @@ def test_a_card_of_others(run: Path) -> None:
 def test_a_card_without_figures(index: Any, run: Path) -> None:
     text = f"---\n{yaml.safe_dump({'model-index': index})}---\n"
     (run / "model" / "README.md").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="claims no figures"):
+    with pytest.raises(ConfigError, match="claims no metrics"):
         theirs(run)
 
 
@@ -235,3 +235,71 @@ def test_a_card_that_names_no_data(run: Path) -> None:
     plain_card(run, [{"type": "accuracy", "value": 0.5}], type=None)
     with pytest.raises(ConfigError, match="names no data set"):
         verify(str(run / "model"))
+
+
+# -- the model's other files -------------------------------------------------------------------------------------------
+
+
+def other_labels(model: Path) -> str:
+    rewrite(model / "config.json", id2label={"0": "positive", "1": "negative"}, label2id={"positive": 0, "negative": 1})
+    return "config.json is not the file"
+
+
+def renamed_labels(model: Path) -> str:
+    rewrite(model / "config.json", id2label={"0": "bad", "1": "good"}, label2id={"bad": 0, "good": 1})
+    return "config.json is not the file"
+
+
+def other_words(model: Path) -> str:
+    said = json.loads((model / "tokenizer.json").read_text())
+    words = said["model"]["vocab"]
+    words["good"], words["bad"] = words["bad"], words["good"]
+    (model / "tokenizer.json").write_text(json.dumps(said))
+    return "tokenizer.json is not the file"
+
+
+def shorter_texts(model: Path) -> str:
+    rewrite(model / "tokenizer_config.json", model_max_length=4)
+    return "tokenizer_config.json is not the file"
+
+
+def without_a_file(model: Path) -> str:
+    (model / "tokenizer_config.json").unlink()
+    return "tokenizer_config.json, which the card names, is missing"
+
+
+def with_a_file(model: Path) -> str:
+    rewrite(model / "added_tokens.json", **{"good film": 9})
+    return "added_tokens.json was not there"
+
+
+def rewrite(file: Path, **values: Any) -> None:
+    said = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**said, **values}))
+
+
+@pytest.mark.parametrize(
+    "swap", [other_labels, renamed_labels, other_words, shorter_texts, without_a_file, with_a_file]
+)
+def test_every_file_that_decides_the_answers_is_compared(swap: Callable[[Path], str], run: Path) -> None:
+    """Labels and words exchanged after the card was written: named, whatever the scores say."""
+    said = swap(run / "model")
+    try:
+        found = looked_at(run)
+        assert not found["holds"] and [each for each in found["failures"] if said in each], found["failures"]
+    except ConfigError as error:
+        assert said in str(error) and "\n" not in str(error)
+
+
+def test_files_that_nothing_loads_may_come(run: Path) -> None:
+    for name in ("LICENSE", "notes.txt", "figures/one.png", ".gitattributes", "README.md", "onnx/model.onnx"):
+        (run / "model" / name).parent.mkdir(exist_ok=True)
+        (run / "model" / name).write_text("x")
+    assert looked_at(run)["holds"]
+
+
+def test_a_card_of_an_older_hf_tl_is_read(run: Path) -> None:
+    """It has hashes of weights alone, and that is said."""
+    edit(run, lambda text: re.sub(r"(?m)^  files:\n(    .*\n)+", "", text))
+    found = looked_at(run)
+    assert found["holds"] and any("hashes of the weights alone" in note for note in found["notes"])

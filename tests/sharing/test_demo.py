@@ -87,28 +87,28 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
     app = app_of(source, tmp_path)
     task = hf_tl.get_task(name)
-    picture = Image.open(next((run.parent / "data").glob("0.png"))) if main_kind(task).name == "image" else None
+    image = Image.open(next((run.parent / "data").glob("0.png"))) if main_kind(task).name == "image" else None
     if name in ("text-classification", "image-classification"):
-        (ours,) = hf_tl.predict(str(run), [picture or TEXT])
-        assert app.answer(picture or TEXT) == pytest.approx(ours["scores"], abs=1e-5)
-        if picture is None:
+        (ours,) = hf_tl.predict(str(run), [image or TEXT])
+        assert app.answer(image or TEXT) == pytest.approx(ours["scores"], abs=1e-5)
+        if image is None:
             shares = app.explain(TEXT)
             assert [word for word, _ in shares] == TEXT.split() and max(abs(share) for _, share in shares) == 1.0
             assert app.answer("good " * 500) and app.explain("good " * 500)  # cut at what the model can take
         else:
-            seen, ((heat, label),) = app.explain(picture)
+            seen, ((heat, label),) = app.explain(image)
             assert seen.shape == (32, 32, 3) and heat.shape == (32, 32) and label == ours["label"]
             assert heat.min() >= 0 and heat.max() <= 0.8 + 1e-6
     elif name == "object-detection":
-        (ours,) = hf_tl.predict(str(run), [picture])
-        (shown, frames), rows = app.answer(picture, 0.0)
-        assert shown is picture and {label for _, label in frames} == {row[0] for row in rows}
+        (ours,) = hf_tl.predict(str(run), [image])
+        (shown, frames), rows = app.answer(image, 0.0)
+        assert shown is image and {label for _, label in frames} == {row[0] for row in rows}
         assert [row[0] for row in rows][:1] == [ours["label"]] and float(rows[0][1]) == pytest.approx(
             ours["score"], abs=1e-3
         )
-        assert app.answer(picture, 1.0) == ((picture, []), [])
+        assert app.answer(image, 1.0) == ((image, []), [])
     elif name == "image-segmentation":
-        _, masks = app.answer(picture)
+        _, masks = app.answer(image)
         assert sum(mask.sum() for mask, _ in masks) == pytest.approx(40 * 36 / 2)  # each pixel once, half opaque
     elif name == "text-generation":
         *_, (messages, shown, line) = app.answer(NASTY[:12], [])
@@ -249,13 +249,13 @@ def test_text_in_the_browser(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_picture_in_the_browser(runs: Any) -> None:
+def test_image_in_the_browser(runs: Any) -> None:
     pytest.importorskip("gradio")
     run = runs("image-classification")
-    picture = run.parent / "data" / "0.png"
-    (ours,) = hf_tl.predict(str(run), [str(picture)])
+    image = run.parent / "data" / "0.png"
+    (ours,) = hf_tl.predict(str(run), [str(image)])
     with served(run / "model") as url, opened(url) as page:
-        page.set_input_files("input[type=file]", picture)
+        page.set_input_files("input[type=file]", image)
         page.locator("img").first.wait_for()
         page.get_by_role("button", name="Submit").click()
         page.get_by_text(f"{ours['score']:.0%}", exact=True).wait_for()
@@ -268,10 +268,10 @@ def test_picture_in_the_browser(runs: Any) -> None:
 def test_boxes_in_the_browser(runs: Any) -> None:
     pytest.importorskip("gradio")
     run = runs("object-detection")
-    picture = run.parent / "data" / "0.png"
-    (ours,) = hf_tl.predict(str(run), [str(picture)])
+    image = run.parent / "data" / "0.png"
+    (ours,) = hf_tl.predict(str(run), [str(image)])
     with served(run) as url, opened(url) as page:
-        page.set_input_files("input[type=file]", picture)
+        page.set_input_files("input[type=file]", image)
         page.locator("img").first.wait_for()
         page.get_by_label("number input").fill("0")
         page.get_by_role("button", name="Submit").click()

@@ -1,4 +1,4 @@
-"""Image classification beyond the frame's tests: mixed batches, erased pictures, timm's networks."""
+"""Image classification beyond the frame's tests: mixed batches, erased images, timm's networks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytest.importorskip("torchvision", exc_type=ImportError)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
-def test_labels_are_mixed_as_the_pictures_are(name: str) -> None:
-    # picture i is i everywhere, so that its mean says how much of each neighbour it holds
+def test_labels_are_mixed_as_the_images_are(name: str) -> None:
+    # image i is i everywhere, so that its mean says how much of each neighbour it holds
     pixels = torch.arange(1.0, 5.0)[:, None, None, None].expand(4, 3, 16, 16).clone()
     mixed, labels = mix([name], pixels, torch.arange(4), 4, seed=3)
     assert labels.shape == (4, 4) and torch.allclose(labels.sum(1), torch.ones(4))
@@ -68,8 +68,8 @@ def test_loss_of_mixed_labels_is_the_mix_of_the_losses() -> None:
 
 def test_erasing_makes_a_rectangle_grey() -> None:
     torch.manual_seed(1)
-    pictures = [erase(torch.ones(3, 32, 32)) for _ in range(40)]
-    erased = [picture for picture in pictures if (picture == 0).any()]
+    images = [erase(torch.ones(3, 32, 32)) for _ in range(40)]
+    erased = [image for image in images if (image == 0).any()]
     assert 2 <= len(erased) <= 25
     rows, columns = (erased[0][0] == 0).any(1), (erased[0][0] == 0).any(0)
     assert (erased[0][:, rows][:, :, columns] == 0).all()
@@ -135,9 +135,9 @@ print("RESULT" + json.dumps(pipeline("image-classification", model=sys.argv[2], 
 """
 
 
-def stranger(model: Path, picture: Path) -> dict[str, float]:
+def stranger(model: Path, image: Path) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, str(compat.__file__), str(model), str(picture)],
+        [sys.executable, "-c", STRANGER, str(compat.__file__), str(model), str(image)],
         capture_output=True, text=True, cwd="/", timeout=300, check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
     )  # fmt: skip
@@ -150,10 +150,10 @@ def stranger(model: Path, picture: Path) -> dict[str, float]:
 def test_a_timm_backbone(method: str, tmp_path: Path) -> None:
     model, data = timm_model("test_resnet", tmp_path / "timm"), colour_folder(tmp_path / "data")
     done = run(tmp_path, model, data, "run", method=method)
-    picture = next(data.rglob("*.png"))
-    (ours,) = done.predict([str(picture)])
+    image = next(data.rglob("*.png"))
+    (ours,) = done.predict([str(image)])
     assert set(ours["scores"]) == {"blue", "red"}
-    assert stranger(done.model, picture) == pytest.approx(ours["scores"], abs=1e-5)
+    assert stranger(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
     if method == "full":
         again = run(tmp_path, model, data, "again", augment="none")  # the processor's own cut, as in evaluation
         assert np.isfinite(again.metrics["metrics"]["loss"]["value"])
@@ -162,10 +162,10 @@ def test_a_timm_backbone(method: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["frozen", "lora"])
 def test_vgg(method: str, tmp_path: Path) -> None:
-    """VGG through timm, its 4096-wide layers included; small pictures keep it short."""
+    """VGG through timm, its 4096-wide layers included; small images keep it short."""
     data = colour_folder(tmp_path / "data", each=6)
     done = run(tmp_path, timm_model("vgg11", tmp_path / "vgg"), data, "run", method=method)
-    picture = next(data.rglob("*.png"))
-    (ours,) = done.predict([str(picture)])
-    assert stranger(done.model, picture) == pytest.approx(ours["scores"], abs=1e-5)
+    image = next(data.rglob("*.png"))
+    (ours,) = done.predict([str(image)])
+    assert stranger(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
     assert done.metrics["train"]["trainable_parameters"] < 0.1 * done.metrics["train"]["total_parameters"]

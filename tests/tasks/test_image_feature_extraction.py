@@ -78,8 +78,8 @@ def test_training_brings_classes_together(tmp_path: Path) -> None:
     run = hf_tl.finetune(**options, training={"max_steps": 30, "learning_rate": 1e-3, "bf16": False})
     value = run.metrics["metrics"]["map_at_r"]["value"]
     assert value > 0.8
-    pictures = sorted(str(path) for path in (tmp_path / "data").rglob("*.png"))
-    again = run.predict(pictures[:2])
+    images = sorted(str(path) for path in (tmp_path / "data").rglob("*.png"))
+    again = run.predict(images[:2])
     assert len(again) == 2 and set(again[0]) == {"embedding"}
     labelled = hf_tl.predict(str(run.folder), {"path": str(tmp_path / "data")})
     assert len(labelled[0]["embedding"]) == len(again[0]["embedding"])

@@ -1,4 +1,4 @@
-"""What a person is told about mixed or unchanged pictures, and about the weights that a run begins with."""
+"""What a person is told about mixed or unchanged images, and about the weights that a run begins with."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_preview_shows_the_shares_of_mixed_labels(tmp_path: Path) -> None:
     assert any("%" in sample["label"] for sample in found["samples"])
 
 
-def test_preview_of_timm_has_the_pictures_own_colours(tmp_path: Path) -> None:
-    """Dark pictures with one bright channel stay so: normalisation is undone with timm's figures."""
+def test_preview_of_timm_has_the_images_own_colours(tmp_path: Path) -> None:
+    """Dark images with one bright channel stay so: normalisation is undone with timm's figures."""
     model, data = timm_folder(tmp_path / "m", *RESNET), colour_folder(tmp_path / "d")
     grid = tmp_path / "g.png"
     hf_tl.preview({"model": str(model), "data": {"path": str(data), "preprocessing": {"augment": "none"}}}, output=grid)
@@ -36,7 +36,7 @@ def test_preview_of_timm_has_the_pictures_own_colours(tmp_path: Path) -> None:
     assert np.median(coloured[:, 1]) == pytest.approx(45, abs=15)  # green is drawn from 0 to 90
 
 
-def test_frozen_says_that_pictures_are_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frozen_says_that_images_are_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hf_tl.finetune(
         model=str(tiny_vit(tmp_path / "vit")),
         data={"path": str(colour_folder(tmp_path / "d")), "preprocessing": {"augment": ["mixup"]}},
@@ -44,7 +44,7 @@ def test_frozen_says_that_pictures_are_not_changed(tmp_path: Path, capsys: pytes
         output=str(tmp_path / "run"),
         training={"max_steps": 4},
     )
-    assert "of unchanged pictures, so 'mixup' has no part" in capsys.readouterr().err
+    assert "from unaugmented images, so 'mixup' has no effect" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,28 +71,28 @@ def test_the_baseline_is_beaten_from_above_or_below(
 def test_weights_of_another_head_are_said_to_be_carried_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From pictures alone to a classifier: the encoder is the adapted one, to the bit."""
+    """From images alone to a classifier: the encoder is the adapted one, to the bit."""
     import torch
     from safetensors.torch import load_file
 
     from tests.anything import tiny_data, tiny_model
 
     task = get_task("masked-image-modeling")
-    pictures = tiny_data(task, tmp_path / "pictures")
+    images = tiny_data(task, tmp_path / "images")
     options = {"training": {"max_steps": 3, "learning_rate": 1e-3, "bf16": False}}
     adapted = hf_tl.finetune(
-        task=task.name, model=str(tiny_model(task, tmp_path / "model")), data=str(pictures),
+        task=task.name, model=str(tiny_model(task, tmp_path / "model")), data=str(images),
         output=str(tmp_path / "adapted"), **options,
     )  # fmt: skip
     report = (adapted.folder / "report.html").read_text(encoding="utf-8")
-    assert all(f'alt="{name}"' in report for name in ("picture", "seen", "reconstruction"))
+    assert all(f'alt="{name}"' in report for name in ("original", "seen", "reconstruction"))
     capsys.readouterr()
     then = hf_tl.finetune(
         model=str(adapted.folder), data=str(colour_folder(tmp_path / "colours")), method="frozen",
         output=str(tmp_path / "then"), **options,
     )  # fmt: skip
     said = capsys.readouterr().err
-    assert "The weights of a ViTForMaskedImageModeling are carried over" in said and "new: 'classifier'" in said
+    assert "parameters are loaded from a ViTForMaskedImageModeling; newly initialized: 'classifier'" in said
     before, after = (load_file(each.model / "model.safetensors") for each in (adapted, then))
     encoder = [name for name in after if name.startswith("vit.")]
     assert len(encoder) > 30 and all(torch.equal(before[name], after[name]) for name in encoder)

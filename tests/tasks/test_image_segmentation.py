@@ -60,7 +60,7 @@ def stranger_maps(model: Path, inputs: list[str]) -> list[np.ndarray]:
 
 
 def tiny_segformer(folder: Path) -> Path:
-    """A SegFormer encoder of 32 x 32 pictures whose logits have a quarter of their side."""
+    """A SegFormer encoder of 32 x 32 images whose logits have a quarter of their side."""
     from transformers import SegformerConfig, SegformerImageProcessor, SegformerModel
 
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ def tiny_segformer(folder: Path) -> Path:
 
 
 def rectangles(index: int) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 picture (HEIGHT, WIDTH, 3), int mask (HEIGHT, WIDTH)): a red rectangle, class 1, and a blue one, class 2,
+    """(uint8 image (HEIGHT, WIDTH, 3), int mask (HEIGHT, WIDTH)): a red rectangle, class 1, and a blue one, class 2,
     on noise."""
     drawn = np.random.default_rng(index)
     pixels, mask = drawn.integers(0, 90, (HEIGHT, WIDTH, 3), dtype=np.uint8), np.zeros((HEIGHT, WIDTH), int)
@@ -91,7 +91,7 @@ def plain(mask: np.ndarray) -> Image.Image:
 
 
 def segmentation_folder(folder: Path, paint: Any = plain, splits: dict[str, int] | None = None) -> Path:
-    """`split/metadata.jsonl` that names pictures and masks; `paint` makes the picture of a mask (0, 1, 2)."""
+    """`split/metadata.jsonl` that names images and masks; `paint` makes the image of a mask (0, 1, 2)."""
     for number, (split, count) in enumerate((splits or PATHS).items()):
         (folder / split).mkdir(parents=True)
         lines = []
@@ -119,8 +119,8 @@ def run_of(folder: Path, method: str, make: Any = tiny_segformer, **options: Any
 
 
 def check_stranger(run: hf_tl.Run, folder: Path) -> None:
-    pictures = [str(folder / "data" / "test" / f"{index}.png") for index in range(3)]
-    for ours, theirs in zip(run.predict(pictures), stranger_maps(run.model, pictures), strict=True):
+    images = [str(folder / "data" / "test" / f"{index}.png") for index in range(3)]
+    for ours, theirs in zip(run.predict(images), stranger_maps(run.model, images), strict=True):
         assert theirs.shape == (HEIGHT, WIDTH)
         assert np.array_equal(masks.from_uri(ours["mask"]), theirs)
         shares = {each["label"]: each["share"] for each in ours["segments"]}
@@ -149,7 +149,7 @@ def test_corridor(method: str, tmp_path: Path) -> None:
     assert again["metrics"] == metrics["metrics"]
 
 
-def test_backbone_of_a_classifier_sees_the_whole_picture(tmp_path: Path) -> None:
+def test_backbone_of_a_classifier_sees_the_whole_image(tmp_path: Path) -> None:
     """The classifier's processor cuts out the middle; the saved one must not, or the map would be stretched."""
     options = {"model": {"config": {"output_stride": 8}}, "training": {"num_train_epochs": 2}}
     run = run_of(tmp_path, "full", tiny_mobilenet, **options)
@@ -266,7 +266,7 @@ def spoil(folder: Path, what: str) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         Image.fromarray(noise).save(file)
     elif what == "broken":
-        file.write_bytes(b"no picture")
+        file.write_bytes(b"no image")
     elif what == "nothing counts":
         Image.new("L", (WIDTH, HEIGHT), 255).save(file)
     elif what == "no name":
@@ -281,7 +281,7 @@ def spoil(folder: Path, what: str) -> None:
         ("size", r"train/metadata.jsonl, line 4: the mask is 10 x 12 pixels, its image 64 x 48", 1),
         ("value in test", r"test/metadata.jsonl, line 2: mask value '9' is not in train", 0),
         ("jpeg", r"train/metadata.jsonl, line 4: the mask is a JPEG, which changes values; save masks as PNG", 1),
-        ("float", r"train/metadata.jsonl, line 4: the mask is a picture of mode F, which holds no class ids", 1),
+        ("float", r"train/metadata.jsonl, line 4: the mask is an image of mode F, which holds no class ids", 1),
         ("photo", r"train/metadata.jsonl, line 4: the mask holds \d{4} different values, too many", 1),
         ("broken", r"train/metadata.jsonl, line 4: the mask cannot be read \(it is not an image", 1),
         ("nothing counts", r"train/metadata.jsonl, line 4: every pixel of the mask is 255, which counts for", 1),
@@ -328,7 +328,7 @@ def samples_of(folder: Path, training: bool) -> tuple[Any, TaskContext]:
     return task.preprocess(rows, context, training), context
 
 
-def test_picture_and_mask_move_together(tmp_path: Path) -> None:
+def test_image_and_mask_move_together(tmp_path: Path) -> None:
     samples, context = samples_of(tmp_path, training=True)
     red = []
     for epoch in range(4):
@@ -369,10 +369,10 @@ def test_loss_is_the_mean_over_pixels_that_count() -> None:
 
 def rows_of(true: list[np.ndarray]) -> Any:
     from datasets import Dataset, Features
-    from datasets import Image as Picture
+    from datasets import Image as ImageFeature
 
     coded = [{"bytes": masks.png(Image.fromarray(each.astype(np.uint8))), "path": None} for each in true]
-    return Dataset.from_dict({"mask": coded}, features=Features({"mask": Picture()}))
+    return Dataset.from_dict({"mask": coded}, features=Features({"mask": ImageFeature()}))
 
 
 def test_measured_by_hand() -> None:

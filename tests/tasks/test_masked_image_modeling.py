@@ -22,8 +22,8 @@ declare_torchvision_operators()
 TASK = get_task("masked-image-modeling")
 
 
-def pictures(folder: Path) -> Path:
-    """No class folders: unlabelled pictures."""
+def images(folder: Path) -> Path:
+    """No class folders: unlabelled images."""
     labelled = colour_folder(folder.with_name("labelled"))
     folder.mkdir(parents=True)
     for index, file in enumerate(sorted(labelled.rglob("*.png"))):
@@ -112,7 +112,7 @@ def test_a_decoder_for_other_patches_is_named() -> None:
 
 
 def test_adapt_then_classify(tmp_path: Path) -> None:
-    data = pictures(tmp_path / "unlabelled")
+    data = images(tmp_path / "unlabelled")
     options: dict[str, Any] = {
         "model": str(tiny_model(TASK, tmp_path / "model")), "data": str(data), "output": str(tmp_path / "adapted"),
     }  # fmt: skip

@@ -33,7 +33,7 @@ RED, BLUE = (10, 20, 30, 40), (50, 5, 70, 25)  # corners
 TRUE = {"cat": [RED], "dog": [BLUE]}
 
 
-def picture(path: Path) -> str:
+def image_file(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", SIZE, (90, 90, 90))
     ImageDraw.Draw(image).rectangle((10, 20, 29, 39), fill=(200, 0, 0))
@@ -45,7 +45,7 @@ def picture(path: Path) -> str:
 def coco(folder: Path, ids: tuple[int, int] = (7, 90)) -> Path:
     """Category ids that are sparse and do not begin at 0, one of them unused; splits as Roboflow writes them."""
     for split in ("train", "valid"):
-        names = [picture(folder / split / f"{index}.png") for index in range(6)]
+        names = [image_file(folder / split / f"{index}.png") for index in range(6)]
         objects = [(index, ids[0], [10, 20, 20, 20]) for index in range(6)] + [(0, ids[1], [50, 5, 20, 20])]
         found = {
             "images": [{"id": 100 + index, "file_name": name} for index, name in enumerate(names)],
@@ -61,7 +61,7 @@ def coco(folder: Path, ids: tuple[int, int] = (7, 90)) -> Path:
 
 def voc(folder: Path) -> Path:
     for index in range(8):
-        picture(folder / "JPEGImages" / f"{index}.png")
+        image_file(folder / "JPEGImages" / f"{index}.png")
         objects = "".join(
             f"<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox>"
             "</object>"
@@ -75,14 +75,14 @@ def voc(folder: Path) -> Path:
 def yolo(folder: Path) -> Path:
     for split in ("train", "val"):
         for index in range(6):
-            picture(folder / "images" / split / f"{split}{index}.png")
+            image_file(folder / "images" / split / f"{split}{index}.png")
             lines = [
                 f"{label} {(a + c) / 2 / 80} {(b + d) / 2 / 60} {(c - a) / 80} {(d - b) / 60}"
                 for label, ((a, b, c, d),) in enumerate(TRUE.values())
             ]
             labels = folder / "labels" / split
             labels.mkdir(parents=True, exist_ok=True)
-            if index:  # the first picture is empty and has no file
+            if index:  # the first image is empty and has no file
                 (labels / f"{split}{index}.txt").write_text("\n".join(lines) + "\n")
     (folder / "data.yaml").write_text("names: {0: cat, 1: dog}\nnc: 2\n")
     return folder
@@ -91,7 +91,7 @@ def yolo(folder: Path) -> Path:
 def hub(folder: Path) -> Path:
     rows = []
     for index in range(8):
-        name = picture(folder / f"{index}.png")
+        name = image_file(folder / f"{index}.png")
         boxes = [[a, b, c - a, d - b] for ((a, b, c, d),) in TRUE.values()]
         rows.append(json.dumps({"file_name": name, "objects": {"bbox": boxes, "category": ["cat", "dog"]}}))
     (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
@@ -111,7 +111,7 @@ def test_every_format_gives_the_same_boxes(write: Callable[[Path], Path], tmp_pa
     if write is coco:
         assert {len(row["labels"]) for row in rows} == {1, 2} and len(rows) == 12
     if write is yolo:
-        assert sorted(len(row["labels"]) for row in rows)[:2] == [0, 0]  # empty pictures are samples too
+        assert sorted(len(row["labels"]) for row in rows)[:2] == [0, 0]  # empty images are samples too
         assert [len(data.splits[name]) for name in ("train", "validation")] == [6, 6]
 
 
@@ -123,7 +123,7 @@ def test_a_coco_file_alone(tmp_path: Path) -> None:
 
 def metadata(folder: Path, objects: list[dict[str, Any]]) -> str:
     lines = [
-        json.dumps({"file_name": picture(folder / f"{index}.png"), "objects": each})
+        json.dumps({"file_name": image_file(folder / f"{index}.png"), "objects": each})
         for index, each in enumerate(objects)
     ]
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
@@ -134,7 +134,7 @@ def metadata(folder: Path, objects: list[dict[str, Any]]) -> str:
     ("boxes", "said"),
     [([[10, 20, 20, 20]], "left, top, width, height"),
      ([[10, 20, 30, 40], [50, 5, 79, 59]], "left, top, right, bottom"),
-     ([[10 / 80, 20 / 60, 20 / 80, 20 / 60]], "left, top, width, height, as shares of the picture")],
+     ([[10 / 80, 20 / 60, 20 / 80, 20 / 60]], "left, top, width, height, as shares of the image")],
 )  # fmt: skip
 def test_the_format_is_found_from_the_values(boxes: list[Any], said: str, tmp_path: Path) -> None:
     data = load_data(DataConfig(path=metadata(tmp_path, [{"bbox": boxes, "category": ["cat"] * len(boxes)}] * 8)))
@@ -148,7 +148,7 @@ GOOD = {"bbox": [[10, 20, 20, 20]], "category": ["cat"]}
 @pytest.mark.parametrize(
     ("objects", "sentence"),
     [
-        ({"bbox": [[70, 20, 30, 20]], "category": ["cat"]}, r"line 9: box .* reaches beyond the picture of 80 x 60"),
+        ({"bbox": [[70, 20, 30, 20]], "category": ["cat"]}, r"line 9: box .* reaches beyond the image of 80 x 60"),
         ({"bbox": [[10, 20, 0, 20]], "category": ["cat"]}, r"line 9: box .* has no area"),
         ({"bbox": [[10, 20, 20]], "category": ["cat"]}, r"line 9: box 0 is .* expected four numbers"),
         ({"bbox": [[10, 20, 20, 20]], "category": ["cat", "dog"]}, r"line 9: 1 boxes have 2 categories"),
@@ -172,11 +172,11 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         ({"annotations": [{**good["annotations"][0], "category_id": 5}]}, r"annotations\[0\]: category_id 5"),
         (
             {"annotations": [{**good["annotations"][0], "image_id": 5}]},
-            r"annotations\[0\] \(image_id 5 is none of the file's images\): the picture is missing",
+            r"annotations\[0\] \(image_id 5 is none of the file's images\): the image is missing",
         ),
         (
             {"images": [*good["images"], {"id": 9, "file_name": "no.png"}]},
-            r"images\[6\] \(no.png\): the picture cannot be read \(.*No such file",
+            r"images\[6\] \(no.png\): the image cannot be read \(.*No such file",
         ),
     ):
         file.write_text(json.dumps({**good, **change}))
@@ -206,7 +206,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     assert_left_out(folder, "0.xml", rows=7)
     (folder / "Annotations" / "0.xml").write_text("<annotation></annotation>")
     (folder / "Annotations" / "none.xml").write_text("<annotation></annotation>")
-    with pytest.raises(DataError, match=r"none.xml: the picture is missing"):
+    with pytest.raises(DataError, match=r"none.xml: the image is missing"):
         load_data(DataConfig(path=str(folder)))
 
 
@@ -254,10 +254,10 @@ def test_a_box_past_the_edge_has_no_area() -> None:
     assert boxes_of.fit(found, SIZE).tolist() == [True, False, True, False]
 
 
-def test_pictures_of_one_name_in_two_folders(tmp_path: Path) -> None:
-    """COCO's layout: annotations/ beside a folder a split; another file of the same pictures is no second look."""
+def test_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    """COCO's layout: annotations/ beside a folder a split; another file of the same images is no second look."""
     for split, left in (("train", 10), ("val", 40)):
-        names = [picture(tmp_path / f"{split}2017" / f"{index}.png") for index in range(4)]
+        names = [image_file(tmp_path / f"{split}2017" / f"{index}.png") for index in range(4)]
         whole = {
             "images": [{"id": index, "file_name": name} for index, name in enumerate(names)],
             "categories": [{"id": 3, "name": "cat"}],
@@ -308,7 +308,7 @@ def test_average_precision_by_hand_and_by_the_reference() -> None:
     values, per_class = boxes_of.measure_boxes(guess, true, 2)
     assert values["map"] == pytest.approx(0.9) and values["map_50"] == 1 and per_class[0] == pytest.approx(0.9)
     assert np.isnan(per_class[1])
-    # COCO's code on all pictures, as matched once, is what torchmetrics says; and a picture drawn twice counts twice
+    # COCO's code on all images, as matched once, is what torchmetrics says; and an image drawn twice counts twice
     drawn = np.random.default_rng(0)
     guess, true = [], []
     for _ in range(12):
@@ -330,7 +330,7 @@ def test_average_precision_by_hand_and_by_the_reference() -> None:
     assert again(index) == pytest.approx(written_out(np.arange(12)), abs=1e-9)
 
 
-def test_boxes_move_with_the_picture() -> None:
+def test_boxes_move_with_the_image() -> None:
     image = Image.new("RGB", (120, 90), (90, 90, 90))
     ImageDraw.Draw(image).rectangle((70, 30, 99, 59), fill=(255, 0, 0))
     boxes, classes = torch.tensor([[70.0, 30, 100, 60]]), torch.tensor([1])
@@ -347,7 +347,7 @@ def test_boxes_move_with_the_picture() -> None:
         assert after[0].tolist() == pytest.approx([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], abs=2)
         moved += after[0].tolist() != boxes[0].tolist()
     assert moved > 8
-    with pytest.raises(ConfigError, match="augment: 'trivial' is for whole pictures"):
+    with pytest.raises(ConfigError, match="augment: 'trivial' is for whole images"):
         task.augment(image, boxes, classes, "trivial")
 
 
@@ -359,7 +359,7 @@ def coloured(height: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["detr", "rtdetr"])
 def test_boxes_are_measured_as_the_model_measures_them(name: str) -> None:
-    """DETR cannot see what `pixel_mask` hides: its boxes are shares of the picture; RT-DETR's of the padded picture."""
+    """DETR cannot see what `pixel_mask` hides: its boxes are shares of the image; RT-DETR's of the padded image."""
     torch.manual_seed(3)
     model = transformers.AutoModelForObjectDetection.from_config(FAMILIES[name]()).eval()
     for part, weight in model.named_parameters():
@@ -548,10 +548,10 @@ def test_families_give_the_stock_pipelines_boxes(
         model=str(folder), data={"path": str(data), "validation": 0.25}, method=method, output=str(tmp_path / "run"),
         training={"max_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "bf16": False},
     )  # fmt: skip
-    pictures = [str(data / "0.png"), str(data / "1.png")]
+    images = [str(data / "0.png"), str(data / "1.png")]
     stock = transformers.pipeline("object-detection", model=str(run.model))
     assert set(stock.model.config.label2id) == {"red", "blue"}
-    for ours, path in zip(run.predict(pictures), pictures, strict=True):
+    for ours, path in zip(run.predict(images), images, strict=True):
         theirs = sorted(stock(path, threshold=0.0), key=lambda each: -each["score"])[: boxes_of.MAX_DETECTIONS]
         assert len(ours["objects"]) == len(theirs) > 0
         for mine, other in zip(ours["objects"], theirs, strict=True):

@@ -96,7 +96,7 @@ def test_pairs_of_texts(tmp_path: Path) -> None:
         run.predict([{"text": "good meal", "pair": "good film"}])
 
 
-def test_pictures_with_a_number(tmp_path: Path) -> None:
+def test_images_with_a_number(tmp_path: Path) -> None:
     folder = colour_folder(tmp_path / "colours", each=8)
     lines = [
         {"file_name": f"{name}/{file.name}", "score": 3.5 if name == "red" else -1.25}
@@ -109,6 +109,6 @@ def test_pictures_with_a_number(tmp_path: Path) -> None:
         data={"path": str(folder / "train"), "preprocessing": {"augment": "none"}},
         output=str(tmp_path / "run"), training={**QUICK, "num_train_epochs": 15},
     )  # fmt: skip
-    pictures = [str(next((folder / "test" / name).iterdir())) for name in ("red", "blue")]
-    red, blue = (each["score"] for each in run.predict(pictures))
+    images = [str(next((folder / "test" / name).iterdir())) for name in ("red", "blue")]
+    red, blue = (each["score"] for each in run.predict(images))
     assert red > blue

@@ -55,8 +55,8 @@ def timm_folder(folder: Path, name: str, options: dict[str, Any], classes: int =
     return folder
 
 
-def stranger(model: Path, pictures: list[str]) -> list[dict[str, float]]:
-    command = [sys.executable, "-c", STRANGER, compat.__file__, str(model), *pictures]
+def stranger(model: Path, images: list[str]) -> list[dict[str, float]]:
+    command = [sys.executable, "-c", STRANGER, compat.__file__, str(model), *images]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-3000:]
@@ -84,9 +84,9 @@ def test_every_method(name: str, options: dict[str, Any], method: str, tmp_path:
     model = timm_folder(tmp_path / name, name, options, classes=2)
     data = colour_folder(tmp_path / "colours")
     done = run(model, data, tmp_path / "run", method)
-    pictures = [str(path) for path in sorted((data / "test").rglob("*.png"))[:2]]
-    ours = done.predict(pictures)
-    for mine, scores in zip(ours, stranger(done.model, pictures) if method == "lora" else [], strict=False):
+    images = [str(path) for path in sorted((data / "test").rglob("*.png"))[:2]]
+    ours = done.predict(images)
+    for mine, scores in zip(ours, stranger(done.model, images) if method == "lora" else [], strict=False):
         for label, score in scores.items():
             assert mine["scores"][label] == pytest.approx(score, abs=1e-5)
     before = _weights(model)
@@ -129,7 +129,7 @@ def test_cached_features_are_what_the_head_reads(tmp_path: Path) -> None:
     assert loss == pytest.approx(done.metrics["metrics"]["loss"]["value"], abs=1e-5)
 
 
-def test_pictures_of_the_right_size_are_only_normalised(tmp_path: Path) -> None:
+def test_images_of_the_right_size_are_only_normalised(tmp_path: Path) -> None:
     model = hf_tl.config.ModelConfig(id=str(timm_folder(tmp_path / "m", *RESNET)))
     processor = load_processor(find_pretrained(model), TASK)
     assert processor_size(processor) == (32, 32)
@@ -143,8 +143,8 @@ def test_another_size_travels_with_the_model(tmp_path: Path) -> None:
     model, data = timm_folder(tmp_path / "m", *RESNET), colour_folder(tmp_path / "colours")
     done = run(model, data, tmp_path / "run", preprocessing={"image_size": 48})
     assert json.loads((done.model / "config.json").read_text())["pretrained_cfg"]["input_size"] == [3, 48, 48]
-    picture = str(next((data / "test" / "red").iterdir()))
-    (mine,), (theirs,) = done.predict([picture]), stranger(done.model, [picture])
+    image = str(next((data / "test" / "red").iterdir()))
+    (mine,), (theirs,) = done.predict([image]), stranger(done.model, [image])
     assert mine["scores"]["red"] == pytest.approx(theirs["red"], abs=1e-5)
 
 
@@ -163,6 +163,6 @@ def test_vgg16_as_in_the_seed_document(method: str, tmp_path: Path) -> None:
         if method == "lora":
             return
         done = run(model, data, tmp_path / "mlp", method, model={"id": str(model), "head": "mlp"})
-        picture = str(next((data / "test" / "red").iterdir()))
-        assert set(done.predict([picture])[0]["scores"]) == {"red", "blue"}
+        image = str(next((data / "test" / "red").iterdir()))
+        assert set(done.predict([image])[0]["scores"]) == {"red", "blue"}
         assert _weights(done.model)["head.0.weight"].shape == (1024, 4096)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_tl.config import LossConfig
+from hf_tl.config import LossConfig, load_config
 from hf_tl.errors import ConfigError
+from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.training.arguments import ChosenDefault
-from hf_tl.training.description import describe_run, label_weights
+from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
 
 LABELS = ("few", "many", "some")
 ROWS = [1] * 6 + [0] + [2] * 3  # one of few, six of many, three of some
@@ -103,3 +104,37 @@ def test_the_environment_of_a_run(tmp_path: Path) -> None:
     assert found["notes"] == ["about the model"]
     assert found["precision"] == {"choice": "fp32", "reason": "why"} and found["processes"] == 2
     assert {"hf_tl", "python", "packages", "hardware", "created"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("hub", "model", "code", "model_type", "refused"),
+    [
+        ({"merge": False}, {}, {}, "bert", False),
+        ({"merge": False}, {"head": "mlp"}, {}, "bert", True),
+        ({"merge": False}, {"pooling": "mean"}, {}, "bert", True),
+        ({"merge": False}, {}, {"modeling_x.py": "0"}, "bert", True),
+        ({"merge": False}, {}, {}, MODEL_TYPE, True),
+        ({"merge": True}, {"head": "mlp"}, {"modeling_x.py": "0"}, MODEL_TYPE, False),
+        ({}, {"head": "mlp"}, {}, "bert", False),
+        (None, {"head": "mlp"}, {}, "bert", False),
+    ],
+)
+def test_an_adapter_alone_needs_a_base_and_a_head_of_transformers_own(
+    hub: Any, model: dict[str, Any], code: dict[str, str], model_type: str, refused: bool
+) -> None:
+    config = load_config(
+        {"model": {"id": "m", **model}, "data": "d", **({} if hub is None else {"hub": {"id": "me/x", **hub}})}
+    )
+    pretrained: Any = SimpleNamespace(code=code, config=SimpleNamespace(model_type=model_type))
+    task = get_task("text-classification")
+    if not refused:
+        check_adapter_alone(config, task, pretrained)
+        return
+    with pytest.raises(ConfigError, match=r"hub\.merge: false shares an adapter alone"):
+        check_adapter_alone(config, task, pretrained)
+
+
+def test_a_task_that_pools_itself_has_a_head_of_its_own() -> None:
+    config = load_config({"model": {"id": "m", "pooling": "mean"}, "data": "d", "hub": {"id": "me/x", "merge": False}})
+    pretrained: Any = SimpleNamespace(code={}, config=SimpleNamespace(model_type="bert"))
+    check_adapter_alone(config, get_task("sentence-similarity"), pretrained)

@@ -188,6 +188,18 @@ def test_attention_is_eager_for_bfloat16_on_a_cpu(monkeypatch: pytest.MonkeyPatc
 # What the trainer is given
 
 
+def test_only_what_is_trained_on_is_prepared_for_training() -> None:
+    """Validation rows are neither augmented nor hidden anew each epoch."""
+    task: Any = SimpleNamespace(
+        preprocess=lambda rows, context, training: (rows, training), collator=lambda context, training: training,
+        defaults=SimpleNamespace(validation_rows=None),
+    )  # fmt: skip
+    data: Any = SimpleNamespace(splits={"train": [1, 2], "validation": [3]})
+    found = module._prepare_datasets(load_config({"model": "m", "data": "d"}), data, task, TaskContext())
+    assert found.train == ([1, 2], True) and found.validation == ([3], False)
+    assert found.rows == [3] and found.collators == (True, False) and found.lengths is None
+
+
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reviews")
@@ -449,6 +461,21 @@ def test_a_stop_is_said_unless_all_steps_are_done(tmp_path: Path) -> None:
     assert run.stage == "started" and trainer.args.eval_on_start
     trainer.state.global_step = 10
     assert module._train(run, trainer) == 0 and run.stage == "trained"
+
+
+def test_a_resumed_training_goes_on_without_evaluating_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+    run, trainer = ends(tmp_path, lambda resume_from_checkpoint: seen.append(resume_from_checkpoint))
+    monkeypatch.setattr(
+        module, "last_checkpoint", lambda folder: (folder / "checkpoint-4", ["checkpoint-6 is skipped."])
+    )
+    monkeypatch.setattr(module, "steps_done", lambda checkpoint: (4, 10))
+    assert module._train(run, trainer) == 4 and run.stage == "trained"
+    assert seen == [str(tmp_path / "checkpoints" / "checkpoint-4")] and not trainer.args.eval_on_start
+    said = capsys.readouterr().err
+    assert "checkpoint-6 is skipped." in said and "Resuming from step 4 of 10." in said
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
