@@ -1,0 +1,208 @@
+"""What a proof asks, of which copies, and in what surroundings; test_clean_process.py tests the process itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hf_tl.errors import ConfigError, HubError, ModelError, ProofError
+from hf_tl.hub.upload import Pushed
+from hf_tl.sharing import proof
+from hf_tl.sharing.proof import ADAPTER_TOLERANCE, Copy
+
+PUSHED = Pushed("alice/x", "0123456789", "url", ())
+KNOWN = {
+    "task": "text-classification", "files": {"model.safetensors": "1"}, "tensors": {}, "configuration": {},
+    "answers": [{}, {}], "rows": [{"text": "a"}],
+}  # fmt: skip
+
+
+def a_run(folder: Path, **state: Any) -> Any:
+    (folder / "model").mkdir(exist_ok=True)
+    run = SimpleNamespace(folder=folder, model=folder / "model", state=state, stage="measured")
+    run.config = SimpleNamespace(model=SimpleNamespace(passed_through={}))
+    run.reach = lambda stage, **values: run.state.update(values)
+    return run
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is compared, in place of doing so: (copies, options)."""
+    seen: list[Any] = []
+    monkeypatch.setattr(proof, "compare", lambda run, copies, *rest, **options: seen.append((copies, options)))
+    monkeypatch.setattr(proof, "_witness", lambda run: KNOWN)
+    monkeypatch.setattr(proof, "allowed_code", lambda *words, **options: [])
+    monkeypatch.setattr(proof, "hashes", lambda folder: {**KNOWN, "files": {"model.safetensors": "1", "new": "2"}})
+    monkeypatch.setattr(proof, "read_part", lambda file: {"model": {"revision": f"of {file.name}"}})
+    monkeypatch.setattr(proof, "base_of", lambda folder, own: ("bob/base", None))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("asked", "switch", "wanted"), [(True, None, True), (True, "1", True), (True, "0", False), (False, None, False)]
+)
+def test_whether_a_proof_is_wanted(
+    asked: bool, switch: str | None, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(proof.SWITCH, raising=False)
+    if switch is not None:
+        monkeypatch.setenv(proof.SWITCH, switch)
+    assert bool(proof.wanted(SimpleNamespace(proof=asked))) is wanted  # type: ignore[arg-type]
+
+
+def adapter(folder: Path, **values: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    config = {"peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": "bob/base", **values}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file({"a": np.zeros(1, np.float32)}, folder / "adapter_model.safetensors")
+
+
+def test_a_run_is_proved_once_for_the_same_files(
+    compared: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(tmp_path)
+    key = proof.prove(run, remember=False)
+    assert run.state == {} and [copy.path for copy in compared[0][0]] == [run.model]
+    assert "the model predicts what was measured on 2 held-out rows." in capsys.readouterr().err
+    assert proof.prove(run) == key == run.state["proof"] and len(compared) == 2
+    assert proof.prove(run) == key and len(compared) == 2
+    run.state["proof"] = "of other files"
+    adapter(run.model / "adapter")
+    proof.prove(run, trust=True)
+    copies, options = compared[2]
+    assert [copy.base for copy in copies] == [None, "bob/base"] and options == {"trust": True}
+    assert copies[1].tolerance == ADAPTER_TOLERANCE
+    assert "the model, and the adapter upon its base, predicts" in capsys.readouterr().err
+
+
+def test_files_that_have_changed_without_another_answer(
+    compared: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path)
+    monkeypatch.setattr(proof, "hashes", lambda folder: {**KNOWN, "files": {}})
+    with pytest.raises(ConfigError, match=r"model\.safetensors is missing since it was measured, so its metrics"):
+        proof.prove(run)
+    assert run.state == {}
+
+
+def test_what_was_pushed_is_proved_from_a_cache_of_its_own(
+    compared: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole model, an adapter alone, and files that are no model."""
+    seen: list[Any] = []
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def fetch(id: str, commit: str, what: str, cache: Any) -> Path:
+        seen.append((id, commit, Path(cache).parent))
+        return there
+
+    monkeypatch.setattr(proof, "fetch", fetch)
+    run = a_run(tmp_path)
+    proof.prove_pushed(run, PUSHED)
+    assert seen == [("alice/x", "0123456789", tmp_path)] and compared == []
+    (there / "config.json").write_text("{}")
+    proof.prove_pushed(run, PUSHED, trust=True)
+    assert compared == [([Copy("alice/x at commit 01234567", there)], {"trust": True, "pinned": True})]
+    adapter(there)
+    proof.prove_pushed(run, PUSHED)
+    assert compared[1][0] == [Copy("alice/x at commit 01234567", there, "bob/base", "of environment.json")]
+    assert not list(tmp_path.glob(".pushed-*"))
+
+    def gone(*words: Any, **options: Any) -> Path:
+        raise HubError("no answer.")
+
+    monkeypatch.setattr(proof, "fetch", gone)
+    with pytest.raises(HubError, match=r"no answer\. Commit 01234567 is on the Hub, as its hashes say"):
+        proof.prove_pushed(run, PUSHED)
+
+
+def test_adapters_that_can_be_proved(compared: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, folder = a_run(tmp_path), tmp_path / "adapter"
+    assert proof.adapter_copy(run, folder, "it") is None
+    adapter(folder)
+    assert proof.adapter_copy(run, folder, "it") == Copy("it", folder, "bob/base", "of environment.json")
+    monkeypatch.setattr(proof, "base_of", lambda folder, own: ("bob/base", "v1"))
+    assert proof.adapter_copy(run, folder, "it") == Copy("it", folder, "bob/base", "v1")
+    monkeypatch.setattr(proof, "base_of", lambda folder, own: (str(tmp_path), "v1"))
+    assert proof.adapter_copy(run, folder, "it") == Copy("it", folder, str(tmp_path), None)
+    run.config.model.passed_through["quantization_config"] = {"load_in_4bit": True}
+    assert proof.adapter_copy(run, folder, "it") is None
+    run.config.model.passed_through.clear()
+    (folder / "adapter_model.safetensors").unlink()  # a pickle is none
+    with pytest.raises(ModelError, match=r"it holds no adapter_model\.safetensors"):
+        proof.adapter_copy(run, folder, "it")
+
+
+def test_the_clean_process_has_clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        seen.append((command, options))
+        return SimpleNamespace(stdout='noise\nRESULT[]\nRESULT[{"found": [NaN]}]\n', stderr="", returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for name in ("RANK", "LOCAL_RANK", "HF_TL_CACHE", "ACCELERATE_USE_CPU"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("STAYS", "1")
+    found = proof._answered(a_run(tmp_path), {"jobs": []}, tmp_path)
+    assert str(found) == "[{'found': [nan]}]"  # of the last line
+    ((command, options),) = seen
+    assert command[1] == "-c" and "def answers(" in command[2] and options["input"] == '{"jobs": []}'
+    environment = options["env"]
+    assert (
+        not {"RANK", "LOCAL_RANK", "HF_TL_CACHE", "ACCELERATE_USE_CPU"} & set(environment)
+        and environment["STAYS"] == "1"
+    )
+    assert (environment["HF_HUB_OFFLINE"], environment["CUDA_VISIBLE_DEVICES"], environment["PYTHONSAFEPATH"]) == (
+        "1",
+        "",
+        "1",
+    )
+    assert environment["HF_MODULES_CACHE"] == str(tmp_path / "modules") and options["cwd"] == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"), [("a\nlast words\n", "ended early (last words)"), ("", "ended early (exit code -9)")]
+)
+def test_a_clean_process_that_ends_early(
+    stderr: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = SimpleNamespace(stdout="", stderr=stderr, returncode=-9)
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: done)
+    with pytest.raises(ProofError) as caught:
+        proof._answered(a_run(tmp_path), {}, tmp_path)
+    assert said in str(caught.value)
+
+    def late(*words: Any, **options: Any) -> Any:
+        raise subprocess.TimeoutExpired("x", options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", late)
+    with pytest.raises(ProofError, match="the proof took more than 60 minutes"):
+        proof._answered(a_run(tmp_path), {}, tmp_path)
+
+
+def test_what_the_clean_process_is_told(compared: list[Any], tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    told = proof.request_for(run, {**KNOWN, "configuration": {"model_type": "bert"}})
+    assert told["task"] == "text-classification" and told["auto_class"] == "AutoModelForSequenceClassification"
+    assert (told["processor_class"], told["processor_argument"]) == ("AutoTokenizer", "tokenizer")
+    assert told["rows"] == [{"text": "a"}] and told["folder"] == str((tmp_path / "proof").resolve())
+    assert told["torchvision"] is None and told["loads"] is False and "pipe(" in told["lines"]
+    timm = proof.request_for(run, {**KNOWN, "configuration": {"model_type": "timm_wrapper"}})
+    assert "def declare_torchvision_operators" in timm["torchvision"]
+
+
+def test_an_adapter_beside_whole_weights_is_refused(compared: list[Any], tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    adapter(run.model)
+    with pytest.raises(ProofError, match=r"it: an adapter_config\.json lies beside whole weights"):
+        proof._asked(run, [Copy("it", run.model)], KNOWN, False, False)
