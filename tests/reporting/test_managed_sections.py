@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 from hf_tl.config import HubConfig
 from hf_tl.errors import ConfigError
+from hf_tl.reporting import managed_sections
 from hf_tl.reporting.card import write_card
 from hf_tl.reporting.managed_sections import LICENSE, OWN_KEYS, merge_cards, remember
 from tests.hub.server import RunningHub
@@ -306,3 +307,11 @@ def test_edits_on_the_hub_survive_the_next_push(
     hub.faults.plan("(GET|HEAD) .*README.md", 403, times=9)
     assert "may not do this" in push(code=1) and "Before." in hub.files("alice/digits")["README.md"].decode()
     assert HubConfig(id="alice/digits").revision is None
+
+
+def test_items_that_a_person_took_out_of_a_list_stay_out() -> None:
+    """What hf_tl wrote last decides whether an item is new or was removed."""
+    settled = managed_sections._settled
+    assert settled(["a", "b", "c"], ["a", "own"], ["a", "b"]) == ["a", "c", "own"]
+    assert settled(["a"], ["a", "b"], ["a", "b"]) == ["a"]  # hf_tl says it no more
+    assert settled("new", "old", "old") == "new" and settled("new", "theirs", "old") == "theirs"

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 import hf_tl
 from hf_tl.errors import ConfigError, DataError
+from hf_tl.run_folder import RunFolder
 from hf_tl.sharing import verify
 from hf_tl.sharing.push import _check_finite
 from hf_tl.task import Targets
@@ -86,3 +87,17 @@ def test_a_diverged_model_is_not_pushed(loss: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("metrics", [{"loss": {"value": 0.0}}, {"loss": {"value": 9.5}}, {"accuracy": {"value": 1.0}}])
 def test_any_finite_loss_is_pushed(metrics: Any, tmp_path: Path) -> None:
     _check_finite(of_loss(tmp_path, metrics))
+
+
+def test_nothing_of_a_diverged_model_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_tl.config import hub_config
+    from hf_tl.sharing import push as module
+
+    (tmp_path / "config.yaml").write_text("model: m\ndata: d\n")
+    run = RunFolder(tmp_path)
+    monkeypatch.setattr(module, "check_kept", lambda run: {})
+    monkeypatch.setattr(module, "_share", lambda *words: pytest.fail("it was sent"))
+    monkeypatch.setattr(RunFolder, "reached", lambda self, stage: True)
+    monkeypatch.setattr(RunFolder, "metrics", property(lambda self: {"metrics": {"loss": {"value": float("nan")}}}))
+    with pytest.raises(ConfigError, match="training diverged, so it is not pushed"):
+        module.push(run, hub_config(id="alice/x"))

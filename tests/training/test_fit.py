@@ -185,6 +185,10 @@ def test_attention_is_eager_for_bfloat16_on_a_cpu(monkeypatch: pytest.MonkeyPatc
     assert inside("bf16") == "sdpa"
 
 
+def test_places_between_two_rows_go_to_the_nearer() -> None:
+    assert some_rows(Dataset.from_dict({"a": list(range(11))}), 4, TaskContext())["a"] == [0, 3, 7, 10]
+
+
 # What the trainer is given
 
 
