@@ -283,24 +283,24 @@ def copied(work: Path) -> Path:
     return work
 
 
-def chosen(places: list[str], sample: int | None, seed: int) -> list[Mutant]:
+def chosen(root: Path, places: list[str], sample: int | None, seed: int) -> list[Mutant]:
     found = []
     for place in places:
         name, _, lines = place.partition(":")
-        path = (ROOT / name).resolve()
+        path = root / name
         low, high = (int(x) for x in lines.split("-")) if lines else (1, 10**9)
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            all_of_it = mutants(str(file.relative_to(ROOT)), file.read_bytes())
+            all_of_it = mutants(str(file.relative_to(root)), file.read_bytes())
             found += [each for each in all_of_it if low <= each.line <= high]
     return found if sample is None else random.Random(seed).sample(found, min(sample, len(found)))
 
 
-def by_hand(file: Path) -> list[Mutant]:
+def by_hand(root: Path, file: Path) -> list[Mutant]:
     """The changes that a file lists; a text has to occur, and its first place is meant."""
     found = []
     for line in file.read_text(encoding="utf-8").splitlines():
         path, old, new = json.loads(line)
-        source = (ROOT / path).read_bytes()
+        source = (root / path).read_bytes()
         start = source.find(old.encode())
         if start < 0:
             print(f"{path}: does not hold {old!r}", file=sys.stderr)
@@ -324,10 +324,9 @@ def main() -> None:
     parse.add_argument("--timeout", type=float, default=240, help="seconds for one mutant")
     parse.add_argument("--all", action="store_true", help="run all the tests for a line that none runs here")
     options = parse.parse_args()
-    drawn = chosen(options.places, options.sample, options.seed) + (by_hand(options.by_hand) if options.by_hand else [])
     top = Path(tempfile.mkdtemp(prefix="mutation-"))
     try:
-        run(drawn, top, options)
+        run(top, options)
     finally:
         shutil.rmtree(top, ignore_errors=True)
 
@@ -349,9 +348,12 @@ def _import_heavy(top: Path) -> Any:
     return compat  # it keeps the operators
 
 
-def run(drawn: list[Mutant], top: Path, options: argparse.Namespace) -> None:
+def run(top: Path, options: argparse.Namespace) -> None:
+    works = [copied(top / str(index)) for index in range(options.jobs)]  # at once: the tree may change meanwhile
+    drawn = chosen(works[0] / "tree", options.places, options.sample, options.seed)
+    if options.by_hand:
+        drawn += by_hand(works[0] / "tree", options.by_hand)
     keep = _import_heavy(top)
-    works = [copied(top / str(index)) for index in range(options.jobs)]
     files = {str(works[0] / "tree" / each.path) for each in drawn}
     began = time.monotonic()
     status = forked(works[0], options.tests, 3600, Trace(files))

@@ -98,11 +98,30 @@ def test_wrong_annotations_are_kept_for_where_rows_are_checked(bad: dict[str, An
     assert found(tmp_path)["a.png"][WRONG] == words  # the first of them
 
 
+def test_of_the_files_of_coco_itself_instances_are_read(tmp_path: Path) -> None:
+    """Its folder holds keypoints and captions of the same images as well."""
+    for name in ("a.png", "b.png"):
+        image(tmp_path / "train" / name)
+    coco(tmp_path / "annotations" / "instances_train.json")
+    coco(tmp_path / "annotations" / "person_keypoints_train.json", annotations=[])
+    rows = read_source(DataConfig(path=str(tmp_path))).splits["train"]
+    assert len(rows) == 2 and "instances" in rows[0][FILE]
+    (tmp_path / "annotations" / "instances_train.json").unlink()
+    assert "keypoints" in read_source(DataConfig(path=str(tmp_path))).splits["train"][0][FILE]
+
+
 def test_annotations_of_no_image_and_no_images(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     file = coco(tmp_path / "boxes.json", annotations=[{"image_id": 8, "category_id": 9, "bbox": [1, 2, 3, 4]}])
     rows = read_source(DataConfig(path=str(file))).splits["train"].with_format(None)
     assert rows[2]["image"] is None and rows[2][FILE].startswith(f"{file}, annotations[0] (image_id 8 is none of")
+    coco(file, annotations=[{"category_id": 9, "bbox": [1, 2, 3, 4]}] * 2)
+    rows = read_source(DataConfig(path=str(file))).splits["train"]
+    assert [row.partition(" (")[0] for row in rows[FILE][2:]] == [f"{file}, annotations[{index}]" for index in (0, 1)]
+    for name in (None, 3, " "):
+        coco(file, images=[{"id": 1, "file_name": name}], annotations=[])
+        with pytest.raises(DataError, match=r"images\[0\]: file_name is .*, expected the name of an image"):
+            read_source(DataConfig(path=str(file)))
     coco(file, images=[], annotations=[])
     with pytest.raises(DataError, match=r"boxes\.json: has no images"):
         read_source(DataConfig(path=str(file)))

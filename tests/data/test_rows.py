@@ -160,6 +160,14 @@ def test_named_labels() -> None:
     assert named_labels(labelled(" a", None, ""), "label") == ["a", None, None]
 
 
+@pytest.mark.parametrize("wrong", [2, 3])
+def test_a_number_of_no_class(wrong: int) -> None:
+    rows = labelled(1, wrong, feature=ClassLabel(num_classes=4)).cast_column("label", Value("int64"))
+    rows.info.features["label"] = ClassLabel(names=["no", "yes"])  # as a file may say
+    with pytest.raises(DataError, match=rf"d\.csv, line 3: the label is class {wrong}, and there are 2 classes"):
+        named_labels(rows, "label")
+
+
 def test_labels_are_encoded_in_order() -> None:
     splits = {"train": labelled("b", "a", "b", "a"), "test": labelled("a", "b")}
     labels, notes = encoded(splits)

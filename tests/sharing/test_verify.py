@@ -170,7 +170,7 @@ def test_a_card_without_its_block(card: str, words: str) -> None:
 
 
 def test_no_figures_to_check() -> None:
-    with pytest.raises(ConfigError, match="claims no figures"):
+    with pytest.raises(ConfigError, match="claims no metrics"):
         claims_of("---\nlicense: mit\n---\n# A model\n", "alice/made")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_f1_is_seqevals(tmp_path: Path) -> None:
     truth = drawn.integers(0, 5, (12, 9))
     said = np.where(drawn.random((12, 9)) < 0.7, truth, drawn.integers(0, 5, (12, 9)))
     about = context(tmp_path)
-    about.labels = labels
+    about = dataclasses.replace(about, labels=labels)
     rows = Dataset.from_dict({"words": words, "tags": truth.tolist()})
     samples = TASK.preprocess(rows, about, False)
     outputs = [(np.array([0, *line, 0]), np.ones(11)) for line in said]

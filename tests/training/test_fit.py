@@ -262,7 +262,7 @@ def test_an_epoch_of_unfreezing_has_the_steps_of_an_epoch(
         training={"bf16": False, "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation},
     )  # fmt: skip
     found = callback(trainer, module.Unfreeze)
-    assert found.steps_per_epoch == steps and [stage.epoch for stage in found.stages] == [0, 1]
+    assert found.steps_per_epoch == steps and [each.epoch for each in found.schedule] == [0, 1]
     train = [name for name, each in trainer.model.named_parameters() if each.requires_grad]
     assert train == ["classifier.weight", "classifier.bias"]
 

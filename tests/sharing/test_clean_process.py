@@ -1,0 +1,132 @@
+"""What the clean process does, in this one: which lines are run with what, and what cannot be loaded."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from hf_tl.sharing import clean_process
+from tests.tiny import bert_classifier, tiny_tokenizer
+
+
+def request(**changed: Any) -> dict[str, Any]:
+    return {
+        "task": "text-classification", "auto_class": "AutoModelForSequenceClassification",
+        "processor_class": "AutoTokenizer", "processor_argument": "tokenizer", "loads": False, "rows": [],
+        "readers": {}, "lines": "found = [{'said': row['text'] + path} for row in rows]", "folder": ".",
+        "torchvision": None, **changed,
+    }  # fmt: skip
+
+
+def job(path: object, **changed: Any) -> dict[str, Any]:
+    return {"path": str(path), "base": None, "revision": None, "trust": False, **changed}
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    bert_classifier(hidden_dropout_prob=0.5).train().save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return folder
+
+
+def test_the_lines_get_rows_and_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clean_process, "load", lambda request, job: {"path": "loaded"})
+    rows = [{"text": "a"}, {"text": "b"}]
+    assert clean_process.answers(request(), job("x"), rows) == [{"said": "aloaded"}, {"said": "bloaded"}]
+    assert clean_process.answers(request(loads=True), job("x"), rows) == [{"said": "ax"}, {"said": "bx"}]
+    assert clean_process.answers(request(lines=None), job("x"), rows) == [{}, {}]
+
+
+def test_an_adapter_that_loads_itself_lies_as_on_the_hub(tmp_path: Path) -> None:
+    """Without the configuration of the whole model beside it."""
+    for name in ("config.json", "adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_text(name)
+    lines = "import os\nfound = [{'there': os.listdir(path) if rows == [{}] else None}]"
+    for base, without in (("b", {"config.json"}), (None, set())):
+        (found,) = clean_process.answers(request(loads=True, lines=lines), job(tmp_path, base=base), [{}])
+        assert set(found["there"]) == {path.name for path in tmp_path.iterdir()} - without
+
+
+def test_stored_values_are_read_by_their_lines() -> None:
+    lines = "def read(stored, folder):\n    return f'{folder}/{stored}'"
+    rows = [{"image": "a.png", "text": "a.png"}, {"text": "b"}]
+    assert clean_process.read(rows, {"image": lines}, Path("f")) == [
+        {"image": "f/a.png", "text": "a.png"},
+        {"text": "b"},
+    ]
+
+
+def test_a_model_is_loaded_in_float32_and_asked_without_dropout(classifier: Path) -> None:
+    pipe = clean_process.load(request(), job(classifier))["pipe"]
+    assert pipe.task == "text-classification" and pipe.model.dtype == torch.float32 and not pipe.model.training
+    found = clean_process.load(request(task="no-pipeline"), job(classifier))
+    assert set(found) == {"model", "processor"} and not found["model"].training
+    assert found["model"].dtype == torch.float32 and "input_ids" in found["processor"]("the film")
+
+
+def test_weights_that_are_missing_or_of_another_size(classifier: Path) -> None:
+    weights = load_file(classifier / "model.safetensors")
+    head = weights.pop("classifier.weight")
+    save_file(weights, classifier / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"^weights are missing: classifier.weight$"):
+        clean_process.load(request(task="no-pipeline"), job(classifier))
+    save_file(
+        {**weights, "classifier.weight": head, "more": head + 1}, classifier / "model.safetensors", {"format": "pt"}
+    )
+    clean_process.load(request(task="no-pipeline"), job(classifier))
+
+
+def test_pickles_are_not_read(classifier: Path) -> None:
+    state = load_file(classifier / "model.safetensors")
+    (classifier / "model.safetensors").unlink()
+    torch.save(state, classifier / "pytorch_model.bin")
+    for task in ("text-classification", "no-pipeline"):
+        with pytest.raises((OSError, ValueError)):
+            clean_process.load(request(task=task), job(classifier))
+    with pytest.raises(ValueError, match="a pickle is to be loaded"):
+        clean_process.no_pickles("x", weights_only=True)
+
+
+def test_each_model_answers_or_says_why_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """All that the process sets is set here for a while: no hf_tl, no torchvision, no pickles."""
+    seen: list[Any] = []
+
+    def answers(request: Any, job: Any, rows: Any) -> Any:
+        seen.append((torch.load, sys.modules["hf_tl"], sys.modules["torchvision"], torch.is_grad_enabled(), rows))
+        if job["path"] == "bad":
+            raise OSError("first line\nsecond line")
+        return [{"score": torch.tensor(0.5)}]
+
+    monkeypatch.setattr(clean_process, "answers", answers)
+    monkeypatch.setattr(torch, "load", torch.load)
+    monkeypatch.setitem(sys.modules, "hf_tl", sys.modules["hf_tl"])
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    logger, state = transformers.utils.logging, torch.get_rng_state()
+    verbosity, bars = logger.get_verbosity(), logger.is_progress_bar_enabled()
+    asked = request(rows=[{"text": "a"}], jobs=[job("bad"), job("good")], folder=str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(asked)))
+    sys.modules["torchvision"] = torch  # something that imports
+    try:
+        clean_process.main()
+        assert torch.initial_seed() == 0 and logger.get_verbosity() == 40 and not logger.is_progress_bar_enabled()
+    finally:
+        logger.set_verbosity(verbosity)
+        (logger.enable_progress_bar if bars else logger.disable_progress_bar)()
+        torch.set_rng_state(state)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert json.loads(line.removeprefix(clean_process.MARK)) == [
+        {"error": "OSError: first line"},
+        {"found": [{"score": 0.5}]},
+    ]
+    assert seen == [(clean_process.no_pickles, None, None, False, [{"text": "a"}])] * 2
