@@ -186,7 +186,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     labels = folder / "labels" / "train" / "train1.txt"
     for text, sentence in (
         ("4 0.5 0.5 0.1 0.1", r"train1.txt: line 1: class 4 has no name; there are 'cat', 'dog'"),
-        ("1 50 50 10 10", r"train1.txt: line 1: .* shares of it"),
+        ("1 50 50 10 10", r"train1.txt: line 1: .* normalized, 0 to 1"),
         ("\ncat 0.5 0.5 0.1 0.1", r"train1.txt: line 2: found 'cat 0.5 0.5 0.1 0.1', expected a class"),
         ("1 0.5 0.5 0.1", r"train1.txt: line 1: 3 numbers after the class, expected four"),
     ):
@@ -410,7 +410,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
 
     def loss_of(part: list[Any], items: int | None) -> float:
         batch = collate(part)
-        inputs = {name: value for name, value in batch.items() if name not in get_task("object-detection").unread}
+        inputs = {name: value for name, value in batch.items() if name not in get_task("object-detection").extra_fields}
         with torch.no_grad():
             return float(task.loss(model(**inputs), batch, context, items))
 
