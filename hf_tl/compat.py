@@ -2,7 +2,7 @@
 
 PyPI's torchvision is built for CUDA torch. Beside a CPU torch its library does not load, and `import torchvision` (and
 with it much of Transformers) fails with "operator torchvision::nms does not exist". The transforms need none of those
-operators: declaring their schemas before the import is enough. The rooms call `declare_torchvision_operators` when they
+operators: declaring their schemas before the import is enough. Modules call `declare_torchvision_operators` when they
 are imported; calling an operator still fails with torchvision's own explanation.
 """
 

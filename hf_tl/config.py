@@ -281,7 +281,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, mapping by mapping; other values replace. Neither argument is changed."""
+    """`over` applied to `base`, mapping by mapping; other values replace. Neither argument is changed."""
     out = copy.deepcopy(expand(base))
     for key, value in expand(over).items():
         # A new method starts from its own defaults; a new model or data set keeps the options beside it.
@@ -298,7 +298,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def load_config(
     source: RunConfig | Mapping[str, Any] | str | Path | None = None, *layers: Mapping[str, Any]
 ) -> RunConfig:
-    """A `RunConfig` from a YAML path, a mapping or a config, with `layers` of overrides laid upon it in order.
+    """A `RunConfig` from a YAML path, a mapping or a config, with `layers` of overrides applied to it in order.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one), a missing key or a value of the wrong kind.

@@ -2,7 +2,7 @@
 
 ```text
 HfTlError            1  a fault in hf_tl or below
-├── ProofError       1  what is to be shared does not do for strangers what was measured
+├── ProofError       1  what is to be shared does not predict, loaded elsewhere, what was measured
 ├── InputError       2  the user's input: the sentence names what was found and what was expected
 │   ├── ConfigError     a key or value of the configuration
 │   ├── DataError       a file, row, column or label

@@ -89,13 +89,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Demo:
-    """A page of `hf-tl demo`, in the words that `hf_tl.sharing.demo` knows: what goes in, what comes out, and the lines
-    between, which are written into the page's `app.py`."""
+    """An app of `hf-tl demo`, in the words that `hf_tl.sharing.demo` knows: what goes in, what comes out, and the lines
+    between, which are written into its `app.py`."""
 
     takes: tuple[tuple[str, str], ...]
     """(name, kind) of each input, in order. Kinds: those of `hf_tl.data.kinds.KINDS` that have a widget (`text`,
-    `image`: PIL, RGB), `line` (a short text), `score` (a number from 0 to 1, 0.5 at first). A page
-    that gives `chat` takes `messages`, which the page keeps itself."""
+    `image`: PIL, RGB), `line` (a short text), `score` (a number from 0 to 1, 0.5 at first). An app
+    that gives `chat` takes `messages`, which it keeps itself."""
     gives: str
     """What the lines leave in `found`: `labels` ([{label, score}]), `highlights` ([{entity_group, start, end}] of the
     last text), `boxes` ([{label, score, box}] of the image), `masks` ([{label, mask}] of the image), `number`, `text`,
@@ -133,7 +133,7 @@ class Inference:
     snippet: str | None = None
     """Where Transformers has no pipeline for the task: Python lines that, given `model` and `processor`, define what
     answers; with `{model}` (the id and its arguments) in them they load it too. The card, the clean process of the
-    proof and the page of `hf-tl demo` run these very lines."""
+    proof and the app of `hf-tl demo` run these very lines."""
     example: str = ""
     """Lines after `snippet` that print an answer, for the card."""
     pipeline_kwargs: str = ""
@@ -145,7 +145,7 @@ class Inference:
     reference_rows: ReferenceRows | None = None
     """Held-out rows as `proof` can ask them, such as texts that need not be cut; None: the inputs as they are."""
     demo: tuple[Demo, ...] = ()
-    """Pages of `hf-tl demo`, of which the first is shown whose needs the model meets; none: there is no page."""
+    """Apps of `hf-tl demo`, of which the first is shown whose needs the model meets; none: there is no demo."""
     widget: tuple[Mapping[str, Any], ...] = ()
     """Examples for the model card's widget."""
 

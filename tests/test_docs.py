@@ -23,7 +23,7 @@ GUIDES = {file.stem: file for file in sorted((ROOT / "docs" / "tasks").glob("*.m
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "recipes" / "README.md"]
 SECTIONS = ["Quick start", "Dataset format", "Options", "Metrics", "Load the model"]
 OLD_WORDS = re.compile(
-    r"\b(images?|strangers?|corridors?|porch|house|rooms?|witness(es)?|fences?|data sets?|upon|mend(ed|s)?)\b",
+    r"\b(pictures?|strangers?|corridors?|porch|house|rooms?|witness(es)?|fences?|data sets?|upon|mend(ed|s)?)\b",
     re.IGNORECASE,
 )
 

@@ -16,7 +16,7 @@ import pytest
 import hf_tl
 import hf_tl.tasks
 from hf_tl.data.kinds import KINDS
-from hf_tl.sharing.demo import page_of
+from hf_tl.sharing.demo import describe_demo
 from hf_tl.sharing.demo_app import app_source
 
 NUMBERS = 32
@@ -159,7 +159,7 @@ def test_the_preview_has_a_batch_and_its_labels(signals: None, encoder: Path, tm
 
 
 def test_the_demo_app_asks_for_a_signal(run: Any) -> None:
-    page = page_of(str(run.model / "adapter"))
+    page = describe_demo(str(run.model / "adapter"))
     source = app_source(page)
     compile(source, "app.py", "exec")
     assert 'signal = gr.Textbox(label="Signal")' in source and "if not signal.strip():" in source

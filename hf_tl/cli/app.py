@@ -333,7 +333,7 @@ def recipes_run(
 
 
 def recipe(config: Mapping[str, Any]) -> None:
-    """The main of a recipe: its CONFIG, with the command line's `key=value` upon it, trained.
+    """The main of a recipe: its CONFIG, with the command line's `key=value` on it, trained.
 
     Ends the process with the exit code of `hf-tl train` where something goes wrong.
     """

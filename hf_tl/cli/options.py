@@ -28,7 +28,7 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[CONFIG.yaml] [key=value]...",
-        help="A configuration file, and settings laid upon it such as training.learning_rate=3e-4 or method.r=16.",
+        help="A configuration file, and settings applied to it such as training.learning_rate=3e-4 or method.r=16.",
         show_default=False,
     ),
 ]
@@ -47,7 +47,7 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run modelling 
 def configure(
     words: Sequence[str] | None, base: Mapping[str, Any] | None = None, data: Sequence[str] | None = None, **flags: Any
 ) -> RunConfig:
-    """The configuration of a command: file, then flags, then `key=value` words, each laid upon the one before.
+    """The configuration of a command: file, then flags, then `key=value` words, each applied to the one before.
 
     Raises:
         ConfigError: a word that is neither, or what `load_config` finds.

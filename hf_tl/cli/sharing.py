@@ -79,7 +79,7 @@ def verify(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a shared model again and hold its card's figures against that.
+    """Measure a shared model again and compare its card's metrics with that.
 
     Exit code 1 where a figure does not hold. --data: for data that are on no Hub.
     """
@@ -114,7 +114,7 @@ def reproduce(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a shared model again from its card alone, and compare weights and figures."""
+    """Make a shared model again from its card alone, and compare weights and metrics."""
     with working():
         from hf_tl.commands.reproduce import reproduce as run_it
 
@@ -133,21 +133,21 @@ def reproduce(
 def demo(
     model: Annotated[str, typer.Argument(help="Run folder, model folder, adapter or Hub id.")],
     push_space: Annotated[
-        str | None, typer.Option(metavar="ME/NAME", help="Push the page as a Space in place of showing it here.")
+        str | None, typer.Option(metavar="ME/NAME", help="Push the app as a Space in place of showing it here.")
     ] = None,
     private: Annotated[bool | None, typer.Option("--private/--public", help="Who may see the Space.")] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port on this machine; default the first free from 7860 on.")
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
     trust: Trust = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show a finished model as a page in the browser, or push that page as a Space.
+    """Show a finished model as a Gradio app in the browser, or push that app as a Space.
 
-    The page is for this machine alone (127.0.0.1); Ctrl-C ends it.
+    The app is for this machine alone (127.0.0.1); Ctrl-C ends it.
     """
     with working():
         from hf_tl.commands.demo import demo as run_it

@@ -1,4 +1,4 @@
-"""`hf-tl demo` and `hf_tl.demo`: a page for the model, here or as a Space."""
+"""`hf-tl demo` and `hf_tl.demo`: a Gradio app for the model, here or as a Space."""
 
 from hf_tl.sharing.demo import demo
 

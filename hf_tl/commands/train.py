@@ -1,4 +1,4 @@
-"""The corridor: a whole run, from configuration to shared model, in the order it happens."""
+"""A whole run, from configuration to shared model, in the order it happens."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     Raises:
         InputError: something about the configuration, data or model, in one sentence.
         Stopped: SIGINT or SIGTERM; a checkpoint was saved and the same call resumes.
-        ProofError: what was saved does not answer strangers as it was measured.
+        ProofError: what was saved does not predict what was measured when it is loaded elsewhere.
         HubError: the Hub refused or could not be reached.
     """
     config = load_config(config, {key: value for key, value in options.items() if value is not None})

@@ -1,5 +1,5 @@
 """The kinds of values that columns hold, one frozen record each: how a kind is recognised, read, shown and stored, and
-what of Transformers, a demo page and the Hub belongs to it.
+what of Transformers, a demo app and the Hub belongs to it.
 
 The engine asks the kind of a column and never which kind it is, so a new kind is a record in `KINDS` and nothing else.
 """
@@ -48,7 +48,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a page of `hf-tl demo` tells which parts of an input mattered for a label."""
+    """How the app of `hf-tl demo` tells which parts of an input mattered for a label."""
 
     template: str
     """Of `hf_tl/sharing/templates/`: defines `explain` with the names of the inputs."""
@@ -59,7 +59,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Widget:
-    """How a page of `hf-tl demo` asks for a value."""
+    """How the app of `hf-tl demo` asks for a value."""
 
     component: str
     """Of Gradio, as Python with `{label}`."""

@@ -129,7 +129,7 @@ def check_plain(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise DataError(f"{path}: the link leads nowhere; mend or remove it.") from None
+        raise DataError(f"{path}: the link leads nowhere; fix or remove it.") from None
     except (OSError, ValueError) as error:
         raise unreadable_file(path, error) from None
     if not stat.S_ISREG(mode):
@@ -139,7 +139,7 @@ def check_plain(path: Path) -> None:
 
 def unreadable_file(path: Path, error: Exception) -> DataError:
     said = getattr(error, "strerror", None) or str(error)
-    return DataError(f"{path}: the file cannot be read ({said}); mend or remove it.")
+    return DataError(f"{path}: the file cannot be read ({said}); fix or remove it.")
 
 
 def is_there(path: Path) -> bool:

@@ -96,7 +96,7 @@ def results(
 
 
 def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
-    """Loads `model/` from disk as a stranger would, measures it on the held-out split, and writes `metrics.json`,
+    """Loads `model/` from disk as anybody would, measures it on the held-out split, and writes `metrics.json`,
     `predictions.parquet` and `proof/`.
 
     Args:

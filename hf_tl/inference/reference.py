@@ -58,7 +58,7 @@ def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: T
 
 
 def questions(task: Task, context: TaskContext, rows: Dataset) -> Dataset | None:
-    """A few rows, evenly drawn, with nothing but what a stranger asks; None where nothing can be asked."""
+    """A few rows, evenly drawn, with nothing but the inputs; None where nothing can be asked."""
     if task.inference.proof is None:
         return None
     most = SLOW_ROWS if task.defaults.validation_rows else ROWS

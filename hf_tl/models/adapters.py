@@ -27,7 +27,7 @@ def check_adapter_config(folder: Path) -> dict[str, Any]:
     """What `adapter_config.json` says, checked before PEFT reads it.
 
     Raises:
-        ModelError: it is damaged, of a type that PEFT does not know, or holds what a stranger's adapter may not: names
+        ModelError: it is damaged, of a type that PEFT does not know, or holds what an adapter of others may not: names
             file, key and value.
     """
     from peft import TaskType
@@ -112,7 +112,7 @@ def adapted_modules(names: Iterable[str], peft_type: str) -> list[str]:
 
 
 def laid_upon(base: nn.Module, folder: Path) -> Any:
-    """The adapter in `folder` upon `base`, merged into plain weights."""
+    """The adapter in `folder` on `base`, merged into plain weights."""
     from peft import PeftModel, get_peft_model_state_dict
 
     from hf_tl.models.bounds import building

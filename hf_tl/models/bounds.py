@@ -218,7 +218,7 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
 
     Args:
         what: the model, for sentences.
-        base: of an adapter, the model that it is laid upon.
+        base: of an adapter, the model that it is applied to.
 
     Raises:
         ModelError: it would be larger; or whatever else kept it from loading.

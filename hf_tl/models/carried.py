@@ -105,7 +105,7 @@ def without_paths(folder: Path, base: str | None = None) -> None:
 
 
 def shared_name(named: str) -> str:
-    """What strangers call a model: its Hub id, also of a folder of the Hub's cache; of another folder its last part."""
+    """What others call a model: its Hub id, also of a folder of the Hub's cache; of another folder its last part."""
     cached = re.search(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\][0-9a-f]+[/\\]?$", named)
     if cached:
         return f"{cached[1]}/{cached[2]}"

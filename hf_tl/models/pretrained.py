@@ -55,7 +55,7 @@ class Pretrained:
     """Commit sha, for a Hub id."""
     config: PreTrainedConfig
     adapter: Path | None = None
-    """Folder of a PEFT adapter to lay upon the base."""
+    """Folder of a PEFT adapter to apply to the base."""
     license: str | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of each weights file."""

@@ -71,11 +71,11 @@ class Card:
     """Whether an answer is one of the labels."""
     example: str
     """Python expression of an input."""
-    asks: str
+    pipeline_kwargs: str
     """Further arguments of the pipeline's call."""
     given: str
     """Python expression of the same for `hf_tl.predict`."""
-    usage: str | None
+    snippet: str | None
     """Lines that define what answers, where there is no pipeline, and those that print an answer."""
     results: list[tuple[str, dict[str, float]]]
     """(title, value with interval)."""
@@ -137,13 +137,13 @@ class Card:
 
     @property
     def loads(self) -> bool:
-        """Whether the lines of `usage` load the model too."""
-        return "{model}" in (self.usage or "")
+        """Whether the lines of `snippet` load the model too."""
+        return "{model}" in (self.snippet or "")
 
     @property
     def lines(self) -> Raw:
-        """`usage` for this very model."""
-        return Raw((self.usage or "").replace("{model}", f"{python(self.model_id)}{self.load_arguments}"))
+        """`snippet` for this very model."""
+        return Raw((self.snippet or "").replace("{model}", f"{python(self.model_id)}{self.load_arguments}"))
 
     @property
     def base_arguments(self) -> Raw:
@@ -209,9 +209,9 @@ def describe(summary: RunSummary) -> Card:
         labels=summary.labels if summary.data.get("labels", True) else [],  # else they are the architecture's
         one_label=bool(summary.metrics.get("confusion_matrix")),
         example=_example(summary),
-        asks=f", {summary.task.inference.pipeline_kwargs}" if summary.task.inference.pipeline_kwargs else "",
+        pipeline_kwargs=f", {summary.task.inference.pipeline_kwargs}" if summary.task.inference.pipeline_kwargs else "",
         given=_given(summary),
-        usage=summary.task.inference.snippet_with_example,
+        snippet=summary.task.inference.snippet_with_example,
         results=[(metric_title(name), value) for name, value in summary.values.items()],
         split=summary.metrics["split"],
         samples=summary.metrics["samples"],

@@ -147,7 +147,7 @@ def _result(summary: RunSummary, name: str, found: dict[str, float]) -> EvalResu
     known = {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
     return EvalResult(
         task_type=summary.task.name,
-        dataset_type=summary.data_id or "custom",  # no name that could be a stranger's on the Hub
+        dataset_type=summary.data_id or "custom",  # no name that could be somebody else's on the Hub
         dataset_name=visible(summary.data_name.rpartition("/")[2]),
         dataset_config=summary.config.data.name,
         dataset_split=summary.metrics["split"],

@@ -1,6 +1,6 @@
-"""A card that people may edit: hf_tl owns what lies between its fences, and the keys of the head that it wrote.
+"""A card that people may edit: hf_tl owns what lies between its markers, and the keys of the head that it wrote.
 
-A fence is an HTML comment on a line of its own, which no rendering shows: `<!-- hf_tl:begin NAME -->` and
+A marker is an HTML comment on a line of its own, which no rendering shows: `<!-- hf_tl:begin NAME -->` and
 `<!-- hf_tl:end NAME -->`. A last comment, `<!-- hf_tl:wrote {...} -->`, remembers what hf_tl wrote, so that the next
 push can tell what a person has changed or taken out since.
 """
@@ -42,7 +42,7 @@ _NONE: Any = object()
 
 @dataclass(frozen=True)
 class _Part:
-    """A piece of a card's text: a section of hf_tl with its fences, its last comment, or (no name) a person's."""
+    """A piece of a card's text: a section of hf_tl with its markers, its last comment, or (no name) a person's."""
 
     text: str
     name: str | None = None
@@ -82,8 +82,8 @@ def remember(card: str) -> str:
 def merge_cards(ours: str, theirs: str) -> str:
     """`theirs` with hf_tl's sections and metadata as `ours` has them; everything else in it stays, byte for byte.
 
-    A section whose fences somebody took out is not written again, and one without its second fence is left alone. What
-    a person wrote into `ours` outside the fences is added, once, after the section that it stood after. A card that
+    A section whose markers are removed is not written again, and one without its second marker is left alone. What
+    a person wrote into `ours` outside the markers is added, once, after the section that it stood after. A card that
     hf_tl did not make stays, above ours.
 
     Args:
@@ -142,7 +142,7 @@ def _yaml(head: str) -> Any:
 
 
 def _parts(body: str) -> Iterator[_Part]:
-    """The body in pieces. What looks like a fence inside a code block is code, and a fence without its fellow text."""
+    """Pieces of the body. A marker inside a code block is code, and a marker without its fellow is text."""
     lines = re.findall(r"[^\n]*\n|[^\n]+\Z", body)
     ends = _fences(lines)
     at, text = 0, ""
@@ -161,7 +161,7 @@ def _parts(body: str) -> Iterator[_Part]:
 
 
 def _fences(lines: list[str]) -> dict[int, tuple[int, str]]:
-    """Line of a first fence -> line of its second and its name; nothing is inside anything else."""
+    """Line of a first marker -> line of its second and its name; nothing is inside anything else."""
     out: dict[int, tuple[int, str]] = {}
     opened: tuple[int, str] | None = None
     code = ""

@@ -1,4 +1,4 @@
-"""The images of report and card, drawn by matplotlib: SVG that takes the page's colours, PNG for files."""
+"""The plots of report and card, drawn by matplotlib: SVG that takes the page's colours, PNG for files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Theme:
     ink: str = "#1c2330"
     soft: str = "#5d6775"
     line: str = "#dfe3e8"
-    page: str = "#ffffff"
+    background: str = "#ffffff"
     accent: str = "#2f6fb4"
     warm: str = "#d0632b"
 
@@ -40,7 +40,7 @@ class Theme:
 LIGHT = Theme()
 PAGE = Theme("#010101", "#010102", "#010103", "#010104", "#010105", "#010106")
 """Stand-ins that become the page's CSS variables, so that one drawing serves light and dark."""
-VARIABLES = {getattr(PAGE, name): f"var(--{name})" for name in ("ink", "soft", "line", "page", "accent", "warm")}
+VARIABLES = {getattr(PAGE, name): f"var(--{name})" for name in ("ink", "soft", "line", "background", "accent", "warm")}
 RIGHT = LinearSegmentedColormap.from_list("right", [(0.22, 0.52, 0.82, 0.0), (0.22, 0.52, 0.82, 1.0)])
 WRONG = LinearSegmentedColormap.from_list("wrong", [(0.88, 0.42, 0.18, 0.0), (0.88, 0.42, 0.18, 1.0)])
 STYLE: dict[str, Any] = {
@@ -83,7 +83,7 @@ def png(path: Path, draws: Sequence[Draw], width: float, height: float) -> None:
     with rc_context(STYLE), warnings.catch_warnings(), replacing_file(path) as temporary:
         warnings.simplefilter("ignore", UserWarning)
         FigureCanvasAgg(figure)
-        figure.savefig(temporary, format="png", dpi=150, facecolor=LIGHT.page, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=150, facecolor=LIGHT.background, metadata={"Software": None})
 
 
 def _figure(draws: Sequence[Draw], theme: Theme, width: float, height: float, style: dict[str, Any]) -> Figure:
@@ -204,7 +204,7 @@ def reliability(found: Calibration) -> Draw:
         edges, counts = np.array(found.edges), np.array(found.counts)
         full = counts > 0
         axes.bar(edges[:-1][full], np.array(found.accuracy)[full], width=np.diff(edges)[full], align="edge",
-                 color=theme.accent, alpha=0.75, edgecolor=theme.page, linewidth=1)  # fmt: skip
+                 color=theme.accent, alpha=0.75, edgecolor=theme.background, linewidth=1)  # fmt: skip
         axes.plot([0, 1], [0, 1], color=theme.soft, linewidth=1, linestyle=(0, (4, 3)))
         axes.plot(np.array(found.confidence)[full], np.array(found.accuracy)[full], linestyle="none", marker="o",
                   markersize=4, color=theme.warm)  # fmt: skip
@@ -220,7 +220,7 @@ def confidences(found: Calibration) -> Draw:
     def draw(axes: Any, theme: Theme) -> None:
         edges, counts = np.array(found.edges), np.array(found.counts)
         axes.bar(edges[:-1], counts / counts.sum(), width=np.diff(edges), align="edge", color=theme.soft, alpha=0.6,
-                 edgecolor=theme.page, linewidth=1)  # fmt: skip
+                 edgecolor=theme.background, linewidth=1)  # fmt: skip
         axes.set(xlim=(0, 1), xlabel="confidence of the prediction", ylabel="share of predictions")
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         _grid(axes, theme)
@@ -287,7 +287,7 @@ def heat_map(share: np.ndarray, labels: Sequence[str], *, counts: np.ndarray | N
             if count:
                 deep = share[row, column] > 0.4
                 axes.text(column, row, f"{count}", ha="center", va="center", fontsize=min(9, 90 / len(share)),
-                          color=theme.page if deep else theme.ink)  # fmt: skip
+                          color=theme.background if deep else theme.ink)  # fmt: skip
 
     return draw
 

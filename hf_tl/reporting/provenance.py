@@ -149,7 +149,7 @@ def config_of(
 ) -> RunConfig:
     """The configuration in a block, with `model` and `data` in place of folders of another machine.
 
-    A stranger wrote it: it says neither where anything goes nor what runs unasked, and no file of this machine is read
+    Others wrote it: it says neither where anything goes nor what runs unasked, and no file of this machine is read
     because it names it (`card_config`).
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a stranger does: this file's text runs in a process of its own, which cannot import hf_tl.
+"""The clean process: this file's text runs in a process of its own, which cannot import hf_tl.
 
 stdin: a JSON object with the task's `lines` and what loads it, the `rows` with what reads them (role -> Python lines
 that define `read(stored, folder)`), and one or more models (folders or Hub ids);

@@ -1,6 +1,6 @@
-"""`demo`: a Gradio page for a finished model, here or as a Space.
+"""`demo`: a Gradio app for a finished model, here or as a Space.
 
-There is one page: an `app.py` that needs public packages alone. It is written from `Task.demo`, and what is
+There is one app: an `app.py` that needs public packages alone. It is written from `Task.demo`, and what is
 shown here is the very file that a Space gets.
 """
 
@@ -29,7 +29,7 @@ from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import find_pretrained, read_config, task_of
 from hf_tl.models.trusted import not_ours
 from hf_tl.run_folder import RunFolder, is_run_folder, read_part
-from hf_tl.sharing.demo_app import Page, app_source, space_files
+from hf_tl.sharing.demo_app import DemoApp, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
 
 HOST = "127.0.0.1"
@@ -45,43 +45,43 @@ def demo(
     browser: bool = True,
     trust_remote_code: bool = False,
 ) -> Any:
-    """A page where a finished model answers.
+    """Shows a Gradio app of a finished model.
 
     Args:
         model: run folder, model folder, adapter or Hub id.
-        push_space: id of a Space to push the page to, which loads the model from the Hub; in place of showing it here.
+        push_space: id of a Space to push the app to, which loads the model from the Hub; in place of showing it here.
         private: who may see the Space; None: private, and of one that is there already as it is.
         port: None: the first that is free from 7860 on.
 
     Returns:
-        The running page: Gradio's `Blocks`, with `local_url`, `block_thread()` and `close()`; with `push_space` what
+        The running app: Gradio's `Blocks`, with `local_url`, `block_thread()` and `close()`; with `push_space` what
         was `Pushed`.
 
     Raises:
         ConfigError: Gradio is not installed, the port is taken, or the model is not on the Hub for a Space.
-        ModelError: no such model, or one whose task has no page.
+        ModelError: no such model, or one whose task has no demo.
         HubError: the Hub refused or cannot be reached.
     """
     if push_space is None:
         _check_installed()
-        return _show(page_of(model, revision, trust_remote_code), port, browser)
-    page = page_of(model, revision, trust_remote_code, shared=True)
-    hub = HubConfig(id=push_space, private=private, commit_message=f"A page for {page.title}")
+        return _show(describe_demo(model, revision, trust_remote_code), port, browser)
+    app = describe_demo(model, revision, trust_remote_code, shared=True)
+    hub = HubConfig(id=push_space, private=private, commit_message=f"Demo of {app.title}")
     again = command_line(
         "demo", model, push_space=push_space, private=private, revision=revision, trust_remote_code=trust_remote_code
     )
-    return _push(page, model, hub, again)
+    return _push(app, model, hub, again)
 
 
-def page_of(model: str, revision: str | None = None, trust: bool = False, *, shared: bool = False) -> Page:
-    """What the page of a model says; with `shared` it loads the model from the Hub.
+def describe_demo(model: str, revision: str | None = None, trust: bool = False, *, shared: bool = False) -> DemoApp:
+    """The demo app of a model; with `shared` it loads the model from the Hub.
 
     Here one of hf_tl's heads is loaded with the installed class, and `trust` is the user's word alone. A Space has no
     hf_tl and runs the copy beside the weights: of one commit, and only where that is the installed package's file.
 
     Raises:
         ConfigError: with `shared`, the model is not on the Hub.
-        ModelError: no such model, one whose task has no page, or with `shared` one of our heads with code of others.
+        ModelError: no such model, one whose task has no demo, or with `shared` one of our heads with code of others.
     """
     declare_torchvision_operators()
     run = RunFolder(model) if is_run_folder(model) else None
@@ -109,7 +109,7 @@ def page_of(model: str, revision: str | None = None, trust: bool = False, *, sha
     if trust and found.adapter is None:  # code is run by its commit alone
         at = revision or commit or found.revision
     task = task_of(config, model, own)
-    return Page(
+    return DemoApp(
         demo=_choose(task, model, {*_columns(run), *(["chat_template"] if _chats(own) else [])}),
         task=task,
         config=config,
@@ -134,12 +134,12 @@ def check_shared_head(id: str, revision: str | None) -> None:
 
 
 def _choose(task: Task, model: str, has: set[str]) -> Demo:
-    """The first page whose needs are met."""
+    """The first demo whose needs are met."""
     for each in task.inference.demo:
         if not each.needs or each.needs in has:
             return each
-    pages = listing((each.name for each in all_tasks() if each.inference.demo), most=30)
-    raise ModelError(f"{model}: there is no page for {task.name}; there are pages for {pages}.")
+    names = listing((each.name for each in all_tasks() if each.inference.demo), most=30)
+    raise ModelError(f"{model}: there is no demo for {task.name}; there are demos for {names}.")
 
 
 def _name(model: str) -> str:
@@ -168,27 +168,27 @@ def _check_installed() -> None:
         raise ConfigError(f"demo needs {listing(missing)}: pip install 'hf_tl[demo]'")
 
 
-def _show(page: Page, port: int | None, browser: bool) -> Any:
-    """The page at 127.0.0.1, in this process: nothing is sent anywhere, and uploads are gone with the process."""
+def _show(app: DemoApp, port: int | None, browser: bool) -> Any:
+    """The app at 127.0.0.1, in this process: nothing is sent anywhere, and uploads are gone with the process."""
     folder = Path(tempfile.mkdtemp(prefix="hf_tl-demo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    (folder / "app.py").write_text(app_source(page), encoding="utf-8")
+    (folder / "app.py").write_text(app_source(app), encoding="utf-8")
     spec = importlib.util.spec_from_file_location("hf_tl_demo_app", folder / "app.py")
     assert spec is not None and spec.loader is not None
-    app = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = app
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     try:
         with quiet():
-            spec.loader.exec_module(app)
+            spec.loader.exec_module(module)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
-        raise ModelError(f"{page.model}: it brings its own code, which runs only with --trust-remote-code.") from error
+        raise ModelError(f"{app.model}: it brings its own code, which runs only with --trust-remote-code.") from error
     try:
-        app.page.launch(
-            theme=app.THEME,
+        module.demo.launch(
+            theme=module.THEME,
             server_name=HOST,
             server_port=port,
             inbrowser=browser,
@@ -202,25 +202,25 @@ def _show(page: Page, port: int | None, browser: bool) -> Any:
     except OSError:
         taken = f"{port} is taken; choose another, or none" if port else "none is free from 7860 on; choose one"
         raise ConfigError(f"--port: {taken}.") from None
-    return app.page
+    return module.demo
 
 
-def _push(page: Page, model: str, hub: HubConfig, again: str) -> Pushed:
+def _push(app: DemoApp, model: str, hub: HubConfig, again: str) -> Pushed:
     try:
         target = check_target(hub, "space")
-        hidden = visibility(page.model)
+        hidden = visibility(app.model)
     except HubError as error:
         raise HubError(f"{error} Nothing was sent; continue with: {again}") from error.__cause__
     announce(target)
     if hidden is not False:
         said = "is private" if hidden else f"is not seen by the login of {target.id.partition('/')[0]}"
         say(
-            f"The model {page.model} {said}: the Space loads it once its settings hold a secret HF_TOKEN that may read "
+            f"The model {app.model} {said}: the Space loads it once its settings hold a secret HF_TOKEN that may read "
             "it; whoever sees the Space then gets the model's answers."
         )
     with tempfile.TemporaryDirectory() as folder:
         files = {}
-        for name, text in space_files(page, private=target.private, hidden=hidden is not False).items():
+        for name, text in space_files(app, private=target.private, hidden=hidden is not False).items():
             files[name] = Path(folder) / name
             files[name].write_text(text, encoding="utf-8")
         with stoppable(model, again):

@@ -28,7 +28,7 @@ WIDGETS = {
     "line": replace(KINDS["text"].widget or Widget(""), component="gr.Textbox(label={label})", explanation=None),
     "score": Widget("gr.Slider(0, 1, 0.5, label={label})"),
 }
-"""What a page can ask for beside the kinds of values that a column holds."""
+"""What a demo can ask for beside the kinds of values that a column holds."""
 SHOWN = {
     "labels": "gr.Label(label={label}, num_top_classes=5)",
     "highlights": "gr.HighlightedText(label={label})",
@@ -46,14 +46,14 @@ NEEDED = {
 
 
 def widget_of(kind: str) -> Widget:
-    """What asks for an input of a page."""
+    """What asks for an input of a demo."""
     found = WIDGETS.get(kind) or KINDS[kind].widget
     assert found is not None, f"{kind}: no widget asks for it"
     return found
 
 
 @dataclass(frozen=True)
-class Page:
+class DemoApp:
     """What `app.py` says."""
 
     demo: Demo
@@ -63,7 +63,7 @@ class Page:
     folder: Path
     """Where the model's (or the adapter's) files are."""
     model: str
-    """What the page loads: a folder or a Hub id."""
+    """What the app loads: a folder or a Hub id."""
     title: str
     on_hub: bool
     revision: str | None
@@ -120,7 +120,7 @@ class Page:
 
     @property
     def explains(self) -> Explanation | None:
-        """How the page tells what mattered: of one input without a gap, where there is a way."""
+        """How the app tells what mattered: of one input without a gap, where there is a way."""
         one = self.demo.gives == "labels" and len(self.demo.takes) == 1 and self.task.new_head
         return self.takes[0][1].explanation if one else None
 
@@ -203,7 +203,7 @@ class Page:
 
     @property
     def about(self) -> str:
-        """Markdown above the page; names are text in it."""
+        """Markdown above the app; names are text in it."""
         title = escape(self.title)
         named = f"[{title}]({self.link})" if self.link else title
         return f"# {named}\n\n{escape(self.summary[:1].upper() + self.summary[1:])}."
@@ -270,12 +270,12 @@ def _case(name: str) -> tuple[bool, str]:
     return name[0].islower(), name
 
 
-def app_source(page: Page) -> str:
+def app_source(app: DemoApp) -> str:
     """`app.py`: names from the model are Python literals in it."""
-    return _template("app.py.j2", lambda value: value).render(page=page)
+    return _template("app.py.j2", lambda value: value).render(app=app)
 
 
-def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str, str]:
+def space_files(app: DemoApp, *, private: bool, hidden: bool = False) -> dict[str, str]:
     """Name -> text of what a Space needs. Packages have the versions that are installed here.
 
     Args:
@@ -283,19 +283,19 @@ def space_files(page: Page, *, private: bool, hidden: bool = False) -> dict[str,
         hidden: whether the model is not for everybody to read.
     """
     data = SpaceCardData(
-        title=visible(page.title.rpartition("/")[2]),
+        title=visible(app.title.rpartition("/")[2]),
         sdk="gradio",
         sdk_version=_version("gradio"),
         python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
         app_file="app.py",
-        models=[page.model],
+        models=[app.model],
         tags=["hf_tl"],
     )
-    text = _template("space.md.j2", _text).render(page=page, private=private, hidden=hidden)
-    pinned = [f"{name}=={found}" if (found := _version(name)) else name for name in page.packages]
+    text = _template("space.md.j2", _text).render(app=app, private=private, hidden=hidden)
+    pinned = [f"{name}=={found}" if (found := _version(name)) else name for name in app.packages]
     return {
         "README.md": f"---\n{data.to_yaml()}\n---\n\n{text}",
-        "app.py": app_source(page),
+        "app.py": app_source(app),
         "requirements.txt": "\n".join(pinned) + "\n",
     }
 

@@ -39,7 +39,7 @@ from hf_tl.task import Task, get_task, join_lines
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
 ADAPTER_TOLERANCE = 1e-3
-"""The same for an adapter laid upon its base, which the measured model had merged."""
+"""The same for an adapter applied to its base, which the measured model had merged."""
 SWITCH = "HF_TL_PROOF"
 """`0` in the environment leaves proofs out, for sweeps and test suites of many short runs."""
 SECONDS = 3600
@@ -69,7 +69,7 @@ def wanted(config: RunConfig) -> bool:
 
 
 def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
-    """Proves `model/`, and the adapter upon its base; once for the same files.
+    """Proves `model/`, and the adapter on its base; once for the same files.
 
     Args:
         trust: whether code of others in `model/` may run.
@@ -79,7 +79,7 @@ def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
         What the state remembers as `proof`.
 
     Raises:
-        ProofError: a stranger gets something else; says what differs.
+        ProofError: the predictions differ from those measured; says where.
         ConfigError: nothing was kept to prove it against, it brings code that is not trusted, or a file has changed
             though the answers have not.
     """
@@ -100,7 +100,7 @@ def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
     if remember:
         run.reach(run.stage, proof=key)
     rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
-    forms = "the model, and the adapter upon its base," if len(copies) > 1 else "the model"
+    forms = "the model, and the adapter on its base," if len(copies) > 1 else "the model"
     say(f"Proved: in a clean process without hf_tl, {forms} predicts what was measured{rows}.")
     return key
 
@@ -112,7 +112,7 @@ def prove_pushed(run: RunFolder, pushed: Pushed, *, trust: bool = False) -> None
         trust: whether code of others in it may run.
 
     Raises:
-        ProofError: a stranger gets something else.
+        ProofError: the predictions differ from those measured.
         HubError: the Hub could not be reached.
     """
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".pushed-") as cache:
@@ -133,7 +133,7 @@ def adapter_copy(run: RunFolder, folder: Path, what: str) -> Copy | None:
     """The adapter in `folder`, if there is one that can be proved: of a base in whole precision, loaded by the stock
     class. Transformers looks for any other in the base's folder."""
     file = folder / "adapter_config.json"
-    # an adapter trained upon a quantised base says the same only upon that
+    # an adapter trained on a quantised base says the same only on that
     if not file.exists() or run.config.model.passed_through.get("quantization_config") or code_references(what, folder):
         return None
     check_adapter(what, folder)

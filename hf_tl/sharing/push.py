@@ -78,7 +78,7 @@ def push(
     run: RunFolder | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
 ) -> Pushed:
     """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
-    strangers what was measured, before and, from a cache of its own, after.
+    predict what was measured, before and, from a cache of its own, after.
 
     The files are those that the run measured, byte for byte. Nothing in the run's folder changes before it is done.
 
@@ -88,9 +88,9 @@ def push(
             not say so itself.
 
     Raises:
-        ProofError: a stranger gets something else.
+        ProofError: the predictions differ from those measured.
         ConfigError: the run is not finished, a file of it has changed or is a link, the repository is public and
-            `hub.private` does not say that it may be, or `hub.merge: false` without an adapter that strangers can load.
+            `hub.private` does not say that it may be, or `hub.merge: false` without an adapter that others can load.
         HubError: the Hub refused; the run is safe on disk and the sentence has the command that continues.
         Stopped: on a signal; the sentence has that command too.
     """
@@ -225,7 +225,7 @@ def merged_card(card: str, hub: HubConfig, scratch: Path) -> Path:
 
 
 def _check_finite(run: RunFolder) -> None:
-    """A model whose loss is not a number is not worth a stranger's download."""
+    """A model whose loss is not a number is not worth anybody's download."""
     loss = run.metrics["metrics"].get("loss", {}).get("value", 0.0)
     if loss is None or not math.isfinite(loss):
         raise ConfigError(f"{run.folder}: the loss of this model is {loss}; training diverged, so it is not pushed.")

@@ -35,7 +35,7 @@ EXAMPLE = "print(write({text!r}))"
 
 
 def demo(result: str) -> Demo:
-    """The page of `hf-tl demo`, by the same lines."""
+    """The app of `hf-tl demo`, by the same lines."""
     return Demo((("text", "text"),), "text", "found = write(text)", result=result)
 
 

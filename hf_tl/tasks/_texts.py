@@ -39,7 +39,7 @@ def whole_texts(rows: Any, context: TaskContext) -> Any:
 
 
 def bare_texts(rows: Any, context: TaskContext) -> Any:
-    """As `whole_texts`, of rows that may be lists of words: a stranger has the text."""
+    """As `whole_texts`, of rows that may be lists of words: others have the text."""
     if "words" in rows.column_names:
         rows = type(rows).from_dict({"text": [" ".join(words) for words in rows["words"]]})
     return whole_texts(rows, context)

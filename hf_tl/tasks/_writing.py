@@ -179,7 +179,7 @@ def _first_language(model: Any, tokenizer: Any) -> None:
 
 
 def _settle(generation: Any, context: TaskContext, longest: int) -> None:
-    """`generation:` of the configuration laid upon what the pretrained model brings."""
+    """`generation:` of the configuration applied to what the pretrained model brings."""
     given = dict(context.generation)
     for key in sorted(ONE_TEXT & set(given)):
         raise ConfigError(f"generation.{key}: one text is written for each input; leave it out.")

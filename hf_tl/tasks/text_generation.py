@@ -81,7 +81,7 @@ for row in rows:
     asked = row.get("messages") or row.get("prompt") or row["text"]
     found.append({"generated_text": pipe(asked)[0]["generated_text"]})"""
 PROMPT = 40
-"""Characters of a text that a stranger goes on with."""
+"""Characters of a text that a prompt holds."""
 
 
 def prompts(rows: Any, context: TaskContext) -> Any:

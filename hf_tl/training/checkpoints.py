@@ -166,8 +166,8 @@ def read_state(file: Path) -> dict[str, Any]:
 
 
 def _check_callbacks(file: Path, callbacks: Any) -> None:
-    """Trainer makes the callbacks of these names anew, with these arguments: a `LogFile` of a stranger's state would
-    write where the stranger says."""
+    """Trainer makes the callbacks of these names anew, with these arguments: a `LogFile` of somebody else's state would
+    write where they say."""
     others = sorted(set(callbacks) - set(CALLBACKS)) if isinstance(callbacks, dict) else [kind_of(callbacks)]
     if others:
         raise ModelError(f"{file}: stateful_callbacks holds {', '.join(others[:3])[:80]}")

@@ -28,7 +28,7 @@ def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -
     own = config.model.head != "linear" or (config.model.pooling and not task.pools_itself)
     if pretrained.code or own or pretrained.config.model_type == MODEL_TYPE:
         raise ConfigError(
-            "hub.merge: false shares an adapter alone, which works upon a base and a head of Transformers' own; "
+            "hub.merge: false shares an adapter alone, which works on a base and a head of Transformers' own; "
             "share the merged model (hub.merge: true)."
         )
 

@@ -179,8 +179,8 @@ def write_run(
 
     Args:
         splits: `train` and `test`; every tenth training row becomes validation.
-        config: laid upon the configuration.
-        environment: laid upon `environment.json`.
+        config: applied to the configuration.
+        environment: applied to `environment.json`.
         hub_data: the data carry a Hub id and a commit.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A card that people edit: their text and their metadata survive, whatever they do to the fences."""
+"""A card that people edit: their text and their metadata survive, whatever they do to the markers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def edited(card: str, old: str, new: str) -> str:
     return card.replace(old, new)
 
 
-# Text of people: anything, and more often than by chance what could be taken for a fence.
+# Text of people: anything, and more often than by chance what could be taken for a marker.
 LINES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
     st.sampled_from([

@@ -50,7 +50,7 @@ def edit(file: Path, **values: Any) -> None:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of an adapter upon a base in a folder."""
+    """A finished run of an adapter on a base in a folder."""
     folder = tmp_path_factory.mktemp("original")
     base, data = tiny_bert(folder / "secret-place" / "base"), sentiment_csv(folder / "secret-place" / "reviews.csv")
     options = {"max_steps": 2, "bf16": False}

@@ -151,10 +151,10 @@ def evaluate(run: Path) -> None:
 def show(run: Path) -> None:
     import transformers
 
-    from hf_tl.sharing.demo import page_of
+    from hf_tl.sharing.demo import describe_demo
     from hf_tl.sharing.demo_app import app_source
 
-    page = page_of(str(run))
+    page = describe_demo(str(run))
     assert not page.trust
     (line,) = [line for line in app_source(page).splitlines() if line.startswith("pipe = ")]
     names = {"pipeline": transformers.pipeline, "MODEL": page.model}
@@ -280,11 +280,11 @@ def test_a_page_here_runs_our_class_and_a_space_our_file(
     if attack not in (of_another_configuration, of_the_tokenizer, of_the_pipeline):  # refused
         show(run)
     if attack is None:
-        page = demo.page_of(str(run), shared=True)
+        page = demo.describe_demo(str(run), shared=True)
         assert page.trust and page.revision == "c" * 40 and asked == [("alice/x", "c" * 40)]
     else:
         with pytest.raises(ModelError, match=r"a Space would run it|configuration_files"):
-            demo.page_of(str(run), shared=True)
+            demo.describe_demo(str(run), shared=True)
     assert not marker.exists()
 
 
@@ -345,7 +345,7 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run upon a model with code, which its configuration trusts."""
+    """A finished run on a model with code, which its configuration trusts."""
     folder = tmp_path_factory.mktemp("theirs")
     foreign(folder / "base")
     trained(folder, "full", {"trust_remote_code": True})

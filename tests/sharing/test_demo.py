@@ -18,7 +18,7 @@ from PIL import Image
 
 import hf_tl
 from hf_tl.data.kinds import KINDS, main_kind
-from hf_tl.sharing.demo import page_of
+from hf_tl.sharing.demo import describe_demo
 from hf_tl.sharing.demo_app import SHOWN, WIDGETS, app_source
 from hf_tl.task import all_tasks
 from tests.hub.server import RunningHub
@@ -75,7 +75,7 @@ def test_tasks_say_what_the_page_knows() -> None:
 def test_app(name: str, runs: Any, tmp_path: Path) -> None:
     """It is plain Python in good order, imports public packages only, and answers as `predict` does."""
     run = runs(name)
-    page = page_of(str(run))
+    page = describe_demo(str(run))
     source = app_source(page)
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
@@ -151,7 +151,7 @@ def test_forms_of_text_classification(form: str, tmp_path: Path) -> None:
         model=str(tiny_bert(tmp_path / "bert")), output=str(tmp_path / "run"), task="text-classification",
         data={"path": str(data), **({} if form == "pair" else {"problem": "regression"})}, training={"max_steps": 2},
     )  # fmt: skip
-    app = app_of(app_source(page_of(str(run.folder))), tmp_path)
+    app = app_of(app_source(describe_demo(str(run.folder))), tmp_path)
     if form == "pair":
         (ours,) = run.predict([{"text": TEXT, "text_pair": "a good film"}])
         assert app.answer(TEXT, "a good film") == pytest.approx(ours["scores"], abs=1e-5)
@@ -173,8 +173,8 @@ def test_no_page_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert main(["demo", str(run / "model"), "--push-space", "alice/x"]) == 2
     assert "give its id" in capsys.readouterr().err
     embeddings = tiny_run("image-feature-extraction", tmp_path)
-    with pytest.raises(hf_tl.ModelError, match="there is no page for image-feature-extraction"):
-        page_of(str(embeddings))
+    with pytest.raises(hf_tl.ModelError, match="there is no demo for image-feature-extraction"):
+        describe_demo(str(embeddings))
 
 
 @pytest.mark.parametrize("merge", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["merged", "adapter"])

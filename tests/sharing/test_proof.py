@@ -1,4 +1,4 @@
-"""Nothing is shared that does not do for strangers what was measured: every task, and what can go wrong."""
+"""Nothing is shared that does not predict, loaded elsewhere, what was measured: every task, and what can go wrong."""
 
 from __future__ import annotations
 
