@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,3 +145,42 @@ def test_a_tag_that_train_lacks(tmp_path: Path) -> None:
     files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")]
     with pytest.raises(DataError, match=r"test.jsonl, line 1: tag 'B-y' is not in train"):
         hf_tl.finetune(model=str(tiny_bert(tmp_path / "bert")), data={"path": files})
+
+
+def windows(words: list[str], tags: list[int], limit: int) -> Any:
+    from transformers import BertTokenizer
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##happy", "film", "good"]
+    tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}, model_max_length=limit)
+    context = TaskContext(processor=tokenizer, preprocessing=Preprocessing(max_length=limit))
+    return TASK.preprocess(Dataset.from_dict({"words": [words], "tags": [tags]}), context, True)
+
+
+def test_the_first_token_of_a_word_carries_its_tag() -> None:
+    found = windows(["unhappy", "film"], [1, 2], 16)
+    assert found["labels"] == [[-100, 1, -100, 2, -100]] and found["word_ids"] == [[-1, 0, 0, 1, -1]]
+
+
+def test_windows_overlap_by_a_quarter() -> None:
+    found = windows(["good", "film"] * 5, list(range(10)), 8)
+    assert [each[1:-1] for each in found["word_ids"]] == [[0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 8, 9]]
+    assert found["labels"][1][1:-1] == [4, 5, 6, 7, 8, 9] and found["row"] == [0, 0]
+
+
+def test_a_word_of_two_windows_is_taken_from_the_one_where_it_is_farther_from_the_edge() -> None:
+    samples = Dataset.from_dict({"row": [0, 0], "word_ids": [[-1, 0, 1, 2, 3, -1], [-1, 1, 2, 3, 4, 5, -1]]})
+    outputs = [(np.arange(6), np.full(6, 0.1)), (np.arange(10, 17), np.full(7, 0.2))]
+    (found,) = by_word(outputs, samples, [None])
+    assert {word: label for word, (label, *_) in found.items()} == {0: 1, 1: 2, 2: 3, 3: 13, 4: 14, 5: 15}
+
+
+def test_entities_begin_and_end_where_their_tags_say() -> None:
+    """A second B begins anew, and so does an I after O; the score is the mean over the words."""
+    samples = Dataset.from_dict({"row": [0], "word_ids": [[-1, 0, 1, 2, 3, 4, -1]]})
+    outputs = [(np.array([0, 1, 1, 0, 2, 2, 0]), np.array([0.9, 0.25, 0.5, 0.9, 0.5, 1.0, 0.9]))]
+    rows = Dataset.from_dict({"words": [["a", "b", "c", "d", "e"]]})
+    (found,) = postprocess(outputs, samples, rows, TaskContext(labels=("O", "B-x", "I-x")))
+    assert [(each["word"], each["start"], each["end"], each["score"]) for each in found["entities"]] == [
+        ("a", 0, 1, 0.25), ("b", 2, 3, 0.5), ("d e", 6, 9, 0.75),
+    ]  # fmt: skip
+    assert found["tags"] == ["B-x", "B-x", "O", "I-x", "I-x"] and (found["label"], found["score"]) == ("x", 0.75)
