@@ -34,3 +34,9 @@ def test_a_skip_for_what_is_missing_is_a_failure(name: str | None) -> None:
 def test_other_results_stay(outcome: str, reason: Any) -> None:
     found = judged(report(outcome, reason))
     assert (found.outcome, found.longrepr) == (outcome, reason)
+
+
+def test_what_cannot_be_installed_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TL_TESTS_WITHOUT", "Chromium")
+    assert judged(report("skipped", ("a.py", 1, "Skipped: needs Chromium (set CHROMIUM to where it is)"))).skipped
+    assert judged(report("skipped", ("a.py", 1, "Skipped: needs the real data"))).failed

@@ -77,8 +77,8 @@ def save_model(
 def push(
     run: RunFolder | str | Path, hub: HubConfig, *, proof: bool | None = None, trust_remote_code: bool = False
 ) -> Pushed:
-    """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it does for
-    predict what was measured, before and, from a cache of its own, after.
+    """Pushes a finished run: model, processor, labels, card and its figures, in one commit; proves that it
+    predicts what was measured, before and, from a cache of its own, after.
 
     The files are those that the run measured, byte for byte. Nothing in the run's folder changes before it is done.
 
@@ -155,7 +155,7 @@ def _figures(summary: RunSummary, scratch: Path) -> dict[str, Path]:
     return {f"figures/{file.name}": file for file in drawn if (summary.folder / "figures" / file.name).exists()}
 
 
-def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, values: dict[str, Any]) -> None:
+def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, state: dict[str, Any]) -> None:
     """What is on the Hub now, in the run's folder."""
     values = read_yaml(run.folder / "config.yaml")
     values["hub"] = hub.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -169,7 +169,7 @@ def _remember(run: RunFolder, hub: HubConfig, pushed: Pushed, card: str, values:
         "revision": pushed.commit if hub.create_pr else None if hub.revision == "main" else hub.revision,
     }
     stage = "pushed" if run.reached("reported") else run.stage
-    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **values)
+    run.reach(stage, commit=pushed.commit, url=pushed.url, pushed=shared, **state)
 
 
 def push_command(folder: Path, hub: HubConfig, proof: bool | None = None, trust: bool = False) -> str:

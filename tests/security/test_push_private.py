@@ -471,7 +471,7 @@ def read_back(line: str) -> list[str]:
 
 def parsed(line: str, function: str) -> dict[str, Any]:
     """What the real command line would call with the words of a line."""
-    from hf_tl.cli import app
+    from hf_tl.cli.app import app
 
     words = read_back(line)
     assert words[0] == "hf-tl" and "\n" not in line and "\x1b" not in line

@@ -58,7 +58,7 @@ def served(model: object, *words: str) -> Iterator[str]:
     finally:
         alarm.cancel()
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         process.stdout.close()
         process.stderr.close()
 
@@ -71,7 +71,7 @@ def opened(url: str) -> Iterator[Any]:
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(
