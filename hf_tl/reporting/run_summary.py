@@ -148,14 +148,14 @@ def read_summary(folder: Path) -> RunSummary:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Lines of the log; a last line that was cut off by a crash is left out."""
+    """Lines of the log; a last line that was cut off by a crash is skipped."""
     file = folder / "log.jsonl"
     out = []
     for number, line in enumerate(read_text(file, most=METRICS_BYTES).splitlines() if file.exists() else [], start=1):
         try:
-            summary = parse_json(line, f"{file}, line {number}", nan=True)
+            entry = parse_json(line, f"{file}, line {number}", nan=True)
         except ConfigError:
             continue
-        if isinstance(summary, dict) and isinstance(summary.get("step"), int):
-            out.append(summary)
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            out.append(entry)
     return out
