@@ -26,7 +26,10 @@ def answers(request: dict[str, Any], job: dict[str, Any], rows: list[dict[str, A
         elif job["base"] is not None and Path(job["path"]).is_dir():
             # Transformers takes a local adapter with a configuration beside it for a whole model, one on the Hub not.
             for file in Path(job["path"]).iterdir():
-                if file.name != "config.json":
+                if file.name == "adapter_config.json":  # names a base of this machine without its folder
+                    adapter = {**json.loads(file.read_text(encoding="utf-8")), "base_model_name_or_path": job["base"]}
+                    (Path(as_on_the_hub) / file.name).write_text(json.dumps(adapter), encoding="utf-8")
+                elif file.name != "config.json":
                     (Path(as_on_the_hub) / file.name).symlink_to(file)
             names["path"] = as_on_the_hub
         if not request["lines"]:

@@ -47,13 +47,18 @@ def test_the_lines_get_rows_and_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_adapter_that_loads_itself_lies_as_on_the_hub(tmp_path: Path) -> None:
-    """Without the configuration of the whole model beside it."""
-    for name in ("config.json", "adapter_config.json", "adapter_model.safetensors"):
+    """Without the configuration of the whole model beside it, and on the base that is here."""
+    for name in ("config.json", "adapter_model.safetensors"):
         (tmp_path / name).write_text(name)
-    lines = "import os\nfound = [{'there': os.listdir(path) if rows == [{}] else None}]"
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "path/to/b", "r": 8}')
+    lines = (
+        "import json, os\n"
+        "found = [{'there': os.listdir(path), 'adapter': json.load(open(path + '/adapter_config.json'))}]"
+    )
     for base, without in (("b", {"config.json"}), (None, set())):
         (found,) = clean_process.answers(request(loads=True, lines=lines), job(tmp_path, base=base), [{}])
         assert set(found["there"]) == {path.name for path in tmp_path.iterdir()} - without
+        assert found["adapter"] == {"base_model_name_or_path": base or "path/to/b", "r": 8}
 
 
 def test_stored_values_are_read_by_their_lines() -> None:
