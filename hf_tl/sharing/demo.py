@@ -31,6 +31,7 @@ from hf_tl.models.trusted import not_ours
 from hf_tl.run_folder import RunFolder, is_run_folder, read_part
 from hf_tl.sharing.demo_app import DemoApp, app_source, space_files
 from hf_tl.task import Demo, Task, all_tasks
+from hf_tl.tasks._template_bounds import check_folder
 
 HOST = "127.0.0.1"
 
@@ -102,6 +103,7 @@ def describe_demo(model: str, revision: str | None = None, trust: bool = False, 
     own = found.adapter or found.path
     if not (own / "config.json").exists():
         raise ModelError(f"{model}: this adapter comes without config.json, so its labels are not known.")
+    check_folder(own)
     config = found.config if found.adapter is None else read_config(found, own)
     if shared and not trust and config.model_type == MODEL_TYPE:
         check_shared_head(where, revision or commit or found.revision)

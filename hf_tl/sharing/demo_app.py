@@ -191,7 +191,7 @@ class DemoApp:
         said = read_object(file, error=ModelError).get("model_max_length")
         if "roberta" in self.config.model_type:  # positions begin after the padding's
             most -= (self.config.pad_token_id or 0) + 1
-        return None if said and said <= most else int(most)
+        return None if isinstance(said, (int, float)) and 0 < said <= most else int(most)
 
     @property
     def link(self) -> str | None:

@@ -35,6 +35,7 @@ from hf_tl.run_folder import METRICS_BYTES, RunFolder, read_part
 from hf_tl.sharing import clean_process
 from hf_tl.sharing.staged import allowed_code, stage
 from hf_tl.task import Task, get_task, join_lines
+from hf_tl.tasks._template_bounds import check_folder
 
 TOLERANCE = 1e-4
 """Of a score, a share or a coordinate of a vector, at values above 1 relative to it."""
@@ -238,6 +239,7 @@ def _asked(
                     f"{copy.what}: an adapter_config.json lies beside whole weights; others would load both."
                 )
             check_configurations(copy.what, copy.path)
+            check_folder(copy.path)
             code = allowed_code(copy.path, what=copy.what, trust=trust, pinned=pinned)
             runs = stage(copy.path, folder, code)
             jobs.append({"path": str(folder), "base": copy.base, "revision": copy.revision, "trust": runs})

@@ -11,9 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hf_tl.errors import ModelError
+from hf_tl.io.json_text import read_object, read_text
 
 CHARACTERS = 1_000_000
 GROWTH = 10
@@ -74,6 +77,41 @@ def in_bounds(tokenizer: Any) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def check_folder(folder: Path) -> None:
+    """Of a model that is about to be run elsewhere, in a demo app or a clean process: its templates write one short
+    conversation here, in bounds.
+
+    Raises:
+        ModelError: one does not.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    talk = [{"role": "user", "content": "Hello"}]
+    for text in _templates(folder):
+        with in_bounds(SimpleNamespace(chat_template=text)):
+            try:
+                written = render_jinja_template([talk], chat_template=text, add_generation_prompt=True)[0][0]
+            except ModelError:
+                raise
+            except Exception:  # a template may refuse such a conversation; one that is broken is said where it is used
+                continue
+        check_length(written, talk)
+
+
+def _templates(folder: Path) -> Iterator[str]:
+    """The chat templates beside a tokenizer or processor, as Transformers finds them."""
+    for file in (*folder.glob("chat_template.jinja"), *folder.glob("additional_chat_templates/*.jinja")):
+        yield read_text(file, error=ModelError)
+    for name in ("tokenizer_config.json", "processor_config.json", "chat_template.json"):
+        file = folder / name
+        given = read_object(file, error=ModelError).get("chat_template") if file.is_file() else None
+        named = given.values() if isinstance(given, dict) else given if isinstance(given, list) else [given]
+        for each in named:
+            text = each.get("template") if isinstance(each, dict) else each
+            if isinstance(text, str):
+                yield text
 
 
 def _peak() -> int:

@@ -275,7 +275,7 @@ def test_edits_on_the_hub_survive_the_next_push(
         "folder, scratch = Path(sys.argv[1]), Path(tempfile.mkdtemp())\n"
         "hub = HubConfig(id='alice/digits', revision=sys.argv[2] or None)\n"
         "card = (folder / 'README.md').read_bytes().decode()\n"
-        "push_folder(folder, hub, files={'README.md': merged_card(card, hub, scratch, folder)})"
+        "push_folder(folder, hub, files={'README.md': merged_card(card, hub, scratch)})"
     )
 
     def push(revision: str = "", code: int = 0) -> str:

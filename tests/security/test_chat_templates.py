@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_tl.errors import ModelError
+from hf_tl.sharing import proof
+from hf_tl.sharing.demo import describe_demo
 from hf_tl.tasks import _template_bounds
 from hf_tl.tasks._chat import encode, prompt_ids
-from tests.tiny import CHATML, tiny_chat_tokenizer
+from tests.tiny import CHATML, tiny_bert, tiny_chat_tokenizer
 
 TALK: list[dict[str, Any]] = [{"role": "user", "content": "good film"}, {"role": "assistant", "content": "so so"}]
 FOR_EVER = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x"
@@ -65,3 +69,40 @@ def test_an_honest_template_is_left_alone() -> None:
     other.start()
     other.join()
     assert found[0] == found[1] != []
+
+
+PLACES = {
+    "chat_template.jinja": lambda text: text,
+    "additional_chat_templates/tools.jinja": lambda text: text,
+    "tokenizer_config.json": lambda text: json.dumps({"chat_template": text}),
+    "processor_config.json": lambda text: json.dumps({"chat_template": {"default": text}}),
+    "chat_template.json": lambda text: json.dumps({"chat_template": [{"name": "default", "template": text}]}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_template_that_runs_elsewhere_is_tried_here(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A demo app and the clean process of a proof run it without these limits."""
+    monkeypatch.setattr(_template_bounds, "SECONDS", 0.5)
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    for text, said in ((FOR_EVER, "takes more than"), ("{{ 'a' * 10000000000 }}", "multiplies in line 1")):
+        file.write_text(PLACES[place](text), encoding="utf-8")
+        with pytest.raises(ModelError, match=f"its chat template {said}"):
+            _template_bounds.check_folder(tmp_path)
+    for text in (CHATML, "{{ raise_exception('only tools') }}", "{% broken"):
+        file.write_text(PLACES[place](text), encoding="utf-8")
+        _template_bounds.check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("runs", ["demo", "proof"])
+def test_no_demo_and_no_proof_of_a_template_without_bounds(runs: str, tmp_path: Path) -> None:
+    tiny_bert(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{{ 'a' * 10000000000 }}", encoding="utf-8")
+    with pytest.raises(ModelError, match="multiplies in line 1"):
+        if runs == "demo":
+            describe_demo(str(tmp_path))
+        else:
+            proof._asked(None, [proof.Copy("m", tmp_path)], {}, False, False)  # type: ignore[arg-type]
