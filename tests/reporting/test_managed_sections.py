@@ -305,7 +305,7 @@ def test_edits_on_the_hub_survive_the_next_push(
     assert "| Accuracy | 0.123 |" in again and ModelCard(again).data.eval_results[0].metric_value == 0.12345
     assert "Between." in push("a/branch")  # new branches begin as main
     hub.faults.plan("(GET|HEAD) .*README.md", 403, times=9)
-    assert "may not do this" in push(code=1) and "Before." in hub.files("alice/digits")["README.md"].decode()
+    assert "refuses it to this login" in push(code=1) and "Before." in hub.files("alice/digits")["README.md"].decode()
     assert HubConfig(id="alice/digits").revision is None
 
 
