@@ -335,7 +335,7 @@ def test_learned_to_answer_and_to_stop(path: Path, tmp_path: Path) -> None:
     pipe = pipeline("text-generation", model=str(run.model))
     assert [each["generated_text"] for each in found] == [pipe(chat)[0]["generated_text"] for chat in chats]
     report = (run.folder / "report.html").read_text()
-    assert "expected" in report and "written" in report
+    assert "expected" in report and "generated" in report
     assert '[{"role": "user"' in (run.folder / "README.md").read_text()
     # the whole of a data set is answered, though it holds answers
     again = run.predict({"path": str(file)})
@@ -374,7 +374,7 @@ def test_generation_settings(path: Path, tmp_path: Path) -> None:
         if isinstance(generation.eos_token_id, list)
         else generation.eos_token_id == 3
     )
-    assert any("draws its words" in note for note in context.notes)
+    assert any("decodes greedily" in note for note in context.notes)
     context = dataclasses.replace(context, generation={"do_sample": False, "temperature": 0.3})
     with pytest.raises(ConfigError, match="generation: "):
         TASK.configure(model, context)
