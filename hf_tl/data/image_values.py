@@ -42,15 +42,15 @@ def decoded_when_read(rows: Dataset, name: str) -> Dataset:
 
 
 def given_image(item: Any, _: str) -> Image:
-    """A PIL image, or the file of one, in RGB."""
+    """A PIL image, or the file of one, in RGB, of no format: `datasets` would encode one of a JPEG as JPEG once more."""
     if isinstance(item, Image):
-        return to_rgb(item)
+        return to_rgb(item).copy()
     if not isinstance(item, (str, Path)):
         raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
     if not is_there(Path(item)):
         raise DataError(f"{shortened(str(item))}: there is no such image file.")
     try:
-        return to_rgb(read_image(Path(item)))
+        return to_rgb(read_image(Path(item))).copy()
     except WrongImage as error:
         raise DataError(f"{item}: cannot be read as an image ({error}).") from None
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
 from matplotlib.axes import Axes
 from PIL import Image
 from transformers import BertConfig, ConvNextImageProcessor, ViTConfig, ViTImageProcessor
@@ -60,6 +61,17 @@ def test_an_image_as_a_person_gives_it(tmp_path: Path) -> None:
         given_image(tmp_path / "b.png", "")
     with pytest.raises(ConfigError, match=r"3.*: expected the path of an image or a PIL image"):
         given_image(3, "")
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_jpeg_is_not_encoded_once_more(opened: bool, tmp_path: Path) -> None:
+    """Rows of `predict` hold, pixel by pixel, what is in the file."""
+    file = tmp_path / "a.jpg"
+    noise(40, 30).save(file, quality=90)
+    with Image.open(file) as there:
+        given = given_image(there if opened else file, "")
+        rows = Dataset.from_dict({"image": [given]}, features=Features({"image": ImageFeature()}))
+        assert np.array_equal(np.asarray(rows[0]["image"]), np.asarray(there))
 
 
 def test_an_image_is_stored_as_the_model_sees_it_and_read_by_the_lines(tmp_path: Path) -> None:
