@@ -42,7 +42,7 @@ def decoded_when_read(rows: Dataset, name: str) -> Dataset:
 
 
 def given_image(item: Any, _: str) -> Image:
-    """A PIL image, or the file of one, in RGB, of no format: one of a JPEG `datasets` would encode as JPEG once more."""
+    """A PIL image, or the file of one, in RGB; of no format, or `datasets` would encode one of a JPEG once more."""
     if isinstance(item, Image):
         return to_rgb(item).copy()
     if not isinstance(item, (str, Path)):
