@@ -27,8 +27,8 @@ class FakeRun:
 
 
 @pytest.fixture
-def corridor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], list[Any]]]:
-    """Puts a function in the corridor's place and gives the list of configurations that reach it."""
+def training(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], list[Any]]]:
+    """Puts a function in the place of training and gives the list of configurations that reach it."""
 
     def install(function: Callable[..., Any]) -> list[Any]:
         seen: list[Any] = []
@@ -51,12 +51,12 @@ def trained(config: Any) -> FakeRun:
 LEAST = ["--model", "bert", "--data", "reviews.csv"]
 
 
-def test_flags_and_settings_become_one_configuration(corridor: Any, tmp_path: Path) -> None:
+def test_flags_and_settings_become_one_configuration(training: Any, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
         "model: bert\ndata: {path: old.csv, validation: 0.2}\nmethod: {name: lora, r: 4}\n", encoding="utf-8"
     )
-    seen = corridor(trained)
+    seen = training(trained)
     words = [
         str(file),
         "--data",
@@ -76,16 +76,16 @@ def test_flags_and_settings_become_one_configuration(corridor: Any, tmp_path: Pa
     assert (config.seed, config.output, config.hub.id) == (7, "out", "me/x")
 
 
-def test_json_alone_on_stdout(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    corridor(trained)
+def test_json_alone_on_stdout(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    training(trained)
     assert main(["train", *LEAST, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == {"run": "runs/x", **METRICS}
     assert "a library prints" in err
 
 
-def test_text_says_what_to_type_next(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    corridor(trained)
+def test_text_says_what_to_type_next(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    training(trained)
     assert main(["train", *LEAST]) == 0
     assert "hf-tl predict runs/x" in capsys.readouterr().out
 
@@ -102,32 +102,32 @@ def test_text_says_what_to_type_next(corridor: Any, capsys: pytest.CaptureFixtur
     ],
 )
 def test_an_error_is_one_sentence_and_its_exit_code(
-    corridor: Any, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+    training: Any, capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
     def fail(config: Any) -> None:
         raise error
 
-    corridor(fail)
+    training(fail)
     assert main(["train", *LEAST, "--json"]) == code
     assert capsys.readouterr() == ("", "hf-tl: a: wrong.\n")
 
 
-def test_a_fault_names_debug_and_debug_shows_the_traceback(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_names_debug_and_debug_shows_the_traceback(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    corridor(fail)
+    training(fail)
     assert main(["train", *LEAST]) == 1
     assert capsys.readouterr().err.startswith("hf-tl: ZeroDivisionError: division by zero. Run it again with --debug")
     assert main(["train", *LEAST, "--debug"]) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_interrupt_ends_with_3(corridor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_ends_with_3(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: Any) -> None:
         raise KeyboardInterrupt
 
-    corridor(fail)
+    training(fail)
     assert main(["train", *LEAST]) == 3
     assert capsys.readouterr().err == "hf-tl: stopped.\n"
 
@@ -296,9 +296,9 @@ def test_options_are_taken_out_for_the_processes_started() -> None:
 
 
 def test_only_the_main_process_speaks(
-    corridor: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    training: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corridor(trained)
+    training(trained)
     monkeypatch.setenv("RANK", "1")
     assert main(["train", *LEAST, "--json"]) == 0
     assert capsys.readouterr().out == ""

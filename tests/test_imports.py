@@ -1,4 +1,4 @@
-"""The porch answers without the heavy libraries, and the public names are complete."""
+"""The command line answers without the heavy libraries, and the public names are complete."""
 
 from __future__ import annotations
 

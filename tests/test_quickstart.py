@@ -1,4 +1,4 @@
-"""The quickstart: its data, its runs through the real corridor, and what it says."""
+"""The quickstart: its data, its runs through real training, and what it says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from hf_tl.cli import main
 from hf_tl.commands.quickstart import COPIES, LABELLED, quickstart, write_data
 from hf_tl.errors import ConfigError
-from hf_tl.reporting.comparison import verdict
+from hf_tl.reporting.comparison import next_commands, verdict
+from hf_tl.task import get_task
 
 
 def test_data_are_fair(tmp_path: Path) -> None:
@@ -46,6 +47,16 @@ def test_the_verdict_says_no_more_than_the_intervals() -> None:
     unsure = {"method": "frozen", "gain": 0.3, "gain_low": -0.1, "gain_high": 0.7}
     assert "significantly better with full (" in verdict({"methods": [control, sure, unsure]})
     assert "No method is significantly better" in verdict({"methods": [control, unsure]})
+
+
+def test_what_to_type_next_is_said_once_for_each_kind_of_data() -> None:
+    purposes = {command: what for what, command in next_commands({"output": "out"})}
+    assert len(purposes) == len(next_commands({"output": "out"}))
+    own = {command.partition(" --data ")[2]: what for command, what in purposes.items() if " --data " in command}
+    summaries = {
+        name: get_task(name).summary.partition(":")[0] for name in ("text-classification", "image-classification")
+    }
+    assert own == {"reviews.csv": summaries["text-classification"], "my_photos/": summaries["image-classification"]}
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def check_plain(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise DataError(f"{path}: the link leads nowhere; fix or remove it.") from None
+        raise DataError(f"{path}: the link is broken; fix or remove it.") from None
     except (OSError, ValueError) as error:
         raise unreadable_file(path, error) from None
     if not stat.S_ISREG(mode):

@@ -141,7 +141,7 @@ def fault_of(request: httpx2.Request, response: httpx2.Response, stream: bool) -
     try:
         urljoin(str(request.url), response.headers.get("Location") or "")
     except ValueError:
-        return NotOfAHub("it redirects to nowhere")
+        return NotOfAHub("it redirects to no valid address")
     path = request.url.path
     form = next((each for each in FORMS if each[0] == request.method and re.fullmatch(each[1], path)), None)
     if stream or form is None or "resolve-cache" in path or not (response.is_success or response.is_redirect):
@@ -160,11 +160,11 @@ def fault_of(request: httpx2.Request, response: httpx2.Response, stream: bool) -
 
 
 def misled(error: httpx2.HTTPError) -> httpx2.TransportError:
-    """The error where a request came to nothing; of redirections that lead nowhere in words of ours."""
+    """The error where a request came to nothing; of redirections to no valid address in words of ours."""
     if isinstance(error, httpx2.TooManyRedirects):
         out = NotOfAHub("it redirects in circles")
     elif isinstance(error, httpx2.UnsupportedProtocol) or "location header" in str(error):
-        out = NotOfAHub("it redirects to nowhere")
+        out = NotOfAHub("it redirects to no valid address")
     elif isinstance(error, httpx2.TransportError):
         return error
     else:

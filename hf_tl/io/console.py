@@ -122,8 +122,8 @@ class _Shown:
 
     def _nobody_reads(self) -> None:
         """Such as `| head -1`, which has seen enough: the work goes on, and its exit code says how it ended."""
-        with open(os.devnull, "w") as nowhere, contextlib.suppress(OSError, ValueError):
-            os.dup2(nowhere.fileno(), self._stream.fileno())  # for what is flushed at the end, too
+        with open(os.devnull, "w") as devnull, contextlib.suppress(OSError, ValueError):
+            os.dup2(devnull.fileno(), self._stream.fileno())  # for what is flushed at the end, too
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -137,8 +137,8 @@ def nothing_steers() -> Iterator[None]:
     if isinstance(out, _Shown):  # a command that calls another
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # for a stream that was closed before we began
-        sys.stdout, sys.stderr = _Shown(out or nowhere), _Shown(err or nowhere)  # type: ignore[assignment]
+    with open(os.devnull, "w", encoding="utf-8") as devnull:  # for a stream that was closed before we began
+        sys.stdout, sys.stderr = _Shown(out or devnull), _Shown(err or devnull)  # type: ignore[assignment]
         try:
             yield
         finally:

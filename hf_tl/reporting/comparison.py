@@ -40,11 +40,12 @@ def program() -> str:
 
 
 def next_commands(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what for, the command): what to type after this."""
+    """(what for, the command): what to type after this; first the tasks that a column of labels suggests."""
     out = []
     for task in all_tasks():
         own = main_kind(task).own_data
-        if own and task.defaults.models and task.problems:
+        labelled = any(column.target and column.required for column in task.columns)
+        if own and task.defaults.models and task.problems and labelled:
             what = task.summary.partition(":")[0]
             out.append((what, f"{program()} train --model {task.defaults.models[0]} --data {own}"))
     out.append(("everything else that it does", f"{program()} tasks"))

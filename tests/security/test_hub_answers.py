@@ -1,4 +1,4 @@
-"""Answers of the Hub, or of what stands between, that are too large, oddly packed, of another form, or lead nowhere."""
+"""Answers of the Hub, or of what stands between: too large, oddly packed, of another form, or redirections in vain."""
 
 from __future__ import annotations
 
@@ -138,14 +138,14 @@ def test_a_file_is_no_larger_than_was_said(monkeypatch: pytest.MonkeyPatch) -> N
     assert endless.sent <= 1 << 17
 
 
-def test_redirections_that_lead_nowhere() -> None:
+def test_redirections_to_no_address() -> None:
     numbers = itertools.count()
 
     def to(address: str) -> Callable[[httpx2.Request], httpx2.Response]:
         return lambda request: httpx2.Response(302, headers={"Location": address.format(next(numbers))})
 
     assert "it redirects in circles" in refused(to(HUB + "/api/models/bob/x{}"))
-    assert "it redirects to nowhere" in refused(to("http://[::1/"))
+    assert "it redirects to no valid address" in refused(to("http://[::1/"))
     assert "no Hub says" in refused(lambda _: httpx2.Response(301, json={}))  # without saying where to
 
 

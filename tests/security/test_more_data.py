@@ -46,7 +46,7 @@ def named_socket(path: Path) -> None:
         os.chdir(here)
 
 
-def nowhere(path: Path) -> None:
+def broken_link(path: Path) -> None:
     path.symlink_to("/nowhere/at/all")
 
 
@@ -59,7 +59,7 @@ def unreadable(path: Path) -> None:
 
 
 KINDS = {
-    pipe: "found a pipe", device: "found a device", named_socket: "found a socket", nowhere: "leads nowhere",
+    pipe: "found a pipe", device: "found a device", named_socket: "found a socket", broken_link: "the link is broken",
     ring: "cannot be read", unreadable: "cannot be read",
 }  # fmt: skip
 
