@@ -24,7 +24,7 @@ from hf_tl.files import replacing_file, write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
 from hf_tl.inference.processes import process_state
-from hf_tl.inference.reference import measured, write_witness
+from hf_tl.inference.reference import measured, write_reference
 from hf_tl.models.context import make_context
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Targets, Task, TaskContext
@@ -106,7 +106,7 @@ def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, context, rows, size)
-    write_witness(run.folder, run.model, model, task, context, rows)
+    write_reference(run.folder, run.model, model, task, context, rows)
     if not process_state().is_main_process:
         return
     found = results(task, context, outputs, samples, rows, data.held_out, run.config.seed)

@@ -40,7 +40,7 @@ FREE = ("hub", "output", "proof")
 """Keys of the configuration that no figure depends on."""
 
 
-def write_witness(folder: Path, shared: Path, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
+def write_reference(folder: Path, shared: Path, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
     """Asks `model`, on the CPU as everybody has one, and writes `folder`/proof. To be called on every process."""
     context = dataclasses.replace(context, mode="predicting", notes=[])
     chosen = questions(task, context, rows)

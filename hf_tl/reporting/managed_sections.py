@@ -144,7 +144,7 @@ def _yaml(head: str) -> Any:
 def _parts(body: str) -> Iterator[_Part]:
     """Pieces of the body. A marker inside a code block is code, and a marker without its fellow is text."""
     lines = re.findall(r"[^\n]*\n|[^\n]+\Z", body)
-    ends = _fences(lines)
+    ends = _markers(lines)
     at, text = 0, ""
     while at < len(lines):
         stop, name = ends.get(at, (at, None))
@@ -160,7 +160,7 @@ def _parts(body: str) -> Iterator[_Part]:
         yield _Part(text)
 
 
-def _fences(lines: list[str]) -> dict[int, tuple[int, str]]:
+def _markers(lines: list[str]) -> dict[int, tuple[int, str]]:
     """Line of a first marker -> line of its second and its name; nothing is inside anything else."""
     out: dict[int, tuple[int, str]] = {}
     opened: tuple[int, str] | None = None

@@ -85,7 +85,7 @@ def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
             though the answers have not.
     """
     allowed_code(run.model, what=str(run.model), trust=trust)  # first: that it was proved is said by the folder alone
-    known = _witness(run)
+    known = _reference(run)
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
@@ -127,7 +127,7 @@ def prove_pushed(run: RunFolder, pushed: Pushed, *, trust: bool = False) -> None
         what = f"{pushed.repo_id} at commit {pushed.commit[:8]}"
         alone = adapter_copy(run, folder, what)
         if alone is not None or (folder / "config.json").exists():
-            compare(run, [alone or Copy(what, folder)], _witness(run), trust=trust, pinned=True)
+            compare(run, [alone or Copy(what, folder)], _reference(run), trust=trust, pinned=True)
 
 
 def adapter_copy(run: RunFolder, folder: Path, what: str) -> Copy | None:
@@ -173,7 +173,7 @@ def compare(
         raise ProofError(f"{copy.what}: {visible(' '.join(said.split()))}{since}. {OFF}")
 
 
-def _witness(run: RunFolder) -> dict[str, Any]:
+def _reference(run: RunFolder) -> dict[str, Any]:
     file = run.folder / FOLDER / FILE
     if not file.exists():
         raise ConfigError(f"{run.folder}: there is no {FOLDER}/{FILE} to prove the model against; {OFF}")
@@ -181,7 +181,7 @@ def _witness(run: RunFolder) -> dict[str, Any]:
 
 
 def _task(run: RunFolder) -> Task:
-    return get_task(_witness(run)["task"])
+    return get_task(_reference(run)["task"])
 
 
 def _loads_itself(task: Task) -> bool:

@@ -30,7 +30,7 @@ def write(text):
     inputs = processor(prefix + text, truncation=True, return_tensors="pt")
     return processor.decode(model.generate(**inputs)[0], skip_special_tokens=True).strip()"""
 """Where Transformers 5 has no pipeline any more; `configure` makes these lines true."""
-STRANGER = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
+PROOF = """found = [{{"label": write(row[{role!r}])}} for row in rows]"""
 EXAMPLE = "print(write({text!r}))"
 
 

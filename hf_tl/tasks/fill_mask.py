@@ -20,7 +20,7 @@ TOP = 5
 """Words that a prediction offers for each mask, as the stock pipeline does."""
 
 
-STRANGER = """found = [
+PROOF = """found = [
     {"masks": [[{"token_str": each["token_str"].strip(), "score": each["score"]} for each in pipe(row["text"])]]}
     for row in rows
 ]"""
@@ -203,7 +203,7 @@ TASK = Task(
     postprocess=postprocess,
     measure=measure,
     inference=Inference(
-        proof=STRANGER,
+        proof=PROOF,
         reference_rows=one_mask,
         demo=(
             Demo(

@@ -76,7 +76,7 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
     return found
 
 
-STRANGER = """found = []
+PROOF = """found = []
 for row in rows:
     asked = row.get("messages") or row.get("prompt") or row["text"]
     found.append({"generated_text": pipe(asked)[0]["generated_text"]})"""
@@ -213,7 +213,7 @@ TASK = Task(
     measure=measure,
     render_html=render_html,
     inference=Inference(
-        proof=STRANGER,
+        proof=PROOF,
         reference_rows=prompts,
         demo=(
             Demo(

@@ -178,7 +178,7 @@ TASK = Task(
     measure=measure,
     render_html=partial(seq2seq.render_html, source="source", target="target"),
     inference=Inference(
-        proof=seq2seq.STRANGER.format(role="source"),
+        proof=seq2seq.PROOF.format(role="source"),
         reference_rows=lambda rows, context: _columns(rows, context).select_columns(["source"]),
         snippet=seq2seq.USAGE,
         example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),

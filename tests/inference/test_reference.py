@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from hf_tl.errors import ModelError
 from hf_tl.inference import reference as module
-from hf_tl.inference.reference import hashes, questions, tensors, write_witness
+from hf_tl.inference.reference import hashes, questions, tensors, write_reference
 from hf_tl.task import TaskContext, get_task
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
@@ -93,21 +93,21 @@ def test_the_rows_and_what_was_answered_are_written(tmp_path: Path) -> None:
     shared.mkdir()
     (shared / "config.json").write_text('{"a": 1}')
     context = TaskContext(labels=("no", "yes"), mode="measuring", notes=["x"])
-    write_witness(tmp_path, shared, Answers(), answering(), context, texts(3))
+    write_reference(tmp_path, shared, Answers(), answering(), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["task"] == "text-classification" and found["rows"] == [{"text": f"text {at}"} for at in range(3)]
     wanted = [1 / (1 + np.exp(-at)) for at in range(3)]
     assert [each["scores"]["yes"] for each in found["answers"]] == pytest.approx(wanted, abs=1e-6)
     assert found["configuration"] == {"a": 1} and set(found["files"]) == {"config.json"}
     assert context.mode == "measuring" and context.notes == ["x"]
-    write_witness(tmp_path, shared, Answers(), answering(inference={"proof": None}), context, texts(3))
+    write_reference(tmp_path, shared, Answers(), answering(inference={"proof": None}), context, texts(3))
     found = json.loads((tmp_path / "proof" / "answers.json").read_text())
     assert found["rows"] == found["answers"] == [] and found["configuration"] == {"a": 1}
 
 
 def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "process_state", lambda: type("State", (), {"is_main_process": False}))
-    write_witness(tmp_path, tmp_path, Answers(), answering(), TaskContext(labels=("a", "b")), texts(2))
+    write_reference(tmp_path, tmp_path, Answers(), answering(), TaskContext(labels=("a", "b")), texts(2))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,7 +37,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is compared, in place of doing so: (copies, options)."""
     seen: list[Any] = []
     monkeypatch.setattr(proof, "compare", lambda run, copies, *rest, **options: seen.append((copies, options)))
-    monkeypatch.setattr(proof, "_witness", lambda run: KNOWN)
+    monkeypatch.setattr(proof, "_reference", lambda run: KNOWN)
     monkeypatch.setattr(proof, "allowed_code", lambda *words, **options: [])
     monkeypatch.setattr(proof, "hashes", lambda folder: {**KNOWN, "files": {"model.safetensors": "1", "new": "2"}})
     monkeypatch.setattr(proof, "read_part", lambda file: {"model": {"revision": f"of {file.name}"}})
