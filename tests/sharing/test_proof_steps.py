@@ -79,7 +79,7 @@ def test_a_run_is_proved_once_for_the_same_files(
     copies, options = compared[2]
     assert [copy.base for copy in copies] == [None, "bob/base"] and options == {"trust": True}
     assert copies[1].tolerance == ADAPTER_TOLERANCE
-    assert "the model, and the adapter upon its base, predicts" in capsys.readouterr().err
+    assert "the model, and the adapter on its base, predicts" in capsys.readouterr().err
 
 
 def test_files_that_have_changed_without_another_answer(
