@@ -22,7 +22,7 @@ from hf_tl.data.coco import is_coco
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.named_files import Reach, check_plain, hub_file, is_there, unreadable_file, with_full_paths
 from hf_tl.data.tables import check_density, is_table, read_table
-from hf_tl.errors import DataError, did_you_mean, listing, shortened
+from hf_tl.errors import DataError, HubError, did_you_mean, listing, shortened
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -62,7 +62,13 @@ def read_source(config: DataConfig) -> Source:
     paths = [Path(path).expanduser() for path in config.paths]
     if len(paths) == 1 and not paths[0].exists():
         if _like_hub_id(config.paths[0]):
-            return _from_hub(config)
+            try:
+                return _from_hub(config)
+            except (DataError, HubError) as error:
+                near = did_you_mean(paths[0].name, [entry.name for entry in Path().iterdir()])
+                if near and "/" not in config.paths[0]:
+                    error.args = (f"{error} There is no file {config.paths[0]!r} here{near}",)
+                raise
         raise DataError(f"data.path: {config.paths[0]}: there is no such file or folder{_neighbour(paths[0])}")
     for path in paths:
         if not path.exists():

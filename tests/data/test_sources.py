@@ -16,7 +16,7 @@ from hf_tl.config import DataConfig
 from hf_tl.data import sources
 from hf_tl.data.hub_data import HubData
 from hf_tl.data.sources import FILE, Source, cache_folder, read_source, split_of
-from hf_tl.errors import DataError
+from hf_tl.errors import DataError, HubError
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +121,24 @@ def test_the_content_is_hashed(tmp_path: Path) -> None:
     before = read(tmp_path / "p").metadata["sha256"]
     images.rename(tmp_path / "p" / "b" / "2.png")  # another class: the same bytes are other data
     assert read(tmp_path / "p").metadata["sha256"] != before
+
+
+def test_a_misspelt_file_that_could_be_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, "reviews.csv", "one")
+    monkeypatch.chdir(tmp_path)
+
+    def nothing(*_: Any, **__: Any) -> HubData:
+        raise HubError("data.path: data set reviews.cvs: not on the Hub, or private.")
+
+    monkeypatch.setattr("hf_tl.data.hub_data.read", nothing)
+    with pytest.raises(
+        HubError,
+        match=r"not on the Hub, or private\. There is no file 'reviews\.cvs' here; did you mean 'reviews\.csv'",
+    ):
+        read("reviews.cvs")
+    for other in ("zzz", "alice/reviews"):
+        with pytest.raises(HubError, match=r"or private\.$"):
+            read(other)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
