@@ -200,12 +200,15 @@ def _hub() -> Iterator[Finding]:
     import huggingface_hub
     from huggingface_hub import constants
 
+    from hf_tl.hub.patience import operation
+
     endpoint = _without_user(constants.ENDPOINT)
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", "note", f"{endpoint} is not asked: HF_HUB_OFFLINE is set")
     else:
         try:
-            status = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5).status_code
+            with operation(0.0):  # asked once: that it cannot be reached is an answer here
+                status = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5).status_code
             answered = status < 500
             yield Finding(
                 "hub", "ok" if answered else "note", f"{endpoint} answers" + ("" if answered else f" with {status}")
