@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from datasets import Dataset
 from PIL import Image
 
+from hf_tl.commands.train import finetune
 from hf_tl.config import load_config
 from hf_tl.data import load_data
 from hf_tl.data.sources import FILE
 from hf_tl.data.understood import as_text, origin, unused_columns
+from hf_tl.errors import InputError
 
 
 def _load(data: Any, task: str | None = None) -> Any:
@@ -87,3 +90,14 @@ def test_classes_are_told_with_the_fewest_and_the_most() -> None:
     tags = as_text(("O", "B-PER"), {"rows": {"train": 1234}})
     assert tags.splitlines()[1:] == ["train  1,234", "2 labels: 'O', 'B-PER'"]
     assert as_text((), {"rows": {"train": 3}}).splitlines() == ["split  rows  from", "train  3"]
+
+
+def test_training_says_it_before_the_model_is_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = _table(tmp_path / "reviews.csv", 40)
+    with pytest.raises(InputError, match="no-model"):
+        finetune(model=str(tmp_path / "no-model"), data=str(file), task="text-classification")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Task text-classification, as given: text from column 'text'")
+    assert "Columns that are not used: 'id', 'source'." in said
+    assert said[-1] == "2 classes, rows in train: neg 18, pos 18"
+    assert said.count(said[0]) == 1
