@@ -8,7 +8,6 @@ anything expensive starts.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +16,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hf_tl.errors import ConfigError, did_you_mean, listing, redact
-from hf_tl.io.yaml_text import parse_yaml, read_yaml
+from hf_tl.errors import ConfigError
+from hf_tl.io.tokens import check_tokens
+from hf_tl.io.wrong_values import wrong_value
+from hf_tl.io.yaml_text import parse_setting, read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
@@ -133,6 +134,17 @@ class DataConfig(Section):
     """What an unreadable row does: stop the run, or be left out and counted."""
     preprocessing: Preprocessing = Field(default_factory=Preprocessing)
 
+    @field_validator("columns", "splits", mode="before")
+    @classmethod
+    def _number_names(cls, value: Any) -> Any:
+        """A column called 1 is named by the number, too."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            key: [_name(each) for each in name] if isinstance(name, list) else _name(name)
+            for key, name in value.items()
+        }
+
     @field_validator("path")
     @classmethod
     def _some_path(cls, value: str | list[str]) -> str | list[str]:
@@ -171,6 +183,11 @@ class LossConfig(Section):
     """Focal loss (Lin et al. 2017, https://arxiv.org/abs/1708.02002); 0 is cross-entropy."""
     name: str | None = None
     """Another loss, for tasks that have several."""
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _number_labels(cls, value: Any) -> Any:
+        return {_name(key): weight for key, weight in value.items()} if isinstance(value, Mapping) else value
 
 
 class GenerationSection(OpenSection):
@@ -249,6 +266,11 @@ class RunConfig(Section):
         return str(yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
 
 
+def _name(value: Any) -> Any:
+    """A whole number as the name that it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def slug(text: str) -> str:
     """The last part of a path or id without its extension, in characters that are safe in a file name."""
     name = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
@@ -276,7 +298,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{item!r}: an override is written key=value, for example training.num_train_epochs=5.")
-        value = parse_yaml(text, key) if text else None
+        value = parse_setting(key, text) if text else None
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -316,11 +338,11 @@ def load_config(
     values = expand(values)
     for layer in layers:
         values = merge(values, layer)
-    _check_tokens(values)
+    check_tokens(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(" ".join(_sentence(error).splitlines())) from None  # keys may hold anything
+        raise ConfigError(" ".join(wrong_value(error, RunConfig).splitlines())) from None  # keys may hold anything
 
 
 def hub_config(**options: Any) -> HubConfig:
@@ -333,60 +355,3 @@ def hub_config(**options: Any) -> HubConfig:
     found = load_config({"model": "-", "data": "-", "hub": given}).hub
     assert found is not None
     return found
-
-
-def _check_tokens(value: Any, place: str = "") -> None:
-    """Raises ConfigError where a token stands: a configuration is written to disk and shared."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if redact(str(key)) != str(key):
-                raise ConfigError(f"{place or 'the configuration'}: a key holds a token; take it out.")
-            _check_tokens(item, f"{place}.{key}".lstrip("."))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_tokens(item, place)
-    elif isinstance(value, str) and redact(value) != value:
-        raise ConfigError(
-            f"{place}: holds a token or a password; those are read from HF_TOKEN or `hf auth login` alone."
-        )
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing wrong, as one sentence."""
-    # A misspelt key says more than the missing one that it was meant to be.
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    location = [part for part in first["loc"] if not _is_union_branch(part)]
-    place = ".".join(str(part) for part in location)
-    found = first.get("input")
-    shown = json.dumps(found, default=str, ensure_ascii=False)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        known = list(_section(location[:-1]).model_fields)
-        hint = did_you_mean(location[-1], known) or f"; known here: {listing(known, most=20)}."
-        return f"{place}: unknown key{hint}"
-    if kind == "missing":
-        example = {"model": "--model google/vit-base-patch16-224-in21k", "data": "--data reviews.csv"}.get(place, "")
-        return f"{place}: missing{f'; give it in the configuration or as {example}' if example else ''}."
-    if kind == "literal_error":
-        expected = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-        hint = did_you_mean(found, expected) or "."
-        return f"{place}: found {shown}, expected one of {listing(expected, most=20)}{hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: found {shown}; {message[0].lower()}{message[1:]}."
-
-
-def _is_union_branch(part: Any) -> bool:
-    return isinstance(part, str) and (
-        part in {"str", "list[str]", "int", "[key]"} or part.startswith(("literal[", "dict["))
-    )
-
-
-def _section(location: list[Any]) -> type[BaseModel]:
-    """The model class at a place in `RunConfig`."""
-    section: type[BaseModel] = RunConfig
-    for part in location:
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return section

@@ -196,3 +196,47 @@ def test_merging_goes_into_mappings() -> None:
     base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
     assert merge(base, {"a": {"c": 3, "e": 4}, "d": [5]}) == {"a": {"b": 1, "c": 3, "e": 4}, "d": [5]}
     assert base == {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("word", "section", "found"),
+    [
+        ("data.columns.text=1", "columns", {"text": "1"}),
+        ("data.columns.label=yes", "columns", {"label": "yes"}),
+        ("data.columns.text=the text, whole", "columns", {"text": "the text, whole"}),
+        ("data.columns.label=label: final", "columns", {"label": "label: final"}),
+        ("data.columns.label='a: b'", "columns", {"label": "a: b"}),
+        ("data.columns.label=[no, 3, off]", "columns", {"label": ["no", "3", "off"]}),
+        ("data.columns={text: on, label: 0}", "columns", {"text": "on", "label": "0"}),
+        ("data.splits.test=2020", "splits", {"test": "2020"}),
+    ],
+)
+def test_names_of_columns_and_splits_are_taken_as_they_stand(word: str, section: str, found: dict[str, Any]) -> None:
+    data = load_config(LEAST, parse_overrides([word])).data
+    assert getattr(data, section) == found
+
+
+def test_names_that_yaml_takes_for_something_else_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model: m\ndata: {path: d, columns: {text: no, label: [0, yes]}, splits: {test: 2020}}\n"
+        "loss: {class_weights: {0: 1, no: 2.5}}\n"
+    )
+    config = load_config(file)
+    assert config.data.columns == {"text": "no", "label": ["0", "yes"]} and config.data.splits == {"test": "2020"}
+    assert config.loss.class_weights == {"0": 1.0, "no": 2.5}
+    file.write_text(config.to_yaml())
+    assert load_config(file) == config
+    in_python = {**LEAST, "data": {"path": "d", "columns": {"text": 1}}, "loss": {"class_weights": {0: 1, 1: 3}}}
+    assert load_config(in_python).data.columns == {"text": "1"}
+    assert load_config(in_python).loss.class_weights == {"0": 1.0, "1": 3.0}
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    wrong = {"data": {"path": "d", "validation": 2, "on_error": "halt"}, "seed": -1}
+    with pytest.raises(ConfigError) as raised:
+        load_config(wrong)
+    for place in ("model: missing", "data.validation: found 2", "data.on_error: found", "seed: found -1"):
+        assert place in str(raised.value)
+    with pytest.raises(ConfigError, match=r"^metod: unknown key; did you mean 'method'\?"):
+        load_config({"metod": "lora", "model": "m", "data": {"path": "d", "validation": 2}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hf_tl.data import Data
 from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.data.splits import example_rows
 from hf_tl.data.texts import as_text
-from hf_tl.errors import HfTlError, ModelError, panicked
+from hf_tl.errors import DataError, HfTlError, ModelError, listing, panicked
 from hf_tl.files import replacing_file, write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
@@ -76,6 +76,24 @@ def targets_of(task: Task, context: TaskContext) -> Targets:
     )
     config = context.model_config.to_dict() if context.model_config is not None else {}
     return Targets(context.labels, context.problem, config, class_column="label" if one else None)
+
+
+def with_labels(given: Data, split: str, labels: Sequence[str], where: str) -> Dataset:
+    """The rows of a split, their classes numbered as the model `where` numbers them.
+
+    Raises:
+        DataError: its labels are others.
+    """
+    rows, role = given.splits[split], given.targets.class_column
+    if not role or tuple(labels) == given.labels:
+        return rows
+    if set(labels) != set(given.labels):
+        raise DataError(
+            f"{where}: the model's labels are {listing(labels)}, those of the data {listing(given.labels)}."
+        )
+    numbers = [list(labels).index(name) for name in given.labels]
+    values = [numbers[index] for index in rows[role]]
+    return rows.remove_columns(role).add_column(role, values)
 
 
 def results(

@@ -232,6 +232,8 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for key, value in row.items():
             if isinstance(value, Mapping):
                 out.update({f"{key.removesuffix('s')}: {name}": item for name, item in value.items()})
+            elif isinstance(value, (list, tuple)):
+                out[key] = to_json(value)
             else:
                 out[key] = value
         flat.append(out)
