@@ -19,7 +19,7 @@ from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
 from hf_tl.task import Targets, Task, get_task
 
-LONGEST_LABEL = 1000
+MAX_LABEL = 1000
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
 
 def _check_labels(labels: Sequence[str]) -> None:
     """They stand in the model's configuration, on its card, and beside every prediction."""
-    long = next((name for name in labels if len(name) > LONGEST_LABEL), None)
+    long = next((name for name in labels if len(name) > MAX_LABEL), None)
     if long is not None:
         raise DataError(
-            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {LONGEST_LABEL:,}; "
+            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {MAX_LABEL:,}; "
             "is it a text? data.columns says which column is the label."
         )
 
@@ -170,7 +170,7 @@ def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:
 
 
 def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> None:
-    """Counts held-out rows that stand in train as well: they are kept, but they flatter the figures."""
+    """Counts held-out rows that stand in train as well: they are kept, but they flatter the metrics."""
     roles = tuple(role for role in task.input_roles if role in splits["train"].column_names)
     trained = set(content_hashes(splits["train"], roles))
     for split in dict.fromkeys(("validation", held_out)):

@@ -82,7 +82,7 @@ def test_the_proof_runs_the_lines_of_the_card(task: Task) -> None:
         assert f", {task.inference.pipeline_kwargs})" in lines if task.inference.pipeline_kwargs else "pipe(" in lines
 
 
-def test_a_task_with_a_pipeline_says_what_a_stranger_asks() -> None:
+def test_a_task_with_a_pipeline_says_what_it_is_called_with() -> None:
     from transformers.pipelines import get_supported_tasks
 
     assert not [
