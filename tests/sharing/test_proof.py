@@ -171,7 +171,7 @@ def test_proved_once_and_again_after_the_push(
 ) -> None:
     run = runs["text"]
     proof.prove(run)
-    monkeypatch.setattr(proof, "_asked", lambda *_: pytest.fail("proved twice"))
+    monkeypatch.setattr(proof, "_results", lambda *_: pytest.fail("proved twice"))
     proof.prove(run)
     monkeypatch.undo()
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}

@@ -48,7 +48,7 @@ def test_map_at_r_and_the_vote_by_hand() -> None:
     assert task._vote(np.array([[1, 0, 0], [2, 1, 0], [0, 1, 1]])).tolist() == [0, 2, 1]
 
 
-def test_an_image_alone_in_its_class_is_not_asked() -> None:
+def test_an_image_alone_in_its_class_is_no_query() -> None:
     vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [1, 0.1], [0, 1])]
     rows = Dataset.from_dict({"label": [0, 0, 1]})
     assert task.measure(vectors, None, rows, TaskContext(), resamples=0).values["recall_at_1"] == 1.0
