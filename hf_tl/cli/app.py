@@ -37,6 +37,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.files import replacing_file
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import (
+    between,
     check_rows_file,
     is_main_process,
     plain,
@@ -141,11 +142,15 @@ def evaluate(
     }
     with working():
         from hf_tl.commands.evaluate import evaluate as run_it
+        from hf_tl.metrics.intervals import too_few
 
         result = run_it(model, given, **options)
     for note in result.get("notes", ()):
         say(note)
-    rows = [(name, f"{m['value']:.4f}", f"{m['low']:.4f} to {m['high']:.4f}") for name, m in result["metrics"].items()]
+    rows = [(name, f"{m['value']:.4f}", between(m, 4)) for name, m in result["metrics"].items()]
+    name, value = next(iter(result["metrics"].items()))
+    if few := too_few(result["samples"], result["split"], name, value):
+        say(few)
     text = f"{result['split']}, {result['samples']} samples\n" + table(rows, ("", "value", "95 % interval"))
     show(result, text, as_json)
 

@@ -16,7 +16,8 @@ from hf_tl.errors import HubError
 from hf_tl.hub.upload import check_target
 from hf_tl.inference.held_out import measure_saved
 from hf_tl.inference.processes import process_state
-from hf_tl.io.console import say
+from hf_tl.io.console import between, say
+from hf_tl.metrics.intervals import too_few
 from hf_tl.models.context import make_context
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model
@@ -123,6 +124,9 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 
 def _say_result(run: Run, seconds: float) -> None:
     metrics = run.metrics
-    best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
+    best = [f"{name} {v['value']:.3f} ({between(v)})" for name, v in metrics["metrics"].items()]
     say(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}")
+    name, value = next(iter(metrics["metrics"].items()))
+    if few := too_few(metrics["samples"], metrics["split"], name, value):
+        say(few)
     say(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}")
