@@ -16,6 +16,7 @@ import pytest
 from hf_tl import errors
 from hf_tl.cli import main
 from hf_tl.cli.launch import without_option
+from hf_tl.cli.options import flags_behind
 from hf_tl.commands.recipes import recipe_files
 from hf_tl.io import console
 
@@ -122,6 +123,29 @@ def test_a_fault_names_debug_and_debug_shows_the_traceback(training: Any, capsys
     assert capsys.readouterr().err.startswith("hf-tl: ZeroDivisionError: division by zero. Run it again with --debug")
     assert main(["train", *LEAST, "--debug"]) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--json", "train", *LEAST], ["train", *LEAST, "--json"]),
+        (["--debug", "--json", "recipes", "list"], ["recipes", "list", "--debug", "--json"]),
+        (["--json", "predict", "run", "--", "-x"], ["predict", "run", "--json", "--", "-x"]),
+        (["--json", "train", "--json"], ["train", "--json"]),
+        (["--debug"], ["--debug"]),
+        (["--json", "--version"], ["--json", "--version"]),
+        (["train", "--json"], ["train", "--json"]),
+    ],
+)
+def test_json_and_debug_also_stand_before_the_verb(words: list[str], expected: list[str]) -> None:
+    assert flags_behind(words) == expected
+
+
+def test_json_before_the_verb_is_obeyed(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = training(trained)
+    assert main(["--json", "train", *LEAST, "--no-proof", "--on-change", "stop"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "runs/x"
+    assert (seen[0].proof, seen[0].on_change) == (False, "stop")
 
 
 def test_interrupt_ends_with_3(training: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ from hf_tl.cli.options import (
     app,
     configure,
     data_settings,
+    flags_behind,
     recipes_app,
 )
 from hf_tl.cli.sharing import sharing_app
@@ -388,7 +389,7 @@ def recipe(config: Mapping[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = flags_behind(list(sys.argv[1:] if arguments is None else arguments))
 
     def run() -> Any:
         command = typer.main.get_command(app)

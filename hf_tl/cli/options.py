@@ -83,3 +83,13 @@ def configure(
         given["data"] = data[0] if len(data) == 1 else list(data)
     overrides = parse_overrides(word for word in words or () if "=" in word)
     return load_config(files[0] if files else base, given, overrides)
+
+
+def flags_behind(words: list[str]) -> list[str]:
+    """`hf-tl --debug train ...` as `hf-tl train ... --debug`: every command has these two, wherever they stand."""
+    count = next((at for at, word in enumerate(words) if word not in ("--json", "--debug")), len(words))
+    flags, rest = words[:count], words[count:]
+    if not rest or rest[0].startswith("-"):
+        return words
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *(flag for flag in flags if flag not in rest[:end]), *rest[end:]]

@@ -25,6 +25,7 @@ from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
 from hf_tl.inference.processes import process_state
 from hf_tl.inference.reference import measured, write_reference
+from hf_tl.inference.reloaded import check_reloaded
 from hf_tl.models.context import make_context
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Targets, Task, TaskContext
@@ -121,6 +122,7 @@ def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
         trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
     """
     model, task, context = finished(str(run.model), preprocessing=run.config.data.preprocessing, trust=trust)
+    check_reloaded(run, model, task, context, data.splits["validation"])
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, context, rows, size)

@@ -41,8 +41,11 @@ class Asked:
     """How inputs are prepared; None: as the model's processor has it."""
 
 
-def asked(model: str, given: Given = None) -> Asked:
+def asked(model: str, given: Given = None, *, columns: bool = True) -> Asked:
     """Data for a finished model: as its run has `data`, but for what is `given`.
+
+    Args:
+        columns: whether there are any, so that those which the run learned from matter.
 
     Raises:
         ConfigError: an unknown key or a value of the wrong kind; no data named, and the model is no run that knows its
@@ -59,7 +62,10 @@ def asked(model: str, given: Given = None) -> Asked:
     config = load_config({"model": "-", "data": kept or {"path": "-"}}, {"data": values}).data
     prepared = run is not None or "preprocessing" in values
     return Asked(
-        config, own="path" not in values, usual=_learned(run), preprocessing=config.preprocessing if prepared else None
+        config,
+        own="path" not in values,
+        usual=_learned(run) if columns else {},
+        preprocessing=config.preprocessing if prepared else None,
     )
 
 

@@ -42,7 +42,7 @@ def predict(
     if isinstance(inputs, (str, Path)):
         inputs = read_words([inputs])
     data = isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs)
-    wanted = asked(model, inputs if data else {"path": "-"})
+    wanted = asked(model, inputs if data else {"path": "-"}, columns=data)
     loaded, task, context = finished(
         model, revision, preprocessing=wanted.preprocessing, trust=trust_remote_code, mode="predicting"
     )

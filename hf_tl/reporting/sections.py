@@ -63,6 +63,11 @@ def warnings(summary: RunSummary) -> list[str]:
     name, better, blind = summary.headline, summary.task.greater_is_better, BASELINES[bool(summary.labels[1:])]
     value, baseline = summary.values[name], summary.metrics.get("baseline", {}).get(name)
     out = []
+    if summary.proof_failed:
+        out.append(
+            "The proof failed, so do not use or share this model: "
+            f"{summary.without_paths(summary.proof_failed).partition(' proof: false, or')[0]}"
+        )
     few = too_few(summary.metrics["samples"], summary.metrics["split"], mid_sentence(metric_title(name)), value)
     out += [few] if few else []
     if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):

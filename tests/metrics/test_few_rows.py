@@ -55,7 +55,7 @@ def test_regression_and_losses(rows: int) -> None:
         return {**found, **with_intervals({"loss": Score(float(loss.mean()), loss)}, rows, resamples=60)}
 
     found = coverage(rows, draw, {"mae": math.sqrt(2 / math.pi), "mse": 1.0, "pearson": 2 / math.sqrt(5), "loss": 1.0})
-    assert found["mae"] >= 0.9 and found["mse"] >= 0.88 and found["loss"] >= 0.9 and found["pearson"] >= 0.9, found
+    assert found["mae"] >= 0.9 and found["mse"] >= 0.85 and found["loss"] >= 0.9 and found["pearson"] >= 0.9, found
 
 
 def test_six_of_six_right_is_not_certain() -> None:
