@@ -3,9 +3,10 @@ method, an order of samples that resumes exactly, and evaluation by the task's m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from hf_tl.errors import ModelError
+from hf_tl.errors import ConfigError, ModelError
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
@@ -130,6 +131,14 @@ class TransferTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if name not in norms]
 
     def create_optimizer(self, model: Any = None) -> Any:
+        with refusing("training.optim"):
+            return self._optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        with refusing("training.lr_scheduler_type"):
+            return super().create_scheduler(num_training_steps, optimizer)
+
+    def _optimizer(self, model: Any) -> Any:
         made: Any = getattr(self, "optimizer", None)
         if made is None and self.adapted is not None:
             of = self.model if model is None else model
@@ -165,6 +174,17 @@ class TransferTrainer(Trainer):
             if better:
                 self.state.best_global_step = self.state.global_step
         return better
+
+
+@contextlib.contextmanager
+def refusing(key: str) -> Iterator[None]:
+    """What a library refuses in a setting, or in its arguments, is said of it: a package that is not installed, a value
+    that it does not know."""
+    try:
+        yield
+    except (ImportError, ValueError, TypeError, AttributeError, KeyError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"{key}, or its arguments: {said.rstrip('.')}.") from error
 
 
 def metric_key(args: TrainingArguments) -> str:

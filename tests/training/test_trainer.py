@@ -15,6 +15,7 @@ from torch import nn
 from transformers import TrainerState, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_tl.config import LossConfig, MethodConfig
+from hf_tl.errors import ConfigError
 from hf_tl.models.methods import Adapted, get_method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import TaskContext, get_task
@@ -162,6 +163,21 @@ def test_another_optimizer_gets_the_same_groups(tmp_path: Path) -> None:
 def test_without_a_method_the_optimizer_is_trainers_own(tmp_path: Path) -> None:
     groups = trainer(tmp_path, args={"weight_decay": 0.1}).create_optimizer().param_groups
     assert len(groups) == 2 and [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"optim": "galore_adamw"}, r"training\.optim, or its arguments: .*galore_torch"),
+        ({"optim_args": "x"}, r"training\.optim, or its arguments: "),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, r"training\.lr_scheduler_type, or its arguments: .*min_lr"),
+        ({"lr_scheduler_kwargs": {"evil": 1}}, r"training\.lr_scheduler_type, or its arguments: .*'evil'"),
+    ],
+)
+def test_what_an_optimizer_or_a_schedule_refuses_is_said(args: dict[str, Any], words: str, tmp_path: Path) -> None:
+    made = trainer(tmp_path, adapted=Adapted(bert_classifier(), ()), args=args)
+    with pytest.raises(ConfigError, match=words):
+        made.create_optimizer_and_scheduler(10)
 
 
 # Checkpoints
