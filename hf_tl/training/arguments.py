@@ -44,6 +44,8 @@ RENAMED = {
     "epochs": "num_train_epochs",
     "lr": "learning_rate",
 }
+WIDER = {"fsdp"}
+"""Fields that take more than they say: true, or a list."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ def check_training(training: TrainingConfig) -> None:
             )
     kinds = typing.get_type_hints(TrainingArguments)
     for key, value in training.passed_through.items():
-        if not _is_of(value, kinds[key]):
+        if key not in WIDER and not _is_of(value, kinds[key]):
             raise ConfigError(f"training.{key}: found {shortened(repr(value))}, expected {_described(kinds[key])}.")
     smoothing = training.passed_through.get("label_smoothing_factor") or 0
     if not 0 <= smoothing <= 1:

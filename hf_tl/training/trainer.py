@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from hf_tl.errors import ConfigError, ModelError
+from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing, shortened
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
@@ -93,7 +93,20 @@ class TransferTrainer(Trainer):
         )
         values = self.measure(found.items, samples) if self.measure else {}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in {"loss": found.loss, **values}.items()}
+        if metric_key_prefix == "eval":
+            self._check_best(metrics)
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(samples))
+
+    def _check_best(self, metrics: dict[str, float]) -> None:
+        """Raises ConfigError where the metric that picks the best checkpoint is not measured: at the first evaluation,
+        which is before training, and not when it is asked for."""
+        args = self.args
+        if args.metric_for_best_model and args.load_best_model_at_end and metric_key(args) not in metrics:
+            names = sorted(name.removeprefix("eval_") for name in metrics)
+            hint = did_you_mean(args.metric_for_best_model, names) or f"; measured are {listing(names, most=20)}."
+            raise ConfigError(
+                f"training.metric_for_best_model: {shortened(args.metric_for_best_model)} is not measured{hint}"
+            )
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset

@@ -364,7 +364,8 @@ def test_values_of_the_kinds_that_fields_have() -> None:
         config(
             learning_rate=0, num_train_epochs=2, max_steps=3.0, bf16=True, tf32=None, optim="sgd", eval_steps=0.5,
             optim_args="a=1", lr_scheduler_kwargs={"num_cycles": 2}, report_to=["none"], debug="underflow_overflow",
-            lr_scheduler_type="cosine", fsdp_config={"version": 2}, include_num_input_tokens_seen="all",
+            lr_scheduler_type="cosine", fsdp=["full_shard"], fsdp_config={"version": 2},
+            include_num_input_tokens_seen="all",
             include_for_metrics=["loss"], gradient_checkpointing_kwargs={"use_reentrant": False}, deepspeed="zero.json",
         ).training
     )  # fmt: skip

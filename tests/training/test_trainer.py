@@ -263,6 +263,16 @@ def test_an_evaluation_is_of_the_task_and_by_its_own_collator(tmp_path: Path) ->
     assert set(of.evaluate(samples[:2], metric_key_prefix="other")) >= {"other_loss"}
 
 
+@pytest.mark.parametrize(("metric", "hint"), [("acuracy", "; did you mean 'accuracy'"), ("xyz", "; measured are 'acc")])
+def test_a_metric_that_is_not_measured_picks_no_checkpoint(metric: str, hint: str, tmp_path: Path) -> None:
+    strategy = {"eval_strategy": "steps", "save_strategy": "steps", "load_best_model_at_end": True}
+    of = trainer(tmp_path, eval_dataset=[{}], args={**strategy, "metric_for_best_model": metric})
+    with pytest.raises(ConfigError, match=f"training.metric_for_best_model: '{metric}' is not measured{hint}"):
+        of._check_best({"eval_loss": 1.0, "eval_accuracy": 0.5})
+    of._check_best({"eval_loss": 1.0, f"eval_{metric}": 0.5})
+    trainer(tmp_path, args={"metric_for_best_model": metric})._check_best({"eval_loss": 1.0})  # none is kept
+
+
 def test_features_and_labels_are_rows() -> None:
     rows = FeatureRows(np.arange(6, dtype=np.float32).reshape(3, 2), np.array([4, 5, 6]))
     assert len(rows) == 3 and rows[1]["features"].tolist() == [2, 3] and rows[1]["labels"].item() == 5
