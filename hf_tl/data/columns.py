@@ -108,7 +108,7 @@ def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> C
 
 
 def _can_be(column: Column, rows: Dataset, name: str) -> bool:
-    """Whether a column that is called so, or named by the configuration, can play a role."""
+    """Whether a column that is called so can play a role."""
     kind = kind_of(column)
     return (kind.recognised_named or kind.recognised)(rows, name)
 
@@ -129,7 +129,8 @@ def _named(task: Task, found: Columns) -> set[str]:
 
 
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
-    if _can_be(column, rows, name):
+    given = kind_of(column).recognised_given
+    if given(rows, name) if given is not None else _can_be(column, rows, name):
         return
     feature = rows.features[name]
     what = getattr(feature, "dtype", None) or type(feature).__name__
