@@ -166,3 +166,23 @@ def test_same_run_again_does_nothing_and_another_is_refused(tmp_path: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in again.folder.rglob("*") if path.is_file()} == before
     with pytest.raises(hf_tl.ConfigError, match=r"holds another run \(seed: 42 there, 7 here\)"):
         hf_tl.finetune(run.config, seed=7)
+
+
+def test_the_same_call_after_the_data_changed_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped half-way, then a class came: neither the old figures nor the old checkpoint are gone on with."""
+    monkeypatch.chdir(tmp_path)
+    tiny_bert(tmp_path / "bert")
+    sentiment_csv(tmp_path / "d.csv", rows=40)
+    options = {"model": "bert", "data": "d.csv", "training": {"max_steps": 2, "bf16": False}, "proof": False}
+    first = hf_tl.finetune(**options)
+    first.reach("started")  # as after a stop
+    sentiment_csv(tmp_path / "d.csv", rows=60, classes=("negative", "neutral", "positive"))
+    second = hf_tl.finetune(**options)
+    assert (first.folder, second.folder) == (Path("runs/bert-d-full"), Path("runs/bert-d-full-2"))
+    assert second.metrics["labels"] == ["negative", "neutral", "positive"]
+    assert second.metrics["train"]["resumed_from_step"] == 0
+    before = second.folder.joinpath("metrics.json").stat().st_mtime_ns
+    assert hf_tl.finetune(**options).folder == second.folder
+    assert second.folder.joinpath("metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(hf_tl.ConfigError, match="class 'neutral' is new"):
+        hf_tl.finetune(**options, output="runs/bert-d-full")
