@@ -96,7 +96,7 @@ def _as_table(found: _Reading, separator: str) -> Delimited:
     seen: Counter[str] = Counter()
     commas: list[str] = []
     for at, (name, column) in enumerate(zip(found.header, columns, strict=True)):
-        if not name:
+        if not name.strip():
             if column.null_count == len(column):
                 continue  # each line ends with a separator
             name = f"Unnamed: {at}"
@@ -212,7 +212,7 @@ def _read(path: Path, separator: str, way: dict[str, Any], skipped: int, names: 
     if header is None:
         raise DataError(f"{path}: the file is empty.")
     width = len(header)
-    out = _Reading([each.strip() for each in header], [], [], [], False)
+    out = _Reading(header, [], [], [], False)
     swallows = _Swallows(separator, width) if way is not PLAIN and separator != NONE else None
     quotes = _Quotes(width) if way is PLAIN else None
     if quotes and not names:

@@ -9,7 +9,7 @@ from datasets import Dataset, Value
 
 from hf_tl.config import DataConfig
 from hf_tl.errors import DataError, listing, shortened
-from hf_tl.task import all_tasks
+from hf_tl.task import usual_names
 
 LOOKED_AT = 20_000
 """Rows that the first line is compared with."""
@@ -24,7 +24,7 @@ def check_header(path: Path, rows: Dataset, places: list[str], config: DataConfi
     given = {each for value in config.columns.values() for each in ([value] if isinstance(value, str) else value)}
     if config.column_names or given & set(names):
         return
-    usual = {name.lower() for task in all_tasks() for column in task.columns for name in column.names}
+    usual = usual_names()
     first = [str(value).strip().lower() for value in rows[0].values() if value is not None]
     if len(names) > 1 and sum(value in usual for value in first) > 1 and not any(n.lower() in usual for n in names):
         raise DataError(

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from datasets import ClassLabel, Dataset, Json, List, Value, concatenate_datasets
+from datasets import ClassLabel, Dataset, Features, Json, List, Value, concatenate_datasets
 
 from hf_tl.data.annotations import FILE
 from hf_tl.data.objects import written
 from hf_tl.errors import DataError, listing
+from hf_tl.task import usual_names
 
 NUMBERS = ("int", "uint", "float", "bool")
 
@@ -19,13 +20,16 @@ def joined(split: str, parts: Sequence[Dataset], notes: list[str]) -> Dataset:
     """The rows of several files; a column that only some have is missing in the others, which is said.
 
     Raises:
-        DataError: they share no column, or one of them has values of a kind that the others' cannot be joined with.
+        DataError: they share no column, only some have one that a task looks for by its name, or one of them has
+            values of a kind that the others' cannot be joined with.
     """
     if len(parts) == 1:
         return parts[0]
     names = list({name: None for part in parts for name in part.column_names if name != FILE})
+    usual = usual_names()
     for part in parts[1:]:
-        if not set(parts[0].column_names) & set(part.column_names) - {FILE}:
+        apart = set(parts[0].column_names) ^ set(part.column_names)
+        if any(name.lower() in usual for name in apart) or _own(part) == sorted(apart & set(_own(part))):
             raise DataError(
                 f"data.path: the files of {split} have different columns: {_file(part)} has "
                 f"{listing(_own(part))}, {_file(parts[0])} {listing(_own(parts[0]))}."
@@ -89,7 +93,7 @@ def _common(features: list[Any]) -> Any:
             return Value("int64")
         if all(kind.startswith(("int", "uint", "float")) for kind in kinds):
             return Value("float64")
-        if all(kind.startswith((*NUMBERS, "string", "date", "time")) for kind in kinds):
+        if all(kind.startswith((*NUMBERS, "string", "large_string", "date", "time")) for kind in kinds):
             return Value("string")
     lists = [feature for feature in features if isinstance(feature, List)]
     if len(lists) == len(features):
@@ -107,7 +111,8 @@ def _as(part: Dataset, name: str, wanted: Any) -> Dataset:
     if wanted == Value("string"):
         return part.remove_columns(name).add_column(name, _texts(part, name), feature=wanted)
     if isinstance(wanted, Json):
-        return part.remove_columns(name).add_column(name, part.with_format(None)[name][:], feature=wanted)
+        values = Dataset.from_dict({name: part.with_format(None)[name][:]}, features=Features({name: wanted}))
+        return concatenate_datasets([part.remove_columns(name), values], axis=1)
     return part.cast_column(name, wanted)
 
 

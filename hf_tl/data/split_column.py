@@ -15,6 +15,8 @@ from hf_tl.errors import ConfigError, DataError, did_you_mean, listing
 NAMES = {"split", "set", "fold", "subset", "partition", "dataset", "usage", "phase", "datasplit", "splitname", "splits",
          "traintest", "trainvaltest", "istrain", "mode"}  # fmt: skip
 """What such a column is called, without case, spaces and underscores."""
+BESIDE = {"public", "private", "set", "split", "data"}
+"""Words that may stand beside a split's name."""
 MOST = 50
 """Different values that it may have."""
 
@@ -59,9 +61,13 @@ def _split(value: str | None, config: DataConfig, split_of: Any) -> str | None:
     """Of a value such as `train`, `TEST`, `PublicTest` or `val_1`; one of several words that are no split is none."""
     if not value:
         return None
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", value)
-    found: str | None = split_of(value, config) or split_of(words, config)
-    return found if len(re.findall(r"[^\W_]+", words)) <= 2 else None
+    if config.splits:
+        named: str | None = split_of(value, config)
+        return named
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", value).lower())
+    rest = [word for word in words if word not in BESIDE]
+    found: str | None = split_of(rest[0], config) if len(rest) == 1 else None
+    return found
 
 
 def _says_splits(rows: Dataset, name: str, config: DataConfig, split_of: Any) -> bool:
