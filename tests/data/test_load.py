@@ -260,7 +260,7 @@ def test_a_summary_is_shorter_than_its_document(tmp_path: Path) -> None:
     assert data.columns == {"document": "ctext", "summary": "text"}
     csv(tmp_path / "b", "train.csv", table, "body,document")
     with pytest.raises(
-        DataError, match=r"the summaries have 69 characters, the documents 7 .*data\.columns\.document=NAME"
+        DataError, match=r"the summaries have 68 characters, the documents 6 .*data\.columns\.document=NAME"
     ):
         load(tmp_path / "b", "summarization", columns={})
     given = load(tmp_path / "b", "summarization", columns={"document": "document", "summary": "body"})
