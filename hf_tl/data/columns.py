@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from datasets import Dataset, Features
+from datasets import Dataset, Features, Json
 
 from hf_tl.data.kinds import KINDS, kind_of
 from hf_tl.data.sources import FILE
@@ -119,7 +119,18 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
         found = lower.get(usual.lower())
         if found is not None and _can_be(column, rows, found):
             return found
+        if found is not None and isinstance(rows.features[found], Json):
+            _check_mixed(rows, found)
     return None
+
+
+def _check_mixed(rows: Dataset, name: str) -> None:
+    """Raises DataError where a column holds a list or a mapping among texts or numbers."""
+    values = rows.with_format(None)[name][:]
+    odd = [at for at, value in enumerate(values) if isinstance(value, (list, dict))]
+    if odd and 2 * len(odd) < len(values):
+        what = "a list" if isinstance(values[odd[0]], list) else "a mapping"
+        raise DataError(f"{rows[odd[0]][FILE]}: column {name!r} is {what} here, and a text or number in other rows.")
 
 
 def _named(task: Task, found: Columns) -> set[str]:

@@ -7,6 +7,7 @@ header, every quote that opens closes, and no field swallows what look like rows
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_tl.data.typed import typed
 from hf_tl.errors import DataError, shortened
@@ -63,6 +65,8 @@ class _Reading:
     lines: list[int]
     short: list[int]
     """Lines of records with fewer fields than the header."""
+    repeats: list[int]
+    """Lines that have the header again, as in files that were put one below the other."""
     quoted: bool
     """Whether the quotes in the fields, taken as they stand, are those of a writer that quotes."""
 
@@ -106,6 +110,9 @@ def _as_table(found: _Reading, separator: str) -> Delimited:
         commas += [name] if comma else []
         out.names.append(name)
         out.columns.append(values)
+    if found.repeats:
+        more = f" and {len(found.repeats) - 1} more" if len(found.repeats) > 1 else ""
+        out.notes.append(f"Line {found.repeats[0]}{more} repeats the header and is left out.")
     if commas:
         shown = ", ".join(shortened(name) for name in commas)
         out.notes.append(f"The comma in the numbers of column {shown} is read as a decimal point.")
@@ -212,45 +219,49 @@ def _read(path: Path, separator: str, way: dict[str, Any], skipped: int, names: 
     if header is None:
         raise DataError(f"{path}: the file is empty.")
     width = len(header)
-    out = _Reading(header, [], [], [], False)
+    out = _Reading(header, [], [], [], [], False)
     swallows = _Swallows(separator, width) if way is not PLAIN and separator != NONE else None
     quotes = _Quotes(width) if way is PLAIN else None
     if quotes and not names:
         quotes.look(header)
-    rows: list[list[str | None]] = []
+    rows: list[list[str]] = []
     longer: list[tuple[int, int]] = []
-    blank = 0
     for line, record, raw in records:
-        if len(record) > width and any(each.strip() for each in record[width:]):
-            longer.append((line, len(record)))
-        if len(record) < width:
-            if not any(each.strip() for each in record):
-                continue  # an empty line
-            out.short.append(line)
-        record = [*record[:width], *[""] * (width - len(record))]
-        if swallows:
+        if len(record) != width:
+            if len(record) > width and any(each.strip() for each in record[width:]):
+                longer.append((line, len(record)))
+            if len(record) < width:
+                if not any(each.strip() for each in record):
+                    continue  # an empty line
+                out.short.append(line)
+            record = [*record[:width], *[""] * (width - len(record))]
+        if record == header and width > 1 and not names:
+            out.repeats.append(line)
+            continue
+        if swallows and (len(raw) > 1 or len(out.lines) < SEEN):
             swallows.look(line, record, raw)
         if quotes:
             quotes.look(record)
-        blank = 0 if any(record) else blank + 1
         out.lines.append(line)
-        rows.append([each or None for each in record])
+        rows.append(record)
         if len(rows) >= BLOCK:
             out.blocks.append(_block(rows, width))
             rows = []
     _check_longer(longer, len(out.lines), width)
     if swallows:
         swallows.check()
-    if width > 1 and (empty := min(blank, len(rows))):  # what a spreadsheet writes below its last row
-        del rows[-empty:], out.lines[-empty:]
+    while width > 1 and rows and not any(rows[-1]):  # what a spreadsheet writes below its last row
+        del rows[-1], out.lines[-1]
     out.blocks.append(_block(rows, width))
     out.quoted = quotes is not None and quotes.written
     return out
 
 
-def _block(rows: list[list[str | None]], width: int) -> list[pa.Array]:
+def _block(rows: list[list[str]], width: int) -> list[pa.Array]:
+    """Columns of texts; what is empty is missing."""
     columns: list[Any] = list(zip(*rows, strict=True)) or [[]] * width
-    return [pa.array(column, pa.string()) for column in columns]
+    texts = [pa.array(column, pa.string()) for column in columns]
+    return [pc.if_else(pc.equal(each, ""), pa.scalar(None, pa.string()), each) for each in texts]
 
 
 def _check_longer(longer: list[tuple[int, int]], rows: int, width: int) -> None:
@@ -269,12 +280,13 @@ def _records(
 ) -> Iterator[tuple[int, list[str], list[str]]]:
     """(first line, fields, lines) of each record, the header first; empty lines are none."""
     taken: list[str] = []
+    lone = False
 
     def lines() -> Iterator[str]:
-        for number, line in enumerate(_lines(path)):
-            if number < skipped:
-                continue
+        nonlocal lone
+        for line in itertools.islice(_lines(path), skipped, None):
             taken.append(line)
+            lone = lone or LONE in line
             yield _only_escapes(line, separator) if way is BACKSLASH and "\\" in line else line
 
     reader = csv.reader(lines(), delimiter=separator, strict=True, **way)
@@ -292,7 +304,7 @@ def _records(
                 what = "text stands after quotes that close"
             raise Unfit(line, f"{what}; a quote inside a text in quotes is written twice.") from None
         if record:
-            if any(LONE in line for line in taken):
+            if lone:
                 record = [each.replace(LONE, "\r") for each in record]
             yield line, record, taken
 

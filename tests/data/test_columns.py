@@ -300,6 +300,18 @@ def test_columns_are_described() -> None:
     assert describe(Features({"a": List(Value("int64")), "b": {"c": Value("string")}})) == "a (List), b (dict)"
 
 
+def test_a_list_among_texts_is_named() -> None:
+    """It is no reason to take another column for the text."""
+    texts = ["a film", "a plot", {"en": "a cast"}, "an end"]
+    rows = Dataset.from_dict(
+        {"text": texts, "title": ["x y z"] * 4, "label": ["p", "q"] * 2}, on_mixed_types="use_json"
+    )
+    rows = rows.add_column(FILE, [f"d.jsonl, line {at + 1}" for at in range(4)])
+    with pytest.raises(DataError, match=r"^d\.jsonl, line 3: column 'text' is a mapping here, and a text or number in"):
+        match(TEXT, rows, {})
+    assert match(TEXT, rows.rename_column("text", "meta"), {})["text"] == "title"  # one that is not used
+
+
 # many classes
 
 

@@ -99,6 +99,12 @@ def test_the_line_is_that_of_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, "s.csv", "sep=;\n\na;b\n\n1;2\n").lines == [5]
 
 
+def test_a_header_that_is_repeated(tmp_path: Path) -> None:
+    found = read(tmp_path, "d.csv", "text,label\na,1\ntext,label\nb,2\n")
+    assert columns(found) == {"text": ["a", "b"], "label": [1, 2]} and found.lines == [2, 4]
+    assert found.notes == ["Line 3 repeats the header and is left out."]
+
+
 def test_a_file_without_a_header(tmp_path: Path) -> None:
     found = read(tmp_path, "cola.tsv", "gj04\t1\t\tOur friends\ngj04\t0\t*\tno\n", ["source", "label", "star", "text"])
     assert columns(found) == {
