@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from hf_tl.data.typed import typed
 from hf_tl.errors import DataError, shortened
+from hf_tl.task import usual_names
 
 SEPARATORS = (",", "\t", ";", "|")
 NONE = "\x1f"
@@ -224,6 +225,7 @@ def _read(path: Path, separator: str, way: dict[str, Any], skipped: int, names: 
     quotes = _Quotes(width) if way is PLAIN else None
     if quotes and not names:
         quotes.look(header)
+    named = not names and width > 1 and any(each.strip().lower() in usual_names() for each in header)
     rows: list[list[str]] = []
     longer: list[tuple[int, int]] = []
     for line, record, raw in records:
@@ -235,7 +237,7 @@ def _read(path: Path, separator: str, way: dict[str, Any], skipped: int, names: 
                     continue  # an empty line
                 out.short.append(line)
             record = [*record[:width], *[""] * (width - len(record))]
-        if record == header and width > 1 and not names:
+        if record == header and named:
             out.repeats.append(line)
             continue
         if swallows and (len(raw) > 1 or len(out.lines) < SEEN):
