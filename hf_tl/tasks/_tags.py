@@ -10,7 +10,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 
 IGNORED = "-100"
-"""A tag that is neither learned nor measured: PyTorch's `ignore_index`, as prepared data sets have it."""
+"""A tag that is neither learned nor measured: PyTorch's `ignore_index`, as prepared datasets have it."""
 
 
 def tag_name(tag: Any, names: list[str] | None, outside: bool) -> str:

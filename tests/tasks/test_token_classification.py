@@ -86,7 +86,7 @@ def encoded(*tags: Any, names: list[str] | None = None, known: Targets | None = 
 
 
 def test_tags_that_are_left_out_are_no_class() -> None:
-    """-100 is what PyTorch's losses leave out, and prepared data sets hold it."""
+    """-100 is what PyTorch's losses leave out, and prepared datasets hold it."""
     found, tags, _ = encoded(["O", "B-x", "-100"], ["O", "O", "B-x"])
     assert found.labels == ("O", "B-x") and tags == [[0, 1, -100], [0, 0, 1]]
     assert encoded([0, 1, -100], [0, 0, 1], names=["O", "B-x"])[:2] == (found, tags)
