@@ -17,9 +17,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hf_tl.errors import ConfigError
+from hf_tl.io.names import as_name, override
 from hf_tl.io.tokens import check_tokens
 from hf_tl.io.wrong_values import wrong_value
-from hf_tl.io.yaml_text import parse_setting, read_yaml
+from hf_tl.io.yaml_text import read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
@@ -109,12 +110,17 @@ class DataConfig(Section):
     path: str | list[str]
     """Hub id, folder, file, archive, or several files."""
     name: str | None = None
-    """Configuration of a Hub data set."""
+    """Configuration of a Hub dataset."""
     revision: str | None = None
     splits: dict[Literal["train", "validation", "test"], str] = Field(default_factory=dict)
     """Our split -> the data's own name for it (a split, folder or file)."""
     columns: dict[str, str | list[str]] = Field(default_factory=dict)
     """Role (text, image, label, ...) -> the data's own column name; for labels also a list of 0/1 columns."""
+    column_names: list[str] | None = Field(None, min_length=1)
+    """Names of the columns of CSV and TSV files that have no header."""
+    split_column: str | Literal[False] | None = None
+    """Column that says the split of each row; default: one called split, set, fold, ... with values such as train and
+    test. With false, none."""
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
     boxes: Literal["xywh", "xyxy", "cxcywh"] | None = None
@@ -134,23 +140,22 @@ class DataConfig(Section):
     """What an unreadable row does: stop the run, or be left out and counted."""
     preprocessing: Preprocessing = Field(default_factory=Preprocessing)
 
-    @field_validator("columns", "splits", mode="before")
-    @classmethod
-    def _number_names(cls, value: Any) -> Any:
-        """A column called 1 is named by the number, too."""
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            key: [_name(each) for each in name] if isinstance(name, list) else _name(name)
-            for key, name in value.items()
-        }
-
     @field_validator("path")
     @classmethod
     def _some_path(cls, value: str | list[str]) -> str | list[str]:
         if not value:
             raise ValueError("expected a Hub id, a folder or a file")
         return value
+
+    @field_validator("columns", "splits", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return {key: as_name(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("column_names", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else as_name(value)
 
     @property
     def paths(self) -> list[str]:
@@ -187,7 +192,7 @@ class LossConfig(Section):
     @field_validator("class_weights", mode="before")
     @classmethod
     def _number_labels(cls, value: Any) -> Any:
-        return {_name(key): weight for key, weight in value.items()} if isinstance(value, Mapping) else value
+        return {as_name(key): weight for key, weight in value.items()} if isinstance(value, Mapping) else value
 
 
 class GenerationSection(OpenSection):
@@ -210,7 +215,7 @@ class HubConfig(Section):
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
     examples: bool | None = None
-    """Whether the card may quote rows of the data; default: only of data sets that are public on the Hub."""
+    """Whether the card may quote rows of the data; default: only of datasets that are public on the Hub."""
 
     @model_validator(mode="after")
     def _one_place(self) -> HubConfig:
@@ -233,7 +238,7 @@ class RunConfig(Section):
     output: str | None = None
     on_change: Literal["new", "stop"] | None = None
     """What is done where the run folder holds a run of other data, of another model, or of another configuration: train
-    anew in the next free folder (`-2`, `-3`, ...), or stop. Default: stop, but for a changed data set or model in a
+    anew in the next free folder (`-2`, `-3`, ...), or stop. Default: stop, but for a changed dataset or model in a
     folder that `output` does not name, which is trained anew."""
     proof: bool = True
     """Whether the saved model is loaded again in a clean process, by plain Transformers, and has to answer as it was
@@ -266,11 +271,6 @@ class RunConfig(Section):
         return str(yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
 
 
-def _name(value: Any) -> Any:
-    """A whole number as the name that it is."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def slug(text: str) -> str:
     """The last part of a path or id without its extension, in characters that are safe in a file name."""
     name = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
@@ -298,7 +298,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{item!r}: an override is written key=value, for example training.num_train_epochs=5.")
-        value = parse_setting(key, text) if text else None
+        value = override(key, text) if text else None
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -310,7 +310,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` applied to `base`, mapping by mapping; other values replace. Neither argument is changed."""
     out = copy.deepcopy(expand(base))
     for key, value in expand(over).items():
-        # A new method starts from its own defaults; a new model or data set keeps the options beside it.
+        # A new method starts from its own defaults; a new model or dataset keeps the options beside it.
         if key == "method" and isinstance(value, Mapping) and set(value) == {"name"}:
             same = isinstance(out.get(key), Mapping) and out[key].get("name") == value["name"]
             out[key] = {**out[key], **value} if same else dict(value)

@@ -118,7 +118,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         main.wait_for_everyone()
     if main.is_main_process:
         try:
-            if proof.wanted(config):
+            if proof.wanted(config.proof):
                 proof.prove(run, trust=trusted)
         except ProofError as error:  # what was measured is worth reading all the same
             run.reach("measured", proof_failed=str(error))

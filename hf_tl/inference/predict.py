@@ -88,7 +88,7 @@ def _rows(inputs: Any, task: Task) -> Dataset:
         return _records(items, task)
     needed = [column.role for column in task.columns if column.required and not column.target]
     if items and len(needed) > 1:
-        raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a data set.")
+        raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a dataset.")
     kinds = kinds_of(task, task.input_roles)
     role, given = next((role, kind.given) for role, kind in kinds.items() if kind.given is not None)
     return _dataset({role: [given(item, f"input {index}: found") for index, item in enumerate(items)]}, kinds)

@@ -1,4 +1,4 @@
-"""No token in a configuration: it is written to disk and shared."""
+"""Tokens of the Hub, which belong in no file."""
 
 from __future__ import annotations
 

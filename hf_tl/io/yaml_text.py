@@ -69,40 +69,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-NAMES = (("data", "columns"), ("data", "splits"))
-"""Places of a configuration whose values are names of columns and splits: a column called `no` or `1` is meant by
-that, and no truth or number."""
-NAMED = (("loss", "class_weights"),)
-"""The same of their keys."""
-
-
-def _as_written(node: yaml.Node | None, place: tuple[str, ...], named: bool = False) -> None:
-    """Makes texts of the scalars in the places of NAMES and NAMED below `place`."""
-    if isinstance(node, yaml.ScalarNode) and named and node.tag.rpartition(":")[2] in ("bool", "int", "float"):
-        node.tag = "tag:yaml.org,2002:str"
-    elif isinstance(node, yaml.SequenceNode) and named:
-        for each in node.value:
-            _as_written(each, place, named)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            _as_written(key, place, place in NAMED)
-            if len(place) < 3:
-                _as_written(value, (*place, str(key.value)), place in NAMES)
-
-
-def parse_setting(key: str, text: str) -> Any:
-    """The value of `key=text` on the command line. The name of a column or split is taken as it stands, whatever YAML
-    would make of it, unless it is quoted or a list.
-
-    Raises:
-        ConfigError: as `parse_yaml`.
-    """
-    place = tuple(key.split("."))
-    if place[:-1] in NAMES and text[0] not in "['\"":
-        return text
-    return parse_yaml(text, key, place)
-
-
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -111,17 +77,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).exists():
         raise ConfigError(f"{path}: there is no such configuration file.")
-    values = parse_yaml(decoded(read_bytes(path, most=4 * CHARACTERS), str(path)), str(path), ())
+    values = parse_yaml(decoded(read_bytes(path, most=4 * CHARACTERS), str(path)), str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values such as 'model: ...', found {kind_of(values)}.")
     return values
 
 
-def parse_yaml(text: str, where: str, place: tuple[str, ...] | None = None) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """The value in a YAML text; `where` it is from is for the sentence of an error.
-
-    Args:
-        place: of the value in a configuration, `()` for a whole one; None: it is a part of none.
 
     Raises:
         ConfigError: not YAML, a key that stands twice, a type of its own (`!!python/...`), or more than it may be:
@@ -130,8 +93,6 @@ def parse_yaml(text: str, where: str, place: tuple[str, ...] | None = None) -> A
     node = compose_yaml(text, where)
     if node is None:
         return None
-    if place is not None:
-        _as_written(node, place, place[:-1] in NAMES)
     loader = _Loader("")
     try:
         return loader.construct_document(node)
