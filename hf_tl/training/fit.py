@@ -123,7 +123,7 @@ def fit(
         adapted=adapted,
         statistics=_outcome(trainer, counts, resumed),
         choices=choices,
-        precision=workload.precision,
+        precision=precision,  # of the backbone, also where its features are cached: `hf-tl reproduce` sets it
         architecture=type(loaded.model).__name__,
         processes=process_state().num_processes,
     )
