@@ -81,7 +81,7 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
     for name, value in values.items():
         none = name == "generated_tokens" and math.isnan(
             value["low"]
-        )  # all alike, so that nobody knows how far it goes
+        )  # all alike
         assert none or value["low"] <= value["value"] <= value["high"], name
     report = (done.folder / "report.html").read_text(encoding="utf-8")
     card = (done.folder / "README.md").read_text(encoding="utf-8")
