@@ -136,3 +136,16 @@ def test_which_answers_are_tried_again(
     else:
         assert client.retried(call, also=also) == "done"
     assert len(seen) == tries
+
+
+@pytest.mark.parametrize(
+    ("writing", "said"),
+    [
+        (True, "the token may not do this; it needs the right to write there"),
+        (False, "refuses it to this login (status 403)"),
+    ],
+)
+def test_a_refusal_is_of_what_was_asked(writing: bool, said: str) -> None:
+    answer = httpx.Response(403, request=httpx.Request("GET", "http://127.0.0.1/x"))
+    error = client.explain(HfHubHTTPError("no", response=answer), "data.path: bob/x", writing=writing)
+    assert isinstance(error, HubError) and said in str(error)
