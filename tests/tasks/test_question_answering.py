@@ -416,3 +416,33 @@ def test_windows_of_a_context_share_half_of_their_length(tmp_path: Path) -> None
     samples = TASK.preprocess(rows, context_of(tmp_path, 24), False)
     places = [[start // 5 for start, _ in each if start >= 0] for each in samples["offsets"]]
     assert places == [list(range(at, min(40, at + 20))) for at in (0, 8, 16, 24)]
+
+
+def test_a_smoothed_loss_knows_no_padding() -> None:
+    """Of two windows of three and five tokens, each as by itself."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    drawn = torch.Generator().manual_seed(0)
+    out = {f"{end}_logits": torch.randn(2, 5, generator=drawn) for end in ("start", "end")}
+    batch = {
+        "attention_mask": torch.tensor([[1, 1, 1, 0, 0], [1] * 5]),
+        "start_positions": torch.tensor([1, 4]), "end_positions": torch.tensor([2, 4]),
+    }  # fmt: skip
+    each = [
+        cross_entropy(out[f"{end}_logits"][row, :count], batch[f"{end}_positions"][row], label_smoothing=0.2)
+        for row, count in ((0, 3), (1, 5))
+        for end in ("start", "end")
+    ]
+    found = TASK.loss(out, batch, TaskContext(label_smoothing=0.2), None)
+    assert float(found) == pytest.approx(float(sum(each)) / 4, rel=1e-5)
+
+
+def test_a_question_of_just_the_room_is_whole(tmp_path: Path) -> None:
+    """Of 24 tokens 12 are shared, 3 are marks and 4 are kept for the context: 5 are left for the question."""
+    context = context_of(tmp_path, 24)
+    rows = Dataset.from_dict({"question": ["was the book so good", "was the book so very good"], "context": ["a"] * 2})
+    samples = TASK.preprocess(rows, context, True)
+    asked = [context.processor.decode(ids[1 : ids.index(3)]) for ids in samples["input_ids"]]
+    assert asked == ["was the book so good", "was the book so very"]
+    assert context.notes == ["1 questions are longer than 5 tokens and are truncated."]
