@@ -15,7 +15,7 @@ from hf_tl.config import LossConfig, Preprocessing
 from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import _classification as classification
 from hf_tl.tasks._classification import MULTI, REGRESSION, SINGLE
-from hf_tl.tasks._texts import text_limit, whole_texts
+from hf_tl.tasks._texts import text_limit, untruncated_texts
 from tests.tiny import bert_classifier, tiny_tokenizer
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0], [0.3, 0.2, 0.1], [-1.0, 0.0, 3.0]])
@@ -123,9 +123,9 @@ def test_a_text_of_just_the_limit_is_whole(context: TaskContext) -> None:
     samples = task.preprocess(rows, context, True)
     assert samples["length"] == [5, 5] and samples["labels"] == [1, 0] and len(context.notes) == 1
     assert context.notes[0].startswith("1 of 2 training texts are longer than 5 tokens")
-    assert whole_texts(rows, context)["text"] == ["the film was"]
+    assert untruncated_texts(rows, context)["text"] == ["the film was"]
     pairs = Dataset.from_dict({"text": ["a", "the"], "text_pair": ["film", "film was"]})
-    assert whole_texts(pairs, context)["text"] == ["a"]
+    assert untruncated_texts(pairs, context)["text"] == ["a"]
     first = task.preprocess(pairs, context, False)[0]
     assert context.processor.decode(first["input_ids"]) == "[CLS] a [SEP] film [SEP]"
 

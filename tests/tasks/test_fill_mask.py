@@ -167,10 +167,10 @@ def test_what_is_asked_and_what_is_hidden_are_kept_apart(context: TaskContext) -
     first, second = TASK.collect(None, out, batch, context)
     each = probabilities / probabilities.sum(-1, keepdim=True)
     nll = -float(each[0, 1, 6].log() + each[0, 2, 7].log())
-    assert first["sums"].tolist() == pytest.approx([nll, 2, 1]) and first["asked"] == []
-    assert second["sums"].tolist() == [0, 0, 0] and len(second["asked"]) == 2
-    assert [[token for _, token in place] for place in second["asked"]] == [[11, 10, 9, 8, 7], [5, 6, 7, 8, 9]]
-    assert second["asked"][0][0][0] == pytest.approx(float(each[1, 2, 11]))
+    assert first["sums"].tolist() == pytest.approx([nll, 2, 1]) and first["masks"] == []
+    assert second["sums"].tolist() == [0, 0, 0] and len(second["masks"]) == 2
+    assert [[token for _, token in place] for place in second["masks"]] == [[11, 10, 9, 8, 7], [5, 6, 7, 8, 9]]
+    assert second["masks"][0][0][0] == pytest.approx(float(each[1, 2, 11]))
     assert float(TASK.loss(out, batch, context, None)) == pytest.approx(nll / 2)
     assert float(TASK.loss(out, batch, context, 8)) == pytest.approx(nll / 8)
     samples: Any = SimpleNamespace(rows={"row": [0, 1]})

@@ -542,8 +542,8 @@ def test_a_conversation_that_waits_for_an_answer_gets_no_end() -> None:
 def test_turns_of_tools() -> None:
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "x"}]}
     chat = [*turns("user"), call, *turns("tool", "tool", "assistant")]
-    assert _chat.wrong(chat) is None and _chat.asked(chat) == chat[:4]
-    assert _chat.asked(CHAT) == CHAT[:4] and _chat.asked(turns("assistant")) == []
+    assert _chat.wrong(chat) is None and _chat.prompt_turns(chat) == chat[:4]
+    assert _chat.prompt_turns(CHAT) == CHAT[:4] and _chat.prompt_turns(turns("assistant")) == []
     assert _chat.wrong([*turns("user"), {**call, "tool_calls": None}]) == "turn 2 (of the assistant) is empty"
     assert _chat.wrong(turns("user"), answered=False) is None
     assert str(_chat.wrong(turns("user", "tool"))).startswith("turn 2 is the tool's and follows one of the user's")
@@ -591,11 +591,16 @@ def test_prompts_of_an_evaluation_stand_on_the_right(path: Path) -> None:
     context = dataclasses.replace(context_of(path, max_length=8), mode="measuring")
     rows = Dataset.from_dict({"text": ["the film was good", " ".join(["bad"] * 10)], "file": ["a", "b"]})
     samples = TASK.preprocess(rows, context, False)
-    assert samples["row"] == [0, 1, 1, 1] and [bool(asked) for asked in samples["asked"]] == [True, True, False, False]
-    chosen = [{**samples[index], "asked": asked} for index, asked in enumerate(([5, 6, 7], [8], []))]
+    assert samples["row"] == [0, 1, 1, 1] and [bool(asked) for asked in samples["prompt_ids"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    chosen = [{**samples[index], "prompt_ids": prompt} for index, prompt in enumerate(([5, 6, 7], [8], []))]
     batch = TASK.collator(context, False)(chosen)
-    assert batch["asked"].tolist() == [[5, 6, 7], [-1, -1, 8], [-1, -1, -1]]
-    assert "asked" not in TASK.collator(context, True)(chosen)
+    assert batch["prompt_ids"].tolist() == [[5, 6, 7], [-1, -1, 8], [-1, -1, -1]]
+    assert "prompt_ids" not in TASK.collator(context, True)(chosen)
 
 
 class Says:
@@ -661,7 +666,7 @@ def test_what_a_prediction_says(path: Path) -> None:
     """The perplexity of a row over its pieces, and the text after its prompt."""
     context = context_of(path)
     rows = Dataset.from_dict({"prompt": ["the film ", "a "], "completion": ["was good", "book"]})
-    samples = Dataset.from_dict({"row": [0, 0, 1], "asked": [[6, 5, 7], [], []]})
+    samples = Dataset.from_dict({"row": [0, 0, 1], "prompt_ids": [[6, 5, 7], [], []]})
     written = {"text": "was so", "score": 0.25, "cut": True}
     outputs = [
         {"sums": np.array([2.0, 2, 1]), "written": written}, {"sums": np.array([4.0, 1, 0]), "written": None},
