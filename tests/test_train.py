@@ -55,7 +55,7 @@ def check_folder(run: hf_tl.Run) -> None:
     assert metrics["train"]["total_parameters"] >= metrics["train"]["trainable_parameters"] > 0
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize("method", ["full", "lora", "frozen", pytest.param("scratch", marks=pytest.mark.slow)])
 def test_text(method: str, tmp_path: Path) -> None:
     run = text_run(tmp_path, method)
     check_folder(run)
@@ -68,7 +68,9 @@ def test_text(method: str, tmp_path: Path) -> None:
         assert ours[0]["label"] == "positive" and ours[1]["label"] == "negative"
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize(
+    "method", ["full", "frozen", *(pytest.param(each, marks=pytest.mark.slow) for each in ("lora", "scratch"))]
+)
 def test_image(method: str, tmp_path: Path) -> None:
     # A network from random weights can be so sharp that the rounding of another batch size alone moves its scores by
     # 1e-5 (in float64 they are the same): hence a low rate, and one image at a time, as the stock pipeline does.
@@ -97,7 +99,7 @@ def test_pooling_travels_with_its_code(pooling: str, tmp_path: Path) -> None:
     assert "trust_remote_code" in (run.folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("method", ["frozen", "lora"])
+@pytest.mark.parametrize("method", ["frozen", pytest.param("lora", marks=pytest.mark.slow)])
 def test_mlp_head_on_images(method: str, tmp_path: Path) -> None:
     run = image_run(tmp_path, method, model={"head": "mlp", "head_hidden": 16})
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]

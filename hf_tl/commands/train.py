@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
+from hf_tl.data.understood import as_text as understood
 from hf_tl.errors import HubError
 from hf_tl.hub.upload import check_target
 from hf_tl.inference.held_out import measure_saved
@@ -65,6 +66,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 
     # 2. Data and model: found, read and matched before anything is written.
     data = load_data(config.data, config.task, seed=config.seed)
+    say("\n".join([*data.notes, understood(data.labels, data.source)]))
     task = data.task
     method.check(task)
     check_options(config, task)

@@ -11,10 +11,11 @@ import numpy as np
 from datasets import DatasetDict
 
 from hf_tl.config import DataConfig
-from hf_tl.data.columns import Columns, infer_task, match
+from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.sources import read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
+from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
 from hf_tl.task import Targets, Task, get_task
 
@@ -64,7 +65,11 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     else:
         chosen = get_task(task)
         columns = match(chosen, first, config.columns)
+        notes.append(f"Task {chosen.name}, as given: {roles_sentence(columns)}.")
+    if unused := unused_columns(first, columns):
+        notes.append(f"Columns that are not used: {listing(unused, most=20)}.")
     splits = _with_roles(source.splits, columns, chosen)
+    origins = {split: origin(rows) for split, rows in splits.items()}
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
     targets = chosen.targets(splits, config, None, notes) if chosen.targets else Targets()
     _check_labels(targets.labels)
@@ -73,6 +78,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     if "validation" not in splits:
         ids = np.asarray(splits["train"][role]) if role else None
         splits["train"], splits["validation"] = cut_validation(splits["train"], ids, config.validation, seed)
+        origins["validation"] = CUT
         notes.append(
             f"There is no validation split: {len(splits['validation'])} of the training rows "
             f"({config.validation:.0%}{', each class in proportion' if role else ''}) are held out as one."
@@ -98,7 +104,12 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         targets,
         held_out,
         tuple(notes),
-        {**source.metadata, **_counts(ordered, targets)},
+        {
+            **source.metadata,
+            **_counts(ordered, targets),
+            "origins": {split: origins[split] for split in ordered},
+            "unused_columns": unused,
+        },
     )
 
 

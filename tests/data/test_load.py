@@ -142,7 +142,7 @@ def test_the_task_as_given_or_inferred(tmp_path: Path) -> None:
     assert any(note.startswith("Task text-classification: text from column 'text'") for note in load(tmp_path).notes)
     asked = load(tmp_path, "fill-mask")
     assert asked.task.name == "fill-mask" and asked.columns == {"text": "text"}
-    assert not any(note.startswith("Task ") for note in asked.notes)
+    assert "Task fill-mask, as given: text from column 'text'." in asked.notes
     assert len(asked.splits["validation"]) == 2
     assert "There is no validation split: 2 of the training rows (10%) are held out as one." in asked.notes
     with pytest.raises(ConfigError, match="is not a task"):
