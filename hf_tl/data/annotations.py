@@ -27,6 +27,12 @@ def rows_of(records: list[dict[str, Any]]) -> Dataset:
     return rows.cast_column("image", Image(decode=False)).cast_column("objects", OBJECTS)
 
 
+def put_in_place(rows: Dataset, columns: list[str], name: str, values: list[Any], feature: Any = None) -> Dataset:
+    """Rows with a column `name` of `values` in place of `columns`, and of another that was called so."""
+    new = rows.add_column("\0new", values, feature=feature)  # first, since rows without columns are none
+    return new.remove_columns(sorted({*columns, name} & set(rows.column_names))).rename_column("\0new", name)
+
+
 def finite(values: Any) -> list[float] | None:
     """Numbers as floats; None where any is no number, or none that can be counted with."""
     out = []

@@ -1,5 +1,5 @@
-"""Questions with answers in their contexts, in the forms that they are kept in: SQuAD's own file, columns of the answer's
-text and place, and records that were written into a table as text."""
+"""Questions with answers in their contexts, in the forms that they are kept in: SQuAD's own file, columns of the text
+and place of an answer, and records that were written into a table as text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from datasets import Dataset, List, Value
 
-from hf_tl.data.annotations import FILE
-from hf_tl.data.recognition import STRINGS
+from hf_tl.data.annotations import FILE, put_in_place
+from hf_tl.data.texts import STRINGS
 from hf_tl.data.written import from_text
 from hf_tl.errors import DataError
-from hf_tl.io.json_text import kind_of, parse_json, read_text
+from hf_tl.io.json_text import kind_of, read_json
 
 MAX_JSON = 2 * 1024**3
 HEAD = 1 << 20
@@ -40,9 +40,9 @@ def is_squad(path: Path) -> bool:
 
 
 def read_squad(path: Path) -> Dataset:
-    """Rows of `id`, `title`, `context`, `question` and `answers` from SQuAD's `data`, `paragraphs` and `qas`; a question
-    that is impossible has no answer."""
-    value = parse_json(read_text(path, error=DataError, most=MAX_JSON), str(path), error=DataError, nan=True, most=MAX_JSON)
+    """Rows of `id`, `title`, `context`, `question` and `answers` from SQuAD's `data`, `paragraphs` and `qas`; an
+    impossible question has no answer."""
+    value = read_json(path, error=DataError, nan=True, most=MAX_JSON)
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "title", "context", "question", "answers", FILE)}
     for title, number, paragraph in _paragraphs(value, str(path)):
         where = f"{path} (paragraph {number})"
@@ -82,7 +82,7 @@ def _paragraphs(value: Any, where: str) -> Iterator[tuple[str, int, dict[str, An
             raise DataError(f"{where}: an article is {kind_of(article)}, expected a record with 'paragraphs'.")
         inside = [article] if "qas" in article else article.get("paragraphs")
         if not isinstance(inside, list) or not all(isinstance(each, dict) for each in inside):
-            raise DataError(f"{where}: an article has {kind_of(inside)} under 'paragraphs', expected a list of records.")
+            raise DataError(f"{where}: 'paragraphs' of an article is {kind_of(inside)}, expected a list of records.")
         for paragraph in inside:
             count += 1
             yield str(article.get("title", "")), count, paragraph
@@ -156,8 +156,7 @@ def with_answers(rows: Dataset, columns: list[str], name: str) -> Dataset:
         contexts = plain[str(_usual(rows, CONTEXTS))]
         starts = [(about or "").find(text) if text else None for text, about in zip(texts, contexts, strict=True)]
     values = [answers_of({"text": text, "answer_start": start}) for text, start in zip(texts, starts, strict=True)]
-    rest = rows.remove_columns(sorted({*columns, name} & set(rows.column_names)))
-    return rest.add_column(name, values, feature=FEATURE)
+    return put_in_place(rows, columns, name, values, FEATURE)
 
 
 def answers_of(value: Any) -> Any:
@@ -181,7 +180,7 @@ def _text(value: Any) -> str:
 
 
 def whole(value: Any) -> int:
-    """A place in a text, also of tables that have only floats or texts; -1, which is none, where it is no whole number."""
+    """A place in a text, also of tables that have only floats or texts; -1, which is none, for all else."""
     try:
         number = float(value)
         return int(number) if math.isfinite(number) and number == int(number) and abs(number) < 2**53 else -1

@@ -1,5 +1,6 @@
-"""Conversations in the forms that people keep them, as lists of turns with `role` and `content`: ShareGPT's (from and
-value), a column each for system, question and answer (Alpaca, Dolly, OpenOrca), prompt and completion as turns (TRL)."""
+"""Conversations in the forms that people keep them, as lists of turns with `role` and `content`: ShareGPT's `from` and
+`value`, columns of system prompt, question and answer (Alpaca, Dolly, OpenOrca), prompt and completion as turns (TRL).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset, Value
 
-from hf_tl.data.recognition import STRINGS
+from hf_tl.data.texts import STRINGS
 from hf_tl.data.written import from_text
 from hf_tl.errors import listing
 
@@ -231,9 +232,7 @@ def prompt_and_completion(rows: Dataset) -> list[str] | None:
 def joined(prompt: Any, completion: Any) -> list[dict[str, Any]]:
     """The turns of a prompt and of its completion; a text is one turn."""
     first = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else standard(prompt or [])
-    then = (
-        [{"role": "assistant", "content": completion}] if isinstance(completion, str) else standard(completion or [])
-    )
+    then = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else standard(completion or [])
     return [*first, *then]
 
 

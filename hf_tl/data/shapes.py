@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from hf_tl.data import answers, tagged
 from hf_tl.data import conversations as chat
+from hf_tl.data.annotations import put_in_place
 from hf_tl.data.kinds import KINDS
 from hf_tl.errors import DataError, listing
 from hf_tl.task import Task
@@ -47,18 +48,17 @@ def by_row(make: Callable[[list[str]], Callable[..., Any]], feature: Any = None)
     def made(rows: Dataset, columns: list[str], name: str) -> Dataset:
         plain, one = rows.with_format(None), make(columns)
         values = [one(*each) for each in zip(*(plain[each] for each in columns), strict=True)]
-        rest = rows.remove_columns(sorted({*columns, name} & set(rows.column_names)))
-        return rest.add_column(name, values, feature=feature)
+        return put_in_place(rows, columns, name, values, feature)
 
     return made
 
 
 def _refused(rows: Dataset, columns: list[str], name: str) -> Dataset:
-    chosen, rejected = columns
+    chosen = columns[0]
     role = "messages" if chat.are_turns(next((each for each in rows[chosen] if each), None)) else "completion"
     raise DataError(
-        f"data.columns: {listing(columns)} hold preferences (for DPO and reward models), which hf_tl does not train on; "
-        f"data.columns.{role}={chosen} trains on the preferred answers alone, and TRL's DPOTrainer on both."
+        f"data.columns: {listing(columns)} hold preferences (for DPO and reward models), which hf_tl does not train "
+        f"on; data.columns.{role}={chosen} trains on the preferred answers alone, and TRL's DPOTrainer on both."
     )
 
 

@@ -16,6 +16,7 @@ from datasets import ClassLabel, Dataset
 from datasets.exceptions import DatasetsError
 
 from hf_tl.data.arrow_messages import packed
+from hf_tl.data.json_rows import as_row
 from hf_tl.data.parquet_bounds import check_repeats
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
@@ -103,8 +104,6 @@ def check_density(path: Path, packed: int) -> None:
     Raises:
         DataError: more lines or values than so many bytes can mean; each takes far more memory than its text.
     """
-    if not is_table(path) or path.suffix.lower() in (".parquet", ".arrow"):
-        return
     counts = dict.fromkeys(b"\n\r,;\t|[{", 0)
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -239,6 +238,7 @@ def _read_json(path: Path) -> Dataset:
         if isinstance(value, dict):
             lists = [item for item in value.values() if isinstance(item, list)]
             value = lists[0] if len(lists) == 1 else value
+        value = [as_row(item) for item in value] if isinstance(value, list) else value
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise DataError(f"{path}: expected a list of objects, found {type(value).__name__}.")
         return _from_objects(path, value)
@@ -251,7 +251,7 @@ def _lines(path: Path) -> Dataset:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            row = parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MAX_JSON)
+            row = as_row(parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MAX_JSON))
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
             rows.append(row)

@@ -25,6 +25,8 @@ UNIVERSAL = ("", "tokens", "lemmas", "pos_tags", "xpos_tags", "features", "heads
 SENTENCES = (
     "sentence #", "sentence_#", "sentence_id", "sentence id", "sentence_idx", "sent_id", "sentence_number", "sentence",
 )  # fmt: skip
+NUMBER = re.compile(r"\s*(sentence|sent)?[\s:_#-]*\d+(\.0)?\s*", re.IGNORECASE)
+"""What stands in a column that tells sentences apart."""
 WORDS = ("word", "token", "words", "tokens")
 WORD_TAGS = ("tag", "ner_tag", "ner", "bio", "iob", "label", "tags", "labels")
 
@@ -92,8 +94,8 @@ def read_tagged(path: Path) -> Dataset:
             width = width or len(fields)
             if len(fields) != width or width < 2 or not all(fields):
                 raise DataError(
-                    f"{path}, line {number + at}: found {len(fields)} columns ({shortened(' '.join(fields))}), expected "
-                    + (f"{width} as above." if width > 1 else "a word and its tag.")
+                    f"{path}, line {number + at}: found {len(fields)} columns ({shortened(' '.join(fields))}), "
+                    f"expected {f'{width} as above' if width > 1 else 'a word and its tag'}."
                 )
         sentences.append(words)
         places.append(f"{path}, line {number}")
@@ -103,9 +105,7 @@ def read_tagged(path: Path) -> Dataset:
         raise DataError(f"{path}: has {width} columns, expected at most {MAX_FIELDS}.")
     numbered = width > 2 and all(fields[0].isdigit() for words in sentences[:HEAD] for fields in words)
     names = _names(sentences, width, numbered)
-    columns = {
-        name: [[fields[at] for fields in words] for words in sentences] for at, name in enumerate(names) if name
-    }
+    columns = {name: [[fields[at] for fields in words] for words in sentences] for at, name in enumerate(names) if name}
     rows = Dataset.from_dict({**columns, FILE: places})
     for name in columns:
         rows = rows.cast_column(name, List(Value("string")))
@@ -160,6 +160,8 @@ def word_columns(rows: Dataset) -> list[str] | None:
         if name is None or not isinstance(rows.features[name], (Value, ClassLabel)):
             return None
         found.append(name)
+    if not all(NUMBER.fullmatch(str(each)) for each in rows[:HEAD][found[0]] if each is not None):
+        return None
     if str(getattr(rows.features[found[1]], "dtype", "")).startswith(("int", "float")):
         return None
     more = [lower[name] for name in ("pos", "pos_tag", "pos_tags") if name in lower][:1]
@@ -202,7 +204,9 @@ def as_spans(value: Any) -> Any:
     if all(isinstance(each, dict) and {"start_offset", "end_offset", "label"} <= set(each) for each in value):
         return [{"start": each["start_offset"], "end": each["end_offset"], "label": each["label"]} for each in value]
     if all(_has_labels(each) for each in value):
-        return [{"start": each["start"], "end": each["end"], "label": label} for each in value for label in each["labels"]]
+        return [
+            {"start": each["start"], "end": each["end"], "label": label} for each in value for label in each["labels"]
+        ]
     return value
 
 
