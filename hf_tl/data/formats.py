@@ -12,7 +12,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_tl.data import answers, excel, tables, tagged
+from hf_tl.data import answers, excel, fasttext, tables, tagged
 from hf_tl.data.annotations import FILE
 from hf_tl.data.archives import unpack
 from hf_tl.errors import DataError
@@ -37,6 +37,7 @@ FORMATS = (
     Format("SQuAD", (".json",), answers.read_squad, answers.is_squad),
     Format("columns of words", (".conll", ".iob", ".iob2", ".bio", ".bioes"), tagged.read_tagged),
     Format("columns of words", (".txt", ".tsv", ".csv"), tagged.read_tagged, tagged.is_tagged),
+    Format("fastText", (".txt", ".ft"), fasttext.read_fasttext, fasttext.is_fasttext),
     Format("Universal Dependencies", (".conllu",), tagged.read_universal),
     Format("Excel", (".xlsx", ".xlsm"), excel.read_excel, text=False),
     Format("Parquet and Arrow", (".parquet", ".arrow"), tables.read_table, text=False),

@@ -118,8 +118,8 @@ def training_template(tokenizer: Any, where: str) -> tuple[str | None, bool]:
     if not tokenizer.chat_template:
         raise ModelError(
             f"{where}: the tokenizer has no chat template, so conversations cannot be written as text; start from a "
-            "chat (instruct) model, give one with data.preprocessing.chat_template=FILE.jinja, or use the columns "
-            "prompt and completion."
+            "chat (instruct) model, give one with data.preprocessing.chat_template=FILE.jinja, or use plain columns "
+            "with data.columns.prompt=NAME and data.columns.completion=NAME."
         )
     from jinja2 import TemplateError
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Defaults, Form, Inference, Library, Targets, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Library, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -15,24 +15,6 @@ if TYPE_CHECKING:
 
 NAME = "summarization"
 ROUGE = ("rouge1", "rouge2", "rougeL")
-
-
-def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
-    """Checks that summaries are shorter than what they sum up, unless both columns are named: taken the wrong way
-    round they train as well."""
-    import numpy as np
-
-    from hf_tl.errors import DataError
-
-    rows = splits.get("train")
-    if known is None and rows is not None and not {"document", "summary"} <= set(config.columns):
-        document, summary = (np.median([len(text) for text in rows[role]]) for role in ("document", "summary"))
-        if summary > document:
-            raise DataError(
-                f"data.columns: the summaries (half of them over {summary:,.0f} characters) are longer than the "
-                f"documents ({document:,.0f}); name both columns with data.columns.document and data.columns.summary."
-            )
-    return Targets()
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
@@ -62,7 +44,7 @@ TASK = Task(
         Column(
             "document",
             "text",
-            ("document", "article", "dialogue", "dialog", "report", "ctext", "full_text", "text", "content", "body"),
+            ("document", "article", "dialogue", "dialog", "report", "text", "content", "body"),
         ),
         Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), target=True),
     ),
@@ -72,7 +54,6 @@ TASK = Task(
     metrics=(*ROUGE, "generated_tokens", "cut_share", "loss"),
     best_metric="rougeL",
     greater_is_better=True,
-    targets=targets,
     preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
     collator=seq2seq.collator,
     loss=seq2seq.loss,

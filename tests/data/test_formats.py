@@ -137,6 +137,23 @@ def test_random_columns_of_words_are_read_back(found: Any, separator: str, end: 
         assert [list(zip(row["tokens"], row["ner_tags"], strict=True)) for row in rows] == found
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.lists(word, min_size=1, max_size=3), st.lists(word, max_size=4)), min_size=1, max_size=5))
+def test_random_lines_of_fasttext_are_read_back(lines: list[tuple[list[str], list[str]]]) -> None:
+    lines = [(labels, [each for each in words if not each.startswith("__label__")]) for labels, words in lines]
+    text = "\n\n".join(" ".join([*(f"__label__{each}" for each in labels), *words]) for labels, words in lines)
+    single = all(len(labels) == 1 for labels, _ in lines)
+    wanted = [{"text": " ".join(words), "label": labels[0] if single else labels} for labels, words in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder) / "train.txt", text)
+        assert read_file(path, Path(folder)).remove_columns(FILE).to_list() == wanted
+
+
+def test_fasttext_keeps_the_spaces_of_a_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "__label__x  two  spaces \n__label__y b\n")
+    assert rows_of(path)["train"] == [{"text": "two  spaces", "label": "x"}, {"text": "b", "label": "y"}]
+
+
 # SQuAD
 
 

@@ -18,10 +18,9 @@ from datasets import Dataset
 import hf_tl
 from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.data import load_data
-from hf_tl.data.columns import match
-from hf_tl.errors import ConfigError, DataError
+from hf_tl.errors import ConfigError
 from hf_tl.models.pretrained import task_of
-from hf_tl.task import Targets, TaskContext, get_task
+from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks._writing import configure
 from tests.clean_process import card_prints
 from tests.tiny import tiny_tokenizer, tiny_writer
@@ -46,19 +45,6 @@ def context_of(folder: Path, **options: Any) -> TaskContext:
 
 def written(*texts: str, **options: Any) -> list[dict[str, Any]]:
     return [{"text": text, "tokens": 3, "cut": False, "nll": 1.0, "count": 2, **options} for text in texts]
-
-
-def test_which_column_is_the_summary() -> None:
-    """Of the news of Kaggle `text` is the summary, and `ctext` the complete text."""
-    news = Dataset.from_dict({"text": ["a film"] * 4, "ctext": ["the film was so good"] * 4})
-    assert match(TASK, news, {}) == {"document": "ctext", "summary": "text"}
-    assert TASK.targets is not None
-    swapped = {"train": Dataset.from_dict({"document": ["a film"] * 3, "summary": ["the film was so good"] * 3})}
-    with pytest.raises(DataError, match=r"the summaries \(half of them over 20 characters\) are longer .* \(6\)"):
-        TASK.targets(swapped, DataConfig(path="x"), None, [])
-    named = DataConfig(path="x", columns={"document": "a", "summary": "b"})
-    assert TASK.targets(swapped, named, None, []) == Targets()
-    assert TASK.targets({"train": ROWS}, DataConfig(path="x"), None, []) == Targets()
 
 
 def test_rouge_by_hand() -> None:
