@@ -12,11 +12,11 @@ STATE, SPLITS, INFO = "state.json", "dataset_dict.json", "dataset_info.json"
 
 
 def rows_of_saved(files: list[Path]) -> tuple[list[Path], set[Path]]:
-    """(`files` without those of saved data sets that hold no rows: what `datasets` tells of them, and the leavings of
+    """(`files` without those of saved datasets that hold no rows: what `datasets` tells of them, and the leavings of
     its cache; those that hold rows).
 
     Raises:
-        DataError: a saved data set lacks a file of its own.
+        DataError: a saved dataset lacks a file of its own.
     """
     there = set(files)
     kept: dict[Path, set[Path]] = {}
@@ -52,5 +52,5 @@ def _named(file: Path) -> list[Any] | None:
 def _checked(file: Path, name: Any, there: set[Path]) -> Path:
     path = file.parent / name if isinstance(name, str) and "/" not in name and "\\" not in name else None
     if path is None or path not in there:
-        raise DataError(f"{file}: names the file {shortened(name)}, which is not beside it; save the data set again.")
+        raise DataError(f"{file}: names the file {shortened(name)}, which is not beside it; save the dataset again.")
     return path

@@ -1,4 +1,4 @@
-"""Columns in the shapes that data sets commonly have, made into the columns that tasks read.
+"""Columns in the shapes that datasets commonly have, made into the columns that tasks read.
 
 A shape is one record in `SHAPES`: which columns it is known by, and what is made of them. A task that is asked for sees
 only what its columns can be; columns that `data.columns` names are left as they are.

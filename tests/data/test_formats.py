@@ -1,4 +1,4 @@
-"""Formats of files: columns of words, SQuAD's own, saved data sets, compressed tables, workbooks, and the others."""
+"""Formats of files: columns of words, SQuAD's own, saved datasets, compressed tables, workbooks, and the others."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_random_squad_is_read_back(paragraphs: list[tuple[str, list[tuple[str, i
         assert [(row["context"], row["question"], row["answers"]["answer_start"]) for row in rows] == wanted
 
 
-# saved data sets
+# saved datasets
 
 
 def test_saved_data_sets(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Columns in the shapes that data sets commonly have: conversations, questions with answers, words one a row."""
+"""Columns in the shapes that datasets commonly have: conversations, questions with answers, words one a row."""
 
 from __future__ import annotations
 
