@@ -72,7 +72,7 @@ OTHERS = {
     ".sqlite3": "a database: pandas.read_sql(...).to_parquet('data.parquet') makes Parquet of a table",
     ".ann": "brat's annotations: convert them to CoNLL, or to JSONL with text and spans (start, end, label)",
     ".spacy": "spaCy's DocBin: write JSONL with text and spans (start, end, label) of doc.ents",
-    ".tmx": "translations as TMX: write a table with a column for each language",
+    ".tmx": "texts in several languages as TMX: write a table with a column for each language",
     ".xml": "XML: write a table of it, such as JSONL",
     ".html": "a web page: save its text as .txt, or a table as CSV",
     ".pdf": "a PDF: save its text as .txt (one text a line), or a table as CSV",

@@ -15,7 +15,7 @@ from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.shapes import shaped
-from hf_tl.data.sources import read_source
+from hf_tl.data.sources import Source, read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
@@ -60,16 +60,8 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         raise DataError(
             f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it."
         )
-    asked = get_task(task) if task is not None else None
-    source.splits = shaped(source.splits, asked, config.columns, notes)
+    chosen, columns = _understood(source, task, config, notes)
     first = source.splits["train"]
-    if asked is None:
-        chosen, columns, why = infer_task(first, config.columns)
-        notes.append(why)
-    else:
-        chosen = asked
-        columns = match(chosen, first, config.columns)
-        notes.append(f"Task {chosen.name}, as given: {roles_sentence(columns)}.")
     if unused := unused_columns(first, columns):
         notes.append(f"Columns that are not used: {listing(unused, most=20)}.")
     splits = _with_roles(source.splits, columns, chosen)
@@ -126,6 +118,20 @@ def _cut_sentence(splits: Splits, share: float, *, stratified: bool) -> str:
     if f"{held / total:.0%}" == f"{share:.0%}":
         return f"{said}."
     return f"{said}: {share:.0%} of so few is not whole rows{' of every class' if stratified else ''}."
+
+
+def _understood(source: Source, task: str | None, config: DataConfig, notes: list[str]) -> tuple[Task, Columns]:
+    """The task and its columns, of data in any of the shapes that are known."""
+    asked = get_task(task) if task is not None else None
+    source.splits = shaped(source.splits, asked, config.columns, notes)
+    first = source.splits["train"]
+    if asked is None:
+        chosen, columns, why = infer_task(first, config.columns)
+        notes.append(why)
+        return chosen, columns
+    columns = match(asked, first, config.columns)
+    notes.append(f"Task {asked.name}, as given: {roles_sentence(columns)}.")
+    return asked, columns
 
 
 def _check_labels(labels: Sequence[str]) -> None:
