@@ -149,14 +149,24 @@ def with_answers(rows: Dataset, columns: list[str], name: str) -> Dataset:
     """Rows whose columns of `flat_answers` are one of records. An answer without a place is the first in its context
     that is written so; one that is not there has the place -1, and is refused where answers are checked."""
     plain = rows.with_format(None)
-    texts = plain[columns[0]]
+    texts = [_list_in(text) for text in plain[columns[0]]] if len(columns) > 1 else plain[columns[0]]
     if len(columns) > 1:
-        starts: list[Any] = list(plain[columns[1]])
+        starts: list[Any] = [_list_in(start) for start in plain[columns[1]]]
     else:
         contexts = plain[str(_usual(rows, CONTEXTS))]
         starts = [(about or "").find(text) if text else None for text, about in zip(texts, contexts, strict=True)]
     values = [answers_of({"text": text, "answer_start": start}) for text, start in zip(texts, starts, strict=True)]
     return put_in_place(rows, columns, name, values, FEATURE)
+
+
+def _list_in(value: Any) -> Any:
+    """A list that was written as text; anything else as it is."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        try:
+            return from_text(value)
+        except ValueError:
+            return value
+    return value
 
 
 def answers_of(value: Any) -> Any:

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset
 from datasets.exceptions import DatasetsError
 
 from hf_tl.data.arrow_messages import packed
-from hf_tl.data.json_rows import as_row
+from hf_tl.data.json_rows import as_row, as_rows
 from hf_tl.data.parquet_bounds import check_repeats
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
@@ -237,10 +237,7 @@ def _read_json(path: Path) -> Dataset:
             if "Extra data" in str(error):  # one object a line, under the other name
                 return _lines(path)
             raise
-        if isinstance(value, dict):
-            lists = [item for item in value.values() if isinstance(item, list)]
-            value = lists[0] if len(lists) == 1 else value
-        value = [as_row(item) for item in value] if isinstance(value, list) else value
+        value = as_rows(value)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise DataError(f"{path}: expected a list of objects, found {type(value).__name__}.")
         return _from_objects(path, value)

@@ -20,6 +20,12 @@ HEAD = 400
 """Lines by which a file is known."""
 MAX_LINE = 100_000
 MAX_FIELDS = 50
+SPAN_KEYS = (
+    ("start", "start_offset", "begin"),
+    ("end", "end_offset"),
+    ("label", "entity", "entity_group", "entity_type", "type", "tag", "category"),
+)
+"""The names of start, end and label of a span."""
 UNIVERSAL = ("", "tokens", "lemmas", "pos_tags", "xpos_tags", "features", "heads", "relations", "", "")
 """What the columns of Universal Dependencies are (https://universaldependencies.org/format.html)."""
 SENTENCES = (
@@ -201,13 +207,22 @@ def as_spans(value: Any) -> Any:
         return value
     if all(_is_triple(each) for each in value):
         return [{"start": start, "end": end, "label": label} for start, end, label in value]
-    if all(isinstance(each, dict) and {"start_offset", "end_offset", "label"} <= set(each) for each in value):
-        return [{"start": each["start_offset"], "end": each["end_offset"], "label": each["label"]} for each in value]
+    keys = _span_keys(value[0])
+    if keys and all(isinstance(each, dict) and set(keys) <= set(each) for each in value):
+        return [dict(zip(("start", "end", "label"), (each[key] for key in keys), strict=True)) for each in value]
     if all(_has_labels(each) for each in value):
         return [
             {"start": each["start"], "end": each["end"], "label": label} for each in value for label in each["labels"]
         ]
     return value
+
+
+def _span_keys(value: Any) -> list[str] | None:
+    """The keys of start, end and label in a record that is a span by other names."""
+    if not isinstance(value, dict) or {"start", "end", "label"} <= set(value):
+        return None
+    found = [next((key for key in names if key in value), None) for names in SPAN_KEYS]
+    return None if None in found else [str(key) for key in found]
 
 
 def _is_triple(value: Any) -> bool:

@@ -18,6 +18,7 @@ from hf_tl.data import load_data, load_rows
 from hf_tl.data.conversations import ROLES
 from hf_tl.data.json_rows import as_row
 from hf_tl.data.shapes import shaped
+from hf_tl.data.tables import read_table
 from hf_tl.data.written import from_text
 from hf_tl.errors import DataError
 from hf_tl.task import Targets, get_task
@@ -84,6 +85,26 @@ def test_questions_and_answers_are_conversations_when_they_are_asked_to_be() -> 
     assert read(prompts, CHAT) == prompts
     kept = [{"messages": [ASKED, SAID], "question": "q", "answer": "a"}]
     assert read(kept, CHAT) == kept, "conversations are there already"
+
+
+def test_columns_as_pandas_writes_them(tmp_path: Path) -> None:
+    rows = [{"text": f"number {at}", "label": "ab"[at % 2]} for at in range(12)]
+    for orient in ("columns", "index", "records", "list"):
+        file = tmp_path / f"{orient}.json"
+        if orient == "list":
+            file.write_text(json.dumps(pd.DataFrame(rows).to_dict("list")))
+        else:
+            pd.DataFrame(rows).to_json(file, orient=orient)  # type: ignore[call-overload]
+        assert Dataset.from_list(rows).to_dict() == read_table(file).to_dict()
+
+
+def test_a_task_that_would_read_them_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("question,answer\n" + "".join(f"what is {at} + 1,it is {at + 1}\n" for at in range(30)))
+    with pytest.raises(DataError, match=r"With --task text-generation, 'question', 'answer' are read as questions and"):
+        load_data(DataConfig(path=str(file)))
+    data = load_data(DataConfig(path=str(file)), "text-generation")
+    assert data.splits["train"][0]["messages"][1] == {"role": "assistant", "content": "it is 1"}
 
 
 def test_a_named_column_of_conversations_keeps_its_name() -> None:
@@ -206,6 +227,7 @@ ROME = {"text": ["Rome"], "answer_start": [16]}
         {"answer_text": "Rome", "answer_start": "16"},
         {"text": "Rome", "start": 16},
         {"answer": ["Rome"], "answer_start": [16]},
+        {"answers": "['Rome']", "answer_start": "[16]"},
         {"answers": str(ROME)},
         {"answers": json.dumps(ROME)},
         {"answers": json.dumps([{"text": "Rome", "answer_start": 16}])},
@@ -324,8 +346,9 @@ def test_a_word_in_its_sentence_is_no_word_of_it() -> None:
         {"text": "Ada in Rome", "label": [{"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]},
                                           {"start": 7, "end": 11, "text": "Rome", "labels": ["LOC"]}]},
         ["Ada in Rome", {"entities": [[0, 3, "PER"], [7, 11, "LOC"]]}],
+        {"text": "Ada in Rome", "x": [{"begin": 0, "end": 3, "type": "PER"}, {"begin": 7, "end": 11, "type": "LOC"}]},
     ],
-    ids=["doccano", "doccano relations", "Label Studio", "spaCy"],
+    ids=["doccano", "doccano relations", "Label Studio", "spaCy", "other keys"],
 )  # fmt: skip
 def test_spans_of_every_tool(row: Any, tmp_path: Path) -> None:
     file = tmp_path / "spans.json"
