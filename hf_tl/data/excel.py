@@ -16,9 +16,11 @@ from xml.etree.ElementTree import ParseError
 from datasets import Dataset
 
 from hf_tl.data.annotations import FILE
-from hf_tl.data.tables import FREE_VALUES, MAX_BYTES, MAX_COLUMNS, MAX_RATIO, VALUES_A_BYTE, read_table
+from hf_tl.data.tables import FREE_VALUES, MAX_COLUMNS, VALUES_A_BYTE, read_table
 from hf_tl.errors import DataError, listing
 
+MAX_BYTES, MAX_RATIO = 256 * 1024**2, 200
+"""Bytes that a workbook may always unpack to, and the bytes for each of its own that it may have above that."""
 DOCTYPE = re.compile(rb"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
 FAR = re.compile(rb"""\sr\s*=\s*["'](?![A-Za-z]{0,3}\d{0,7}["'])([^"']{0,40}["']|[^"']{41})|\sr\s{20}|\sr\s*=\s{20}""")
 """A place that is none, or beyond Excel's last column or row: openpyxl would make the empty cells up to it."""

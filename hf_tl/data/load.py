@@ -14,7 +14,7 @@ from datasets import DatasetDict
 from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
-from hf_tl.data.shapes import hint, shaped
+from hf_tl.data.shapes import shaped
 from hf_tl.data.sources import Source, read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
@@ -126,10 +126,7 @@ def _understood(source: Source, task: str | None, config: DataConfig, notes: lis
     source.splits = shaped(source.splits, asked, config.columns, notes)
     first = source.splits["train"]
     if asked is None:
-        try:
-            chosen, columns, why = infer_task(first, config.columns)
-        except DataError as error:
-            raise DataError(f"{error}{hint(first, config.columns)}") from None
+        chosen, columns, why = infer_task(first, config.columns)
         notes.append(why)
         return chosen, columns
     columns = match(asked, first, config.columns)

@@ -17,7 +17,7 @@ from hf_tl.data import conversations as chat
 from hf_tl.data.annotations import put_in_place
 from hf_tl.data.kinds import KINDS
 from hf_tl.errors import DataError, listing
-from hf_tl.task import Task, all_tasks
+from hf_tl.task import Task
 
 Rows = dict[str, Dataset]
 
@@ -113,16 +113,6 @@ def shaped(
         notes.append(f"{listing(first)} ({shape.name}) are read as the column {name!r}.")
         done.add(shape.kind)
     return out
-
-
-def hint(rows: Dataset, given: Mapping[str, str | list[str]]) -> str:
-    """A sentence on what the columns would be for a task that is asked for; empty where there is nothing to say."""
-    for shape in SHAPES:
-        columns = _found(shape, rows, given) if shape.asked else None
-        if columns:
-            tasks = [task.name for task in all_tasks() if any(column.kind == shape.kind for column in task.columns)]
-            return f" With --task {tasks[0]}, {listing(columns)} are read as {shape.name}."
-    return ""
 
 
 def _found(shape: Shape, rows: Dataset, given: Mapping[str, str | list[str]]) -> list[str] | None:

@@ -24,6 +24,7 @@ from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.named_files import Reach, check_plain, hub_file, is_there, unreadable_file, with_full_paths
 from hf_tl.data.saved import rows_of_saved
 from hf_tl.data.tables import check_density
+from hf_tl.data.text_folders import read_text_folder
 from hf_tl.errors import DataError, HubError, did_you_mean, listing, shortened
 
 SPLITS = {
@@ -215,6 +216,11 @@ def _folder(
         out = boxes
     elif images:
         return _image_folder(folder, images, config, digest, shown)
+    elif texts := read_text_folder(folder, tables, lambda name: split_of(name, config)):
+        for file in tables:
+            _hash(file, digest)
+            digest.update(file.relative_to(folder).as_posix().encode())
+        out = {split: [rows] for split, rows in texts.items()}
     elif tables:
         named = {file: _split_of_path(file.relative_to(folder), config) for file in tables}
         if config.splits:

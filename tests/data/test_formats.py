@@ -259,6 +259,34 @@ def test_a_state_of_somebody_else_is_not_asked(tmp_path: Path) -> None:
             rows_of(tmp_path / "d")
 
 
+# a file for each text
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), texts.filter(str.strip)), min_size=6, max_size=9), st.booleans())
+def test_random_folders_of_texts_are_read_back(found: list[tuple[str, str]], apart: bool) -> None:
+    found = [("a", "x"), ("b", "y"), *found]
+    with tempfile.TemporaryDirectory() as folder:
+        for at, (name, text) in enumerate(found):
+            for split in ("train", "test") if apart else ("",):
+                written(Path(folder) / split / name / f"{at:02}.txt", text)
+        splits = rows_of(Path(folder))
+    wanted = sorted((name, text.replace("\r\n", "\n").strip()) for name, text in found)
+    assert set(splits) == ({"train", "test"} if apart else {"train"})
+    for rows in splits.values():
+        assert sorted((row["label"], row["text"].replace("\r\n", "\n")) for row in rows) == wanted
+
+
+def test_texts_of_a_line_each_are_no_folder_of_texts(tmp_path: Path) -> None:
+    written(tmp_path / "train" / "a.txt", "one\ntwo\n")
+    written(tmp_path / "test" / "a.txt", "three\n")
+    assert rows_of(tmp_path) == {"train": [{"text": "one"}, {"text": "two"}], "test": [{"text": "three"}]}
+    for at in range(6):
+        written(tmp_path / "texts" / "ab"[at % 2] / f"{at}.txt", "" if at == 3 else "x")
+    with pytest.raises(DataError, match=r"3\.txt: the text is empty; remove the file"):
+        rows_of(tmp_path / "texts")
+
+
 # compressed tables
 
 

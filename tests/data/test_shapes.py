@@ -98,15 +98,6 @@ def test_columns_as_pandas_writes_them(tmp_path: Path) -> None:
         assert Dataset.from_list(rows).to_dict() == read_table(file).to_dict()
 
 
-def test_a_task_that_would_read_them_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "a.csv"
-    file.write_text("question,answer\n" + "".join(f"what is {at} + 1,it is {at + 1}\n" for at in range(30)))
-    with pytest.raises(DataError, match=r"With --task text-generation, 'question', 'answer' are read as questions and"):
-        load_data(DataConfig(path=str(file)))
-    data = load_data(DataConfig(path=str(file)), "text-generation")
-    assert data.splits["train"][0]["messages"][1] == {"role": "assistant", "content": "it is 1"}
-
-
 def test_a_named_column_of_conversations_keeps_its_name() -> None:
     rows = [{"talk": [{"from": "human", "value": "a"}]}]
     assert read(rows, CHAT, messages="talk") == [{"talk": [{"role": "user", "content": "a"}]}]
@@ -346,7 +337,7 @@ def test_a_word_in_its_sentence_is_no_word_of_it() -> None:
         {"text": "Ada in Rome", "label": [{"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]},
                                           {"start": 7, "end": 11, "text": "Rome", "labels": ["LOC"]}]},
         ["Ada in Rome", {"entities": [[0, 3, "PER"], [7, 11, "LOC"]]}],
-        {"text": "Ada in Rome", "x": [{"begin": 0, "end": 3, "type": "PER"}, {"begin": 7, "end": 11, "type": "LOC"}]},
+        {"text": "Ada in Rome", "spans": [{"start": 0, "end": 3, "tag": "PER"}, {"start": 7, "end": 11, "tag": "LOC"}]},
     ],
     ids=["doccano", "doccano relations", "Label Studio", "spaCy", "other keys"],
 )  # fmt: skip
