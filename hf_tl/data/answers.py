@@ -11,7 +11,8 @@ from typing import Any
 
 from datasets import Dataset, List, Value
 
-from hf_tl.data.annotations import FILE, put_in_place
+from hf_tl.data.annotations import put_in_place
+from hf_tl.data.table import Table
 from hf_tl.data.texts import STRINGS
 from hf_tl.data.written import from_text
 from hf_tl.errors import DataError
@@ -39,36 +40,39 @@ def is_squad(path: Path) -> bool:
         return False
 
 
-def read_squad(path: Path) -> Dataset:
+def read_squad(path: Path) -> Table:
     """Rows of `id`, `title`, `context`, `question` and `answers` from SQuAD's `data`, `paragraphs` and `qas`; an
     impossible question has no answer."""
     value = read_json(path, error=DataError, nan=True, most=MAX_JSON)
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", "title", "context", "question", "answers", FILE)}
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", "title", "context", "question", "answers")}
+    places = []
     for title, number, paragraph in _paragraphs(value, str(path)):
-        where = f"{path} (paragraph {number})"
+        where = f"{path}, paragraph {number}"
         context = paragraph.get("context")
         if not isinstance(context, str) or not isinstance(paragraph.get("qas"), list):
             raise DataError(f"{where}: expected a text under 'context' and a list under 'qas'.")
         for index, each in enumerate(paragraph["qas"], 1):
-            place = f"{path} (paragraph {number}, question {index})"
+            place = f"paragraph {number}, question {index}"
             if not isinstance(each, dict) or not isinstance(each.get("question"), str):
-                raise DataError(f"{place}: expected a record with a text under 'question'.")
+                raise DataError(f"{path}, {place}: expected a record with a text under 'question'.")
             answers = [] if each.get("is_impossible") is True else each.get("answers", [])
             if not isinstance(answers, list) or not all(isinstance(one, dict) for one in answers):
-                raise DataError(f"{place}: 'answers' is {kind_of(answers)}, expected a list of text and answer_start.")
+                raise DataError(
+                    f"{path}, {place}: 'answers' is {kind_of(answers)}, expected a list of text and answer_start."
+                )
             row = {
                 "id": str(each.get("id", "")), "title": title, "context": context, "question": each["question"],
                 "answers": {
                     "text": [_text(one.get("text")) for one in answers],
                     "answer_start": [whole(one.get("answer_start")) for one in answers],
                 },
-                FILE: place,
             }  # fmt: skip
             for name, one in row.items():
                 columns[name].append(one)
+            places.append(place)
     if not columns["id"]:
         raise DataError(f"{path}: has no questions.")
-    return Dataset.from_dict(columns).cast_column("answers", FEATURE)
+    return Table(Dataset.from_dict(columns).cast_column("answers", FEATURE), places)
 
 
 def _paragraphs(value: Any, where: str) -> Iterator[tuple[str, int, dict[str, Any]]]:

@@ -1,11 +1,9 @@
-"""Excel workbooks: the one sheet that has something in it, read as the CSV that Excel would save of it."""
+"""Excel workbooks: the one sheet that has something in it, its cells as the CSV that Excel would save of it."""
 
 from __future__ import annotations
 
-import csv
 import datetime
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,10 +11,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
+import pyarrow as pa
 from datasets import Dataset
 
+from hf_tl.config import DataConfig
 from hf_tl.data.annotations import FILE
-from hf_tl.data.tables import FREE_VALUES, MAX_COLUMNS, VALUES_A_BYTE, read_table
+from hf_tl.data.headers import check_header
+from hf_tl.data.table import Table
+from hf_tl.data.tables import FREE_VALUES, MAX_COLUMNS, VALUES_A_BYTE
+from hf_tl.data.typed import typed
 from hf_tl.errors import DataError, listing
 
 MAX_BYTES, MAX_RATIO = 256 * 1024**2, 200
@@ -34,8 +37,8 @@ BROKEN = (
 """What openpyxl raises at files that are no workbooks."""
 
 
-def read_excel(path: Path) -> Dataset:
-    """The rows of a workbook, each with its place.
+def read_excel(path: Path, config: DataConfig) -> Table:
+    """The rows of a workbook.
 
     Raises:
         DataError: openpyxl is missing, no workbook, several sheets with something in them, or more than a file of its
@@ -63,7 +66,9 @@ def read_excel(path: Path) -> Dataset:
                 raise DataError(
                     f"{path}: has the sheets {listing(used)}; keep only the one that is meant, or save it as CSV."
                 )
-            return _as_csv(path, first[used[0]], sheets[used[0]])
+            header = first[used[0]]
+            assert header is not None
+            return _as_table(path, config, header[1], sheets[used[0]])
         finally:
             book.close()
     except DataError:
@@ -133,24 +138,21 @@ def _text(cell: Any) -> str:
     return str(value)
 
 
-def _as_csv(path: Path, header: Any, rows: Iterator[tuple[int, list[str]]]) -> Dataset:
+def _as_table(path: Path, config: DataConfig, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> Table:
+    columns: list[list[str | None]] = [[] for _ in header]
     places = []
-    with tempfile.TemporaryDirectory(prefix="hf_tl-") as folder:
-        file = Path(folder) / "sheet.csv"
-        with file.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header[1])
-            for number, texts in rows:
-                if len(texts) > len(header[1]):
-                    raise DataError(
-                        f"{path}, row {number}: has {len(texts)} columns where the header has {len(header[1])}."
-                    )
-                writer.writerow([*texts, *[""] * (len(header[1]) - len(texts))])
-                places.append(f"{path}, row {number}")
-        try:
-            found = Dataset.from_dict(read_table(file).to_dict())  # nothing of it stays in the temporary file
-        except DataError as error:
-            raise DataError(str(error).replace(str(file), str(path))) from None
-    if len(found) != len(places):
-        raise DataError(f"{path}: {len(places)} rows were read as {len(found)}; save the sheet as CSV.")
-    return found.remove_columns([name for name in found.column_names if name == FILE]).add_column(FILE, places)
+    for number, texts in rows:
+        if len(texts) > len(header):
+            raise DataError(f"{path}, row {number}: has {len(texts)} columns where the header has {len(header)}.")
+        for column, text in zip(columns, [*texts, *[""] * (len(header) - len(texts))], strict=True):
+            column.append(text or None)
+        places.append(f"row {number}")
+    if not places:
+        raise DataError(f"{path}: has columns but no rows.")
+    names = [name.strip() or f"Unnamed: {at}" for at, name in enumerate(header)]
+    if len(set(names)) < len(names) or FILE in names:
+        raise DataError(f"{path}: two columns have the same name, or one is called {FILE!r} ({listing(names)}).")
+    found = [typed(pa.chunked_array([pa.array(column, pa.string())]))[0] for column in columns]
+    table = Table(Dataset(pa.table(found, names=names)), places)
+    check_header(path, table.rows, table.places, config)
+    return table

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_tl.data.annotations import FILE
+from hf_tl.data.table import Table
 from hf_tl.errors import DataError
 
 MARK = "__label__"
@@ -24,7 +24,7 @@ def is_fasttext(path: Path) -> bool:
     return bool(filled) and all(line.lstrip().startswith(MARK) for line in filled)
 
 
-def read_fasttext(path: Path) -> Dataset:
+def read_fasttext(path: Path) -> Table:
     """`text` and `label`, which is a list where any line has several labels or none."""
     texts, labels, places = [], list[list[str]](), []
     with path.open(encoding="utf-8-sig") as stream:
@@ -37,6 +37,7 @@ def read_fasttext(path: Path) -> Dataset:
             count = next((at for at, word in enumerate(words) if not word.startswith(MARK)), len(words))
             labels.append([word.removeprefix(MARK) for word in words[:count]])
             texts.append(line.strip().split(None, count)[count] if count < len(words) else "")
-            places.append(f"{path}, line {number}")
+            places.append(f"line {number}")
     single = all(len(each) == 1 for each in labels)
-    return Dataset.from_dict({"text": texts, "label": [each[0] for each in labels] if single else labels, FILE: places})
+    found = {"text": texts, "label": [each[0] for each in labels] if single else labels}
+    return Table(Dataset.from_dict(found), places)

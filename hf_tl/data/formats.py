@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset
-
+from hf_tl.config import DataConfig
 from hf_tl.data import answers, excel, fasttext, tables, tagged
-from hf_tl.data.annotations import FILE
 from hf_tl.data.archives import unpack
+from hf_tl.data.headers import check_header
+from hf_tl.data.table import Table
 from hf_tl.errors import DataError
 
 
@@ -25,23 +25,34 @@ class Format:
     name: str
     """As sentences call it."""
     endings: tuple[str, ...]
-    read: Callable[[Path], Dataset]
-    """`(path) -> rows`; where they have a column FILE it says where each is from, otherwise its line is counted."""
+    read: Callable[[Path, DataConfig], Table]
     recognised: Callable[[Path], bool] = lambda path: True
     """`(path) -> bool`: whether a file with such an ending is of this format, by its first bytes."""
     text: bool = True
     """Whether it is text, so that it may be compressed."""
 
 
+def _alone(read: Callable[[Path], Table]) -> Callable[[Path, DataConfig], Table]:
+    """A reader that no option changes."""
+    return lambda path, config: read(path)
+
+
+def _table(path: Path, config: DataConfig) -> Table:
+    table = tables.read_places(path, config.column_names)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        check_header(path, table.rows, table.places, config)
+    return table
+
+
 FORMATS = (
-    Format("SQuAD", (".json",), answers.read_squad, answers.is_squad),
-    Format("columns of words", (".conll", ".iob", ".iob2", ".bio", ".bioes"), tagged.read_tagged),
-    Format("columns of words", (".txt", ".tsv", ".csv"), tagged.read_tagged, tagged.is_tagged),
-    Format("fastText", (".txt", ".ft"), fasttext.read_fasttext, fasttext.is_fasttext),
-    Format("Universal Dependencies", (".conllu",), tagged.read_universal),
+    Format("SQuAD", (".json",), _alone(answers.read_squad), answers.is_squad),
+    Format("columns of words", (".conll", ".iob", ".iob2", ".bio", ".bioes"), _alone(tagged.read_tagged)),
+    Format("columns of words", (".txt", ".tsv", ".csv"), _alone(tagged.read_tagged), tagged.is_tagged),
+    Format("fastText", (".txt", ".ft"), _alone(fasttext.read_fasttext), fasttext.is_fasttext),
+    Format("Universal Dependencies", (".conllu",), _alone(tagged.read_universal)),
     Format("Excel", (".xlsx", ".xlsm"), excel.read_excel, text=False),
-    Format("Parquet and Arrow", (".parquet", ".arrow"), tables.read_table, text=False),
-    Format("a table", (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt"), tables.read_table),
+    Format("Parquet and Arrow", (".parquet", ".arrow"), _table, text=False),
+    Format("a table", (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt"), _table),
 )
 """In the order in which they are tried."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -123,8 +134,8 @@ def unread(path: Path) -> str:
     return known or f"not a kind of file that hf_tl reads; it reads {READ}"
 
 
-def read_file(path: Path, cache: Path, within: int | None = None) -> Dataset:
-    """The rows of a file; a column FILE says where each is from, for formats that have places of their own.
+def read_file(path: Path, config: DataConfig, cache: Path, within: int | None = None) -> Table:
+    """The rows of a file, and where each stands in it.
 
     Args:
         cache: where compressed files are unpacked.
@@ -138,21 +149,18 @@ def read_file(path: Path, cache: Path, within: int | None = None) -> Dataset:
     if packed:
         size = min(path.stat().st_size, within or path.stat().st_size)
         inner = unpack(path, cache, plain.name, size)
-        try:
-            tables.check_density(inner, size)
-        except DataError as error:
-            raise DataError(str(error).replace(plain.name, str(path), 1)) from None
-    ending = plain.suffix.lower()
     if inner.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty.")
-    form = next(each for each in FORMATS if ending in each.endings and each.recognised(inner))
+    ending = plain.suffix.lower()
+    form = next((each for each in FORMATS if ending in each.endings and each.recognised(inner)), None)
+    if form is None:
+        raise DataError(f"{path}: not what its ending says; a file of one text on each line is called .txt.")
     try:
-        rows = form.read(inner)
+        if packed:
+            tables.check_density(inner, size)
+        return form.read(inner, config)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8.") from None
     except DataError as error:
-        raise DataError(str(error).replace(str(inner), str(path))) if packed else error from None
-    if packed and FILE in rows.column_names:
-        places = [place.replace(str(inner), str(path)) for place in rows[FILE]]
-        rows = rows.remove_columns(FILE).add_column(FILE, places)
-    return rows
+        said = str(error).replace(str(inner), str(path))
+        raise DataError(said.replace(f"{plain.name}: has", f"{path}: has") if packed else said) from None

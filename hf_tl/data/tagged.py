@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import ClassLabel, Dataset, Value
 
 from hf_tl.data.annotations import FILE
+from hf_tl.data.table import Table
 from hf_tl.errors import DataError, shortened
 
 TAG = re.compile(r"O|[BILUSEMbilusem][-_]\S+")
@@ -90,8 +91,8 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
         yield first, found
 
 
-def read_tagged(path: Path) -> Dataset:
-    """`tokens`, the tags of each, and where the sentence begins. The last column is `ner_tags` where it is written so
+def read_tagged(path: Path) -> Table:
+    """`tokens` and the tags of each. The last column is `ner_tags` where it is written so
     (B-, I-, O) and `tags` otherwise; of four, the middle ones are CoNLL-2003's `pos_tags` and `chunk_tags`."""
     places, sentences = [], []
     width = 0
@@ -104,7 +105,7 @@ def read_tagged(path: Path) -> Dataset:
                     f"expected {f'{width} as above' if width > 1 else 'a word and its tag'}."
                 )
         sentences.append(words)
-        places.append(f"{path}, line {number}")
+        places.append(f"line {number}")
     if not sentences:
         raise DataError(f"{path}: has no rows.")
     if width > MAX_FIELDS:
@@ -112,10 +113,7 @@ def read_tagged(path: Path) -> Dataset:
     numbered = width > 2 and all(fields[0].isdigit() for words in sentences[:HEAD] for fields in words)
     names = _names(sentences, width, numbered)
     columns = {name: [[fields[at] for fields in words] for words in sentences] for at, name in enumerate(names) if name}
-    rows = Dataset.from_dict({**columns, FILE: places})
-    for name in columns:
-        rows = rows.cast_column(name, List(Value("string")))
-    return rows
+    return Table(Dataset.from_dict(columns), places)
 
 
 def _names(sentences: list[list[list[str]]], width: int, numbered: bool) -> list[str]:
@@ -137,7 +135,7 @@ def _names(sentences: list[list[list[str]]], width: int, numbered: bool) -> list
     return names
 
 
-def read_universal(path: Path) -> Dataset:
+def read_universal(path: Path) -> Table:
     """Universal Dependencies: words, lemmas, parts of speech; not what words are contracted to, nor empty nodes."""
     places, columns = [], {name: list[list[str]]() for name in UNIVERSAL if name}
     for number, words in _sentences(path):
@@ -145,13 +143,13 @@ def read_universal(path: Path) -> Dataset:
         wrong = next((fields for fields in words if len(fields) != len(UNIVERSAL)), None)
         if wrong is not None:
             raise DataError(f"{path}, line {number}: a word has {len(wrong)} columns, expected {len(UNIVERSAL)}.")
-        places.append(f"{path}, line {number}")
+        places.append(f"line {number}")
         for at, name in enumerate(UNIVERSAL):
             if name:
                 columns[name].append([fields[at] for fields in words])
     if not places:
         raise DataError(f"{path}: has no rows.")
-    return Dataset.from_dict({**columns, FILE: places})
+    return Table(Dataset.from_dict(columns), places)
 
 
 # one word a row

@@ -133,7 +133,7 @@ def test_random_columns_of_words_are_read_back(found: Any, separator: str, end: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.conll"
         path.write_bytes(text.encode())
-        rows = read_file(path, Path(folder))
+        rows = read_file(path, DataConfig(path="x"), Path(folder)).rows
         assert [list(zip(row["tokens"], row["ner_tags"], strict=True)) for row in rows] == found
 
 
@@ -146,7 +146,7 @@ def test_random_lines_of_fasttext_are_read_back(lines: list[tuple[list[str], lis
     wanted = [{"text": " ".join(words), "label": labels[0] if single else labels} for labels, words in lines]
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder) / "train.txt", text)
-        assert read_file(path, Path(folder)).remove_columns(FILE).to_list() == wanted
+        assert read_file(path, DataConfig(path="x"), Path(folder)).rows.to_list() == wanted
 
 
 def test_fasttext_keeps_the_spaces_of_a_text(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_squad_of_both_versions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"data": [{"qas": [{"question": 1}], "context": "a"}]}, r"\(paragraph 1, question 1\): expected a record"),
-        ({"data": [{"qas": [], "context": 1}]}, r"\(paragraph 1\): expected a text under 'context'"),
+        ({"data": [{"qas": [{"question": 1}], "context": "a"}]}, "paragraph 1, question 1: expected a record"),
+        ({"data": [{"qas": [], "context": 1}]}, "paragraph 1: expected a text under 'context'"),
         ({"data": [{"qas": [{"question": "q", "answers": "a"}], "context": "a"}]}, "'answers' is a text"),
         ({"data": {"qas": []}}, "'data' is a mapping, expected SQuAD's list"),
         ({"data": [{"paragraphs": 3, "x": {"qas": []}}]}, "'paragraphs' of an article is a number"),
@@ -211,9 +211,9 @@ def test_random_squad_is_read_back(paragraphs: list[tuple[str, list[tuple[str, i
         path.write_text(json.dumps({"data": data}), encoding="utf-8")
         if not wanted:
             with pytest.raises(DataError, match="has no questions"):
-                read_file(path, Path(folder))
+                read_file(path, DataConfig(path="x"), Path(folder))
             return
-        rows = read_file(path, Path(folder))
+        rows = read_file(path, DataConfig(path="x"), Path(folder)).rows
         assert [(row["context"], row["question"], row["answers"]["answer_start"]) for row in rows] == wanted
 
 
@@ -395,7 +395,9 @@ def test_random_workbooks_are_read_back(rows: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cells = [["text", "n"], *[[f"t{text}", number] for text, number in rows]]
         path = workbook(Path(folder) / "a.xlsx", cells)
-        assert [(row["text"], row["n"]) for row in read_file(path, Path(folder))] == [(f"t{t}", n) for t, n in rows]
+        assert [(row["text"], row["n"]) for row in read_file(path, DataConfig(path="x"), Path(folder)).rows] == [
+            (f"t{t}", n) for t, n in rows
+        ]
 
 
 def test_workbooks_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
