@@ -79,9 +79,7 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
     problem = json.loads((done.folder / "environment.json").read_text())["problem"]
     assert task.of_problem(problem).best_metric in values
     for name, value in values.items():
-        none = name == "generated_tokens" and math.isnan(
-            value["low"]
-        )  # all alike
+        none = name == "generated_tokens" and math.isnan(value["low"])  # all alike
         assert none or value["low"] <= value["value"] <= value["high"], name
     report = (done.folder / "report.html").read_text(encoding="utf-8")
     card = (done.folder / "README.md").read_text(encoding="utf-8")

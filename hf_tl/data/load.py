@@ -15,7 +15,8 @@ from datasets import Dataset, DatasetDict
 from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, remembered, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
-from hf_tl.data.sources import FILE, read_source, split_of
+from hf_tl.data.shapes import shaped
+from hf_tl.data.sources import FILE, Source, read_source, split_of
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
@@ -62,14 +63,8 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         raise DataError(
             f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it."
         )
+    chosen, columns = _understood(source, task, config, notes)
     first = source.splits["train"]
-    if task is None:
-        chosen, columns, why = infer_task(first, config.columns)
-        notes.append(why)
-    else:
-        chosen = get_task(task)
-        columns = match(chosen, first, config.columns)
-        notes.append(f"Task {chosen.name}, as given: {roles_sentence(columns)}.")
     if unused := unused_columns(first, columns):
         notes.append(f"Columns that are not used: {listing(unused, most=20)}.")
     splits = _with_roles(source.splits, columns, chosen)
@@ -128,6 +123,20 @@ def _cut_sentence(splits: Splits, share: float, *, stratified: bool) -> str:
     return f"{said}: {share:.0%} of so few is not whole rows{' of every class' if stratified else ''}."
 
 
+def _understood(source: Source, task: str | None, config: DataConfig, notes: list[str]) -> tuple[Task, Columns]:
+    """The task and its columns, of data in any of the shapes that are known."""
+    asked = get_task(task) if task is not None else None
+    source.splits = shaped(source.splits, asked, config.columns, notes)
+    first = source.splits["train"]
+    if asked is None:
+        chosen, columns, why = infer_task(first, config.columns)
+        notes.append(why)
+        return chosen, columns
+    columns = match(asked, first, config.columns)
+    notes.append(f"Task {asked.name}, as given: {roles_sentence(columns)}.")
+    return asked, columns
+
+
 def _check_labels(labels: Sequence[str]) -> None:
     """They stand in the model's configuration, on its card, and beside every prediction."""
     long = next((name for name in labels if len(name) > MAX_LABEL), None)
@@ -165,11 +174,11 @@ def load_rows(
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:
         raise DataError(f"split: the data have no {name!r} split; they have {listing(source.splits)}.")
-    found = source.splits[name]
-    if split is None and len(source.splits) > 1:
-        notes.append(
-            f"Of the splits {listing(source.splits)}, {name} is read ({len(found)} rows); --split names another."
-        )
+    there = list(source.splits)
+    if split is None and len(there) > 1:
+        count = len(source.splits[name])
+        notes.append(f"Of the splits {listing(there)}, {name} is read ({count} rows); --split names another.")
+    found = shaped({name: source.splits[name]}, task, config.columns, notes, need_labels)[name]
     columns = match(task, found, remembered(task, found, config.columns, usual or {}, need_labels), need_labels)
     if not need_labels:
         columns = {role: column for role, column in columns.items() if role not in task.target_roles}
@@ -182,7 +191,7 @@ def load_rows(
     rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
-    if list(source.splits) == ["train"] and not split and not _says_train(found, config):
+    if there == ["train"] and not split and not _says_train(found, config):
         name = "all"
     ordered = {name: decoded(rows, task)}
     metadata = {**source.metadata, **_counts(ordered, known if need_labels else Targets())}
