@@ -1,9 +1,11 @@
-"""A tiny model and tiny data for any task, from its record alone: what columns it reads and what class loads it."""
+"""A tiny model, tiny data and example inputs for any task: all that the tests of every task need to know of one."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,65 @@ IMAGE: dict[str, tuple[dict[str, Any], str]] = {
         "YolosImageProcessor",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a task is called with in the tests that cover every task."""
+
+    inputs: tuple[dict[str, Any], ...]
+    """Role -> value; of images the names of files that `tiny_data` writes."""
+    lines: str | None = None
+    """Python lines in place of the record's `proof`, where those find nothing in the answers of a tiny model."""
+
+
+_IMAGES = tuple({"image": f"{index}.png"} for index in range(3))
+_TEXTS = ("the film was good", "a very bad book")
+EXAMPLES = {
+    "fill-mask": Example(({"text": "the film was [MASK]"}, {"text": "a very [MASK] book"})),
+    "image-classification": Example(_IMAGES),
+    "image-feature-extraction": Example(_IMAGES),
+    "image-segmentation": Example(_IMAGES),
+    "masked-image-modeling": Example(_IMAGES),
+    "object-detection": Example(
+        _IMAGES,
+        """found = []
+for row in rows:
+    best = max(pipe(row["image"], threshold=0.0), key=lambda each: each["score"])
+    found.append({"label": best["label"], "score": best["score"]})""",
+    ),
+    "question-answering": Example(
+        ({"question": "is it good", "context": _TEXTS[0]}, {"question": "was it bad", "context": _TEXTS[1]})
+    ),
+    "sentence-similarity": Example(tuple({"sentence1": text} for text in _TEXTS)),
+    "summarization": Example(tuple({"document": text} for text in _TEXTS)),
+    "text-classification": Example(tuple({"text": text} for text in _TEXTS)),
+    "text-generation": Example(tuple({"messages": [{"role": "user", "content": text}]} for text in _TEXTS)),
+    "token-classification": Example(tuple({"text": text} for text in _TEXTS)),
+    "translation": Example(tuple({"source": text} for text in _TEXTS)),
+}
+
+
+def example_of(task: Task) -> Example:
+    assert task.name in EXAMPLES, f"tests/anything.py: EXAMPLES has no inputs for {task.name}; add some"
+    return EXAMPLES[task.name]
+
+
+def example_inputs(task: Task, data: Path) -> list[dict[str, Any]]:
+    """Example inputs, images as files of `data`, which `tiny_data` has written."""
+    images = {column.role for column in task.columns if column.kind == "image"}
+    return [
+        {role: str(data / value) if role in images else value for role, value in row.items()}
+        for row in example_of(task).inputs
+    ]
+
+
+def one_of_each(tasks: Iterable[Task], what: Any) -> set[str]:
+    """Names of tasks, the first for each value of `what`: the tests of these are run by default, others are slow."""
+    first: dict[Any, str] = {}
+    for task in tasks:
+        first.setdefault(what(task), task.name)
+    return set(first.values())
 
 
 def tiny_model(task: Task, folder: Path) -> Path:
