@@ -1,4 +1,4 @@
-"""The page of a model: the same `app.py` here and as a Space, for every task that has one."""
+"""The demo of a model: the same `app.py` here and as a Space, for every task that has one."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def app_of(source: str, folder: Path) -> ModuleType:
     return app
 
 
-def test_tasks_say_what_the_page_knows() -> None:
+def test_tasks_say_what_a_demo_knows() -> None:
     kinds = {*WIDGETS, *(name for name, kind in KINDS.items() if kind.widget), "messages"}
     for task in all_tasks():
         assert not task.inference.demo or not task.inference.demo[-1].needs, (
-            f"{task.name}: the last page is for every model"
+            f"{task.name}: the last demo is for every model"
         )
         for each in task.inference.demo:
             assert each.gives in SHOWN and {kind for _, kind in each.takes} <= kinds
@@ -140,8 +140,8 @@ def check_explanation(app: ModuleType, value: Any, ours: dict[str, Any]) -> None
 def test_app(name: str, runs: Any, tmp_path: Path) -> None:
     """It is plain Python in good order, imports public packages only, and answers as `predict` does."""
     run = runs(name)
-    page = describe_demo(str(run))
-    source = app_source(page)
+    described = describe_demo(str(run))
+    source = app_source(described)
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in imported if isinstance(node, ast.ImportFrom)}
@@ -153,15 +153,17 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
     app = app_of(source, tmp_path)
     row = example_inputs(hf_tl.get_task(name), run.parent / "data")[0]
     (ours,) = hf_tl.predict(str(run), [row])
-    assert page.demo.gives in ANSWERS, f"ANSWERS: what does a demo that gives {page.demo.gives} answer?"
-    ANSWERS[page.demo.gives](app, [shown_as(value) for value in row.values()], ours)
-    if page.explains is not None:
+    assert described.demo.gives in ANSWERS, f"ANSWERS: what does a demo that gives {described.demo.gives} answer?"
+    ANSWERS[described.demo.gives](app, [shown_as(value) for value in row.values()], ours)
+    if described.explains is not None:
         check_explanation(app, shown_as(next(iter(row.values()))), ours)
     import gradio as gr
 
-    empty: list[Any] = [None if kind == "image" else 0.5 if kind == "score" else " " for _, kind in page.demo.takes]
+    empty: list[Any] = [
+        None if kind == "image" else 0.5 if kind == "score" else " " for _, kind in described.demo.takes
+    ]
     with pytest.raises(gr.Error, match="first"):
-        next(app.answer("", [])) if page.demo.gives == "chat" else app.answer(*empty)
+        next(app.answer("", [])) if described.demo.gives == "chat" else app.answer(*empty)
 
 
 @pytest.mark.slow
@@ -188,7 +190,7 @@ def test_forms_of_text_classification(form: str, tmp_path: Path) -> None:
         assert float(app.answer(TEXT)) == pytest.approx(ours["score"], rel=1e-3)
 
 
-def test_no_page_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, runs: Any) -> None:
+def test_no_demo_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, runs: Any) -> None:
     from hf_tl.cli import main
     from hf_tl.sharing import demo
 
