@@ -12,16 +12,28 @@ import torch
 from safetensors.torch import save_file
 
 import hf_tl
+from hf_tl.data.kinds import main_kind
 from hf_tl.inference.held_out import finished
 from hf_tl.inference.outputs import model_inputs
 from hf_tl.inference.predict import _rows
 from hf_tl.task import Task, all_tasks, join_lines
-from tests.anything import example_inputs, example_of, tiny_data, tiny_model
+from tests.anything import example_inputs, example_of, one_of_each, tiny_data, tiny_model
 from tests.clean_process import agree, stock_answers
 from tests.tiny import declare_torchvision_operators
 
 declare_torchvision_operators()
-CASES = [pytest.param(task, method, id=f"{task.name}-{method}") for task in all_tasks() for method in task.methods]
+QUICK = one_of_each(all_tasks(), lambda task: main_kind(task).name)
+CASES = [
+    pytest.param(
+        task,
+        method,
+        id=f"{task.name}-{method}",
+        marks=[] if method == task.methods[0] or task.name in QUICK else pytest.mark.slow,
+    )
+    for task in all_tasks()
+    for method in task.methods
+]
+"""By default every task by one method, and a task of each kind of input by all of its own."""
 FORWARD = """from safetensors.torch import load_file
 outputs = model(**load_file(rows[0]["file"]))
 found = [{"numbers": next(value for name, value in outputs.items() if name != "loss").flatten().tolist()}]"""

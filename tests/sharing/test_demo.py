@@ -224,8 +224,8 @@ def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
     assert pushed["url"].startswith(f"{hub.url}/spaces/alice/reviews-demo/commit/")
     files = {name: content.decode() for name, content in hub.files("alice/reviews-demo", kind="space").items()}
     assert set(files) == {"README.md", "app.py", "requirements.txt"}
-    _, head, text = files["README.md"].split("---\n", 2)
-    said = yaml.safe_load(head)
+    _, metadata, text = files["README.md"].split("---\n", 2)
+    said = yaml.safe_load(metadata)
     assert said["sdk"] == "gradio" and said["app_file"] == "app.py" and said["models"] == ["alice/reviews"]
     assert said["title"] == "reviews" and "[alice/reviews](" in text and "HF_TOKEN" in text
     wanted = {line.partition("==")[0] for line in files["requirements.txt"].split()}
