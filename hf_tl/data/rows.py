@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -76,13 +77,22 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     return rows
 
 
+UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
+"""Characters that nobody sees, of those that mean nothing inside a word."""
+
+
 def label_name(value: Any) -> str | None:
-    """A label as people write it: stripped, whole numbers without a point; None when it is missing."""
+    """A label as people write it: whole numbers without a point, texts stripped, in one Unicode form (NFC) and without
+    invisible characters; None when it is missing."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    return str(value).strip() or None
+    text = UNSEEN.sub("", unicodedata.normalize("NFC", str(value)))
+    return (
+        re.sub(r"[\xa0\u2000-\u200a\u202f\u3000]", " ", text).strip("\u200c\u200d \t\r\n\v\f\x1c\x1d\x1e\x1f\x85")
+        or None
+    )
 
 
 def _natural(name: str) -> tuple[Any, ...]:
@@ -115,10 +125,15 @@ def named_labels(rows: Dataset, role: str) -> list[str | None]:
 
 
 def _labelled(
-    splits: Splits, read: Callable[[Dataset], list[T | None]], lacking: str, config: DataConfig, notes: list[str]
+    splits: Splits,
+    read: Callable[[Dataset], list[T | None]],
+    lacking: str,
+    config: DataConfig,
+    notes: list[str],
+    wrong: Callable[[T], str | None] = lambda value: None,
 ) -> dict[str, list[T]]:
     """By split what `read` gives of each row that has a label. Rows of which it gives None are skipped, saying
-    `lacking`; a split besides train without one label is left out of `splits`.
+    `lacking`, and those with which something is `wrong`; a split besides train without one label is left out.
 
     Raises:
         DataError: the first such row, when `data.on_error` is `stop`; or no row is left.
@@ -130,9 +145,9 @@ def _labelled(
             notes.append(f"The {split} split has no labels and is not used.")
             del splits[split]
             continue
-        bad = {index: lacking for index, value in enumerate(found) if value is None}
-        skip_rows(splits, split, bad, config, notes)
-        out[split] = [value for value in found if value is not None]
+        said = [lacking if value is None else wrong(value) for value in found]
+        skip_rows(splits, split, {index: each for index, each in enumerate(said) if each}, config, notes)
+        out[split] = [value for value, each in zip(found, said, strict=True) if value is not None and not each]
     return out
 
 
@@ -155,7 +170,8 @@ def encode_labels(
         labels = tuple(feature.names)
     else:
         labels = tuple(sorted(set(names["train"]), key=sort_key))
-    ids = {name: index for index, name in enumerate(labels)}
+    ids = {label_name(name) or name: index for index, name in enumerate(labels)}
+    _say_unified(splits, role, notes)
     for split, found in names.items():
         for index, name in enumerate(found):
             if name not in ids:
@@ -170,6 +186,17 @@ def encode_labels(
     if known is None:
         _check_classes(names["train"], labels, config, notes)
     return labels
+
+
+def _say_unified(splits: Splits, role: str, notes: list[str]) -> None:
+    """Says which labels are one but for their Unicode form or characters that nobody sees."""
+    written: dict[str | None, set[str]] = {}
+    for rows in splits.values():
+        for value in set(rows.with_format(None)[role]) if getattr(rows.features[role], "dtype", "") == "string" else ():
+            written.setdefault(label_name(value), set()).add(str(value).strip())
+    same = [name for name, ways in written.items() if name is not None and len(ways) > 1]
+    if same:
+        notes.append(f"Labels {listing(same)} are written in several ways that look the same; each is one class.")
 
 
 def replace_column(splits: Splits, split: str, role: str, values: list[Any], feature: Any) -> None:
@@ -288,15 +315,22 @@ def encode_label_sets(
     feature = next(iter(splits.values())).features[role]
     inner = getattr(feature, "feature", None)
 
-    def read(rows: Dataset) -> list[list[str] | None]:
+    def read(rows: Dataset) -> list[list[str | None] | None]:
         values = rows.with_format(None)[role]
         if inner is None:  # one label a row, asked for as several
             values = [None if value is None else [value] for value in values]
         if isinstance(inner, ClassLabel):
-            values = [None if value is None else [inner.names[index] for index in value] for value in values]
-        return [None if value is None else [str(label_name(each)) for each in value] for value in values]
+            names: Any = dict(enumerate(inner.names))
+            values = [None if value is None else [names.get(index) for index in value] for value in values]
+        return [None if value is None else [label_name(each) for each in value] for value in values]
 
-    named = _labelled(splits, read, "the labels are missing", config, notes)
+    def wrong(names: list[str | None]) -> str | None:
+        return "a label of the list is missing" if None in names else None
+
+    named = {
+        split: [list(map(str, names)) for names in found]
+        for split, found in _labelled(splits, read, "the labels are missing", config, notes, wrong).items()
+    }
     if known is not None:
         labels = tuple(known)
     elif isinstance(inner, ClassLabel):
@@ -305,11 +339,11 @@ def encode_label_sets(
         labels = tuple(sorted({name for row in named["train"] for name in row}, key=sort_key))
     if len(labels) < 2:
         raise DataError(f"data.path: train has {len(labels)} label only; choosing several needs at least two.")
-    ids = {name: index for index, name in enumerate(labels)}
+    ids = {label_name(name) or name: index for index, name in enumerate(labels)}
     for split, rows in named.items():
         vectors = np.zeros((len(rows), len(labels)), dtype=np.float32)
-        for index, names in enumerate(rows):
-            for name in names:
+        for index, row in enumerate(rows):
+            for name in row:
                 if name not in ids:
                     where = splits[split][index][FILE]
                     lacking = (
