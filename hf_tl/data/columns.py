@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from datasets import Dataset, Features, Json
@@ -11,6 +12,8 @@ from hf_tl.data.sources import FILE
 from hf_tl.errors import MAX_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
+INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""What pandas calls the numbers of rows in files."""
 MAX_SHOWN = 20
 """Columns that a sentence names."""
 
@@ -72,7 +75,7 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
         if column.role in out or not (column.required and (need_labels or not column.target)):
             continue
         kind = kind_of(column)
-        rest = [name for name in names if free(name) and kind.recognised(rows, name)]
+        rest = [name for name in names if free(name) and not INDEX.fullmatch(name) and kind.recognised(rows, name)]
         if kind.together is not None and kind.together(rows, rest):
             out[column.role] = rest  # one 0/1 column a label
             continue

@@ -320,7 +320,11 @@ def encode_label_sets(
             notes.append(f"The {split} split has no labels and is not used.")
             del splits[split]
             continue
-        bad = {index: "the labels are missing" for index, value in enumerate(found) if value is None}
+        bad = {
+            index: "the labels are missing, where [] says that there are none"
+            for index, value in enumerate(found)
+            if value is None
+        }
         bad |= {index: "a label of the list is missing" for index, value in enumerate(found) if None in (value or ())}
         skip_rows(splits, split, bad, config, notes)
         named[split] = [
