@@ -354,3 +354,9 @@ def test_a_column_of_too_many_names_is_named() -> None:
 def test_the_index_of_pandas_plays_no_role() -> None:
     rows = rows_of(**{"Unnamed: 0": list(range(6)), "text": ["some words here"] * 6, "kind": [0, 1] * 3})
     assert match(TEXT, rows, {}) == {"text": "text", "label": "kind"}
+
+
+def test_a_usual_name_with_other_values_is_not_denied() -> None:
+    rows = rows_of(text=[f"a text of number {at}" for at in range(40)], score=[f"{at}%" for at in range(40)])
+    with pytest.raises(DataError, match=r"column 'score' has values such as '0%', '1%', '2%', expected classes"):
+        match(TEXT, rows, {})
