@@ -329,7 +329,9 @@ def encode_label_sets(
 
     named = {
         split: [list(map(str, names)) for names in found]
-        for split, found in _labelled(splits, read, "the labels are missing", config, notes, wrong).items()
+        for split, found in _labelled(
+            splits, read, "the labels are missing, where [] says that there are none", config, notes, wrong
+        ).items()
     }
     if known is not None:
         labels = tuple(known)
@@ -375,6 +377,9 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
             f"data.path: {listing(few)}: fewer than {config.min_per_class} examples "
             "in train; add some, remove the class, or allow it with data.min_per_class=1."
         )
+    nothing = [name for name in present if name.lower() in ("nan", "null", "n/a", "#n/a")]
+    if nothing:
+        notes.append(f"{listing(nothing)} is taken as a class; remove such rows if it stands for a missing label.")
     empty = [name for name in labels if not counts[name]]
     if empty:
         notes.append(f"{listing(empty)} have no example in train.")

@@ -180,6 +180,13 @@ def test_minus_one_is_no_label() -> None:
 # names
 
 
+def test_a_class_that_may_be_none_is_said() -> None:
+    found, _, notes = learned("pos", "neg", "nan", "pos", "neg", "nan")
+    assert found.labels == ("nan", "neg", "pos")
+    assert notes == ["'nan' is taken as a class; remove such rows if it stands for a missing label."]
+    assert not learned("pos", "none", "pos", "none")[2]  # usual among relations
+
+
 @pytest.mark.parametrize(
     "other",
     ["cafe\u0301", "caf\u00e9\u200b", "\ufeffcaf\u00e9", "\u200ecaf\u00e9", "caf\u00e9\u200d"],
