@@ -52,7 +52,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         ConfigError, DataError: one sentence with file, row, column or key.
         HubError: the Hub cannot be reached.
     """
-    source = read_source(config)
+    source = read_source(config, task)
     notes = list(source.notes)
     if "train" not in source.splits:
         raise DataError(
@@ -132,7 +132,7 @@ def load_rows(
     Raises:
         ConfigError, DataError, HubError: as `load_data`.
     """
-    source = read_source(config)
+    source = read_source(config, task.name)
     notes = list(source.notes)
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:

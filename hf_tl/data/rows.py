@@ -72,6 +72,8 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             places = [str(rows[index][FILE]) for index in bad]
             notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
+        if kind.survey is not None and not column.target:
+            notes += [note for note in kind.survey(rows, column.role, FILE) if note not in notes]
     return rows
 
 
