@@ -257,11 +257,8 @@ def test_recipe_on_local_data(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-QUICK = ("text_classification_lora", "pretrain_then_transfer")
-CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in recipe_files()]
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_files())
 def test_recipe_from_download_to_push(name: str, hub: RunningHub, tmp_path: Path) -> None:
     stock(hub, tmp_path / "stock")
     script = recipe_files()[name]

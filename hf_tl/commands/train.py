@@ -30,7 +30,7 @@ from hf_tl.sharing import proof
 from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.training.arguments import check_training
-from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
+from hf_tl.training.description import check_adapter_alone, describe_run, label_weights, made_of
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 
@@ -39,7 +39,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     """Adapts a pretrained model to data, measures it on the held-out split, and writes the run folder.
 
     `config` is a `RunConfig`, a mapping or a YAML file; `options` are its keys (`model=`, `data=`, `method=`, ...) and
-    win. Called again with the same configuration and output, it goes on where the last call stopped.
+    win. Called again with the same configuration, output and data, it goes on where the last call stopped.
 
     Raises:
         InputError: something about the configuration, data or model, in one sentence.
@@ -80,7 +80,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     # 3. The run folder; a finished part of the same run is not done again.
     main = process_state()
     with main.main_process_first():
-        run = Run.begin(config)
+        run = Run.begin(config, made_of(data, pretrained))
     if not run.reached("saved"):
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)

@@ -36,7 +36,7 @@ FOLDER = "proof"
 FILE = "answers.json"
 MEASURED_FILES = ("environment.json", "log.jsonl", "metrics.json", "predictions.parquet")
 """Files of the run folder, beside the model, that its card is made from."""
-FREE = ("hub", "output", "proof")
+FREE = ("hub", "on_change", "output", "proof")
 """Keys of the configuration that no figure depends on."""
 
 

@@ -117,6 +117,7 @@ class State(TypedDict):
     stage: str
     train: NotRequired[Trained]
     precision: NotRequired[list[str]]
+    made_of: NotRequired[dict[str, Any]]
     proof: NotRequired[str | None]
     commit: NotRequired[str | None]
     url: NotRequired[str | None]

@@ -11,7 +11,7 @@ from hf_tl.config import LossConfig, RunConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
-from hf_tl.files import write_json
+from hf_tl.files import sha256, write_json
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run_folder import RunFolder
@@ -64,6 +64,19 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
             raise ConfigError("loss.class_weights: every weight must be above 0.")
     mean = (weights * counts).sum() / counts.sum()
     return torch.tensor(weights / mean, dtype=torch.float32)
+
+
+def made_of(data: Data, pretrained: Pretrained) -> dict[str, Any]:
+    """What a run learns from, to tell it from another of the same configuration: labels, columns and rows of the data,
+    the hashes of what they hold, and those of the pretrained weights."""
+    adapter = sorted(pretrained.adapter.glob("*.safetensors")) if pretrained.adapter is not None else []
+    return {
+        "labels": list(data.labels),
+        "columns": {role: name if isinstance(name, str) else list(name) for role, name in data.columns.items()},
+        "rows": {str(split): len(rows) for split, rows in data.splits.items()},
+        **{key: data.source[key] for key in ("sha256", "content_sha256") if data.source.get(key)},
+        "model": {**pretrained.hashes, **{f"adapter/{file.name}": sha256(file) for file in adapter}},
+    }
 
 
 def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:

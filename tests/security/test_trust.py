@@ -442,7 +442,7 @@ def test_what_cannot_work_is_said_before_training(
         trained(tmp_path, "lora", model, **more)
 
 
-@pytest.mark.parametrize("adapter", [True, False])
+@pytest.mark.parametrize("adapter", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_adapter_with_our_head_is_shared_merged(
     adapter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

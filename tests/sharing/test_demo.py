@@ -177,7 +177,8 @@ def test_no_page_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         describe_demo(str(embeddings))
 
 
-@pytest.mark.parametrize("merge", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["merged", "adapter"])
+@pytest.mark.slow
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "adapter"])
 def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
     """What is pushed answers as the run does, in a process that has neither hf_tl nor the run."""
     hub.seed_model("bob/tiny", tiny_bert(tmp_path / "bert"))

@@ -101,7 +101,7 @@ def test_a_passing_fault_of_any_route_is_outlived(
 @pytest.mark.parametrize(
     ("route", "status"),
     [
-        ("(POST|GET) .*whoami-v2", 503),
+        pytest.param("(POST|GET) .*whoami-v2", 503, marks=pytest.mark.slow),
         pytest.param("POST .*repos/create", 500, marks=pytest.mark.slow),
         pytest.param("POST .*/preupload/", 403, marks=pytest.mark.slow),
         pytest.param("POST .*objects/batch", 507, marks=pytest.mark.slow),
@@ -136,6 +136,7 @@ def test_a_cut_upload_goes_on(hub: RunningHub, folder: Path) -> None:
     assert hub.faults.planned[0].times == 0
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_down(hub: RunningHub, folder: Path) -> None:
     hub.stop()
     done = push(hub, folder)

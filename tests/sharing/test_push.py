@@ -36,9 +36,8 @@ def train(hub: RunningHub, folder: Path, method: str, *extra: object, model: obj
     return folder / "run"
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param("full", marks=pytest.mark.slow), "lora", pytest.param("frozen", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
 def test_round_trip(method: str, hub: RunningHub, tmp_path: Path) -> None:
     run = train(hub, tmp_path, method)
     pushed = json.loads(command(hub.env(TOKEN), "push", run, "alice/reviews", "--private", "--json").stdout)

@@ -146,7 +146,7 @@ def stranger(model: Path, image: Path) -> dict[str, float]:
     return {each["label"]: each["score"] for each in json.loads(line.removeprefix("RESULT"))}
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize("method", [pytest.param("full", marks=pytest.mark.slow), "lora", "frozen", "scratch"])
 def test_a_timm_backbone(method: str, tmp_path: Path) -> None:
     model, data = timm_model("test_resnet", tmp_path / "timm"), colour_folder(tmp_path / "data")
     done = run(tmp_path, model, data, "run", method=method)

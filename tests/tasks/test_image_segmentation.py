@@ -128,7 +128,7 @@ def check_stranger(run: hf_tl.Run, folder: Path) -> None:
             assert shares.get(label, 0) == pytest.approx((theirs == index).mean())
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow), "frozen"])
 def test_corridor(method: str, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

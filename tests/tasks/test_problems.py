@@ -30,7 +30,7 @@ def jsonl(path: Path, records: list[dict[str, object]]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("form", ["lists", "columns"])
+@pytest.mark.parametrize("form", [pytest.param("lists", marks=pytest.mark.slow), "columns"])
 def test_several_labels_a_text(form: str, tmp_path: Path) -> None:
     found = rows()
     if form == "lists":
@@ -55,7 +55,7 @@ def test_several_labels_a_text(form: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
+@pytest.mark.parametrize("method", [pytest.param("full", marks=pytest.mark.slow), "lora", "frozen"])
 def test_numbers_in_any_unit(method: str, tmp_path: Path) -> None:
     """Amounts in the thousands: the head is scaled back, so that stock classes give the data's own unit."""
     found = [{"text": r["text"], "price": 5000.5 + 2000 * r["good"] - 1000 * r["bad"]} for r in rows()]  # type: ignore[operator]
@@ -79,6 +79,7 @@ def test_numbers_in_any_unit(method: str, tmp_path: Path) -> None:
         assert [each["score"] for each in again.predict(TEXTS)] == pytest.approx([e["score"] for e in ours], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_pairs_of_texts(tmp_path: Path) -> None:
     pairs = [("good film", "good song"), ("good film", "bad song"), ("bad film", "bad song"), ("bad meal", "good book")]
     found = [

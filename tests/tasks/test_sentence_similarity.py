@@ -81,7 +81,7 @@ def test_pairs_and_triplets(columns: tuple[str, ...], metrics: set[str], tmp_pat
     assert "before training)" in report and "gained nothing" not in report and "smallest class" not in report
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("pooling", ["mean", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cls", "max"))])
 def test_stranger_has_the_same_vectors(pooling: str, tmp_path: Path) -> None:
     data = write(tmp_path / "pairs.jsonl", [{"query": row["anchor"], "positive": row["positive"]} for row in rows()])
     run = train(tmp_path, data, model={"pooling": pooling})

@@ -155,6 +155,7 @@ def data(folder: Path, count: int = 60, **names: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_bart_learns_to_summarize_and_a_stranger_gets_the_same(tmp_path: Path) -> None:
     """The best checkpoint is chosen by the loss this time."""
     tiny_writer(tmp_path / "bart", WORDS)

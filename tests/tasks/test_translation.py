@@ -78,6 +78,7 @@ def test_texts_without_spaces_are_cut_otherwise(text: str, way: str) -> None:
     assert f"tok:{way}" in found.extra["signatures"]["bleu"] and found.values["chrf"] == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, capsys: Any) -> None:
     """From a `translation` column, with T5's prefix, generation settings and all; a tiny T5 starts from nothing."""
     data = write(tmp_path / "train.jsonl", pairs(600))
