@@ -21,7 +21,7 @@ from hf_tl.data.mask_folders import read_masks
 from hf_tl.data.more_boxes import reader_of
 from hf_tl.data.named_files import Reach, unreadable_file, with_full_paths
 from hf_tl.data.named_images import Beside, named_by, naming_columns, with_images
-from hf_tl.data.split_names import split_of, split_of_folders, split_of_path
+from hf_tl.data.split_names import is_plain_split, split_of, split_of_folders, split_of_path
 from hf_tl.data.tables import check_density, is_table, read_table
 from hf_tl.data.yolo import read_setup
 from hf_tl.errors import DataError, listing
@@ -190,6 +190,9 @@ def _of_images(
         check_classes({name for rows in layout.splits.values() for name, _ in rows if name}, shown)
     except DataError as wrong:
         error = wrong
+    splitting = {file: rows for file, rows in naming.items() if _says_splits(rows, reading.config)}
+    if splitting and not reading.config.splits and layout is not None and len(layout.splits) == 1:
+        naming, layout = splitting, None  # classes by folders are in the table as well, their splits in it alone
     if naming and (error is not None or layout is None or not layout.has_classes):
         return _by_tables(folder, naming, images, reading, reach, shown)
     if error is not None:
@@ -224,6 +227,15 @@ def _naming_tables(tables: Iterable[Path], images: list[Path], reach: Reach) -> 
                 out[file] = rows
                 break
     return out
+
+
+def _says_splits(rows: Dataset, config: DataConfig) -> bool:
+    """Whether a column says the split of each row."""
+    for column in rows.column_names:
+        values = {str(value) for value in rows.with_format(None)[column] if value is not None}
+        if 1 < len(values) < 6 and all(is_plain_split(value, config) for value in values):
+            return True
+    return False
 
 
 def _by_tables(

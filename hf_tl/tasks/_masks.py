@@ -213,6 +213,19 @@ def why_doubtful(pixels: Mapping[int, int], coding: Coding) -> str | None:
     return None
 
 
+def notes_on(coding: Coding, pixels: Collection[int], names: Path | None) -> list[str]:
+    """What is said of the values of train's masks, which `names` may name."""
+    out = [f"The classes are named by {names.name}."] if names else []
+    seen = {coding.plain(value) for value in pixels}
+    there = {coding.ids.get(value) for value in seen}
+    absent = [label for index, label in enumerate(coding.labels) if index not in there]
+    if absent:
+        out.append(f"{listing(absent)} have no pixel in train.")
+    for value in sorted(coding.ignored & seen):
+        out.append(f"Pixels of value {value} count for nothing, neither in training nor in the figures.")
+    return out
+
+
 def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] | None:
     """(value -> class name, file) from the first of NAMES that lies where the data lie.
 

@@ -11,7 +11,7 @@ from hf_tl.tasks import _masks as masks
 from hf_tl.tasks._images import IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import torch
@@ -53,7 +53,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
                 '{"0": "background", "255": "lesion"}: values that have a name are classes, and 255 without one counts '
                 "for nothing."
             )
-        _notes(coding, decisive, named, notes)
+        notes += masks.notes_on(coding, decisive, named[1] if named else None)
     lacks = f"has no name in {named[1].name}" if named else "is not one of the model's" if known else "is not in train"
     for split, seen in found.items():
         bad = {}
@@ -62,7 +62,9 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             if unknown:
                 bad[index] = f"mask value {listing(unknown, most=5)} {lacks}"
             elif not coding.counts(each):
-                bad[index] = f"every pixel of the mask is {listing(sorted(each))}, which counts for nothing"
+                bad[index] = (
+                    f"every pixel of the mask is {' or '.join(map(str, sorted(each)))}, which counts for nothing"
+                )
         skip_rows(splits, split, bad, config, notes)
         encoded = []
         for value in splits[split].with_format(None)["mask"]:
@@ -70,19 +72,6 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
                 encoded.append({"bytes": coding.encode(mask), "path": None})
         replace_column(splits, split, "mask", encoded, Image(decode=False))
     return Targets(coding.labels)
-
-
-def _notes(coding: masks.Coding, seen: Mapping[int, int], named: Any, notes: list[str]) -> None:
-    from hf_tl.errors import listing
-
-    if named:
-        notes.append(f"The classes are named by {named[1].name}.")
-    there = {coding.ids.get(coding.plain(value)) for value in seen}
-    absent = [label for index, label in enumerate(coding.labels) if index not in there]
-    if absent:
-        notes.append(f"{listing(absent)} have no pixel in train.")
-    for value in sorted(coding.ignored & {coding.plain(value) for value in seen}):
-        notes.append(f"Pixels of value {value} count for nothing, neither in training nor in the figures.")
 
 
 def configure(model: Any, context: TaskContext) -> None:

@@ -284,6 +284,14 @@ def test_a_table_and_folders_that_disagree(tmp_path: Path) -> None:
     assert classes(read(tmp_path)) == {"train": {"red": 1, "blue": 1}}
 
 
+def test_a_table_that_says_the_splits_of_class_folders(tmp_path: Path) -> None:
+    images(tmp_path, "images/red/0.jpg", "images/blue/1.jpg", "images/blue/2.jpg")
+    lines = ["images/red/0.jpg,red,train", "images/blue/1.jpg,blue,train", "images/blue/2.jpg,blue,test"]
+    write(tmp_path / "all.csv", "filepaths,labels,data set", *lines)
+    rows = next(iter(read(tmp_path).splits.values()))
+    assert {"filepaths", "labels"} <= set(rows.column_names)
+
+
 def test_ids_and_names_as_other_systems_write_them(tmp_path: Path) -> None:
     images(tmp_path, "photos/A.JPG", "photos/b.png", "0.jpg", "1.jpg")
     rows = read(write(tmp_path / "a.csv", "image,label", "photos\\a.jpg,x", "PHOTOS/B.png,y")).splits["train"]
