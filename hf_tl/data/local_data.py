@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from hf_tl.config import DataConfig
+from hf_tl.data import foreign
 from hf_tl.data.annotations import FILE, Annotated
 from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import read_boxes
@@ -17,7 +19,7 @@ from hf_tl.data.coco import is_coco
 from hf_tl.data.folder_files import JUNK, Found, files_below, left_out
 from hf_tl.data.image_folders import Layout, as_rows, check_classes, check_unlabelled, layout_of
 from hf_tl.data.joined import as_written, joined
-from hf_tl.data.mask_folders import read_masks
+from hf_tl.data.mask_folders import pairs_of, read_masks
 from hf_tl.data.more_boxes import reader_of
 from hf_tl.data.named_files import Reach, unreadable_file, with_full_paths
 from hf_tl.data.named_images import Beside, named_by, naming_columns, with_images
@@ -27,6 +29,8 @@ from hf_tl.data.yolo import read_setup
 from hf_tl.errors import DataError, listing
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+MANY = 20
+"""More tables than this beside images are something else: one an image."""
 SEGMENTATION, DETECTION = "image-segmentation", "object-detection"
 
 
@@ -151,6 +155,7 @@ def _described(
         for file in metadata:
             split = split_of_path(file.relative_to(folder), config) or "train"
             parts.setdefault(split, []).append(_table(file, reading, reach, Beside(lambda: images)))
+        _say_unnamed(images, [rows for found_rows in parts.values() for rows in found_rows], "metadata", reading)
         return {split: joined(split, rows) for split, rows in parts.items()}
     if not images:
         return None
@@ -169,9 +174,15 @@ def _described(
     ways: list[Callable[[], dict[str, Dataset] | None]] = [boxes, masks]
     if reading.task == SEGMENTATION and setup is None:
         ways = [masks, boxes]
-    elif reading.task == DETECTION or setup is not None:
+    elif reading.task is not None or setup is not None:
         ways = [boxes]
     out = next((rows for way in ways if (rows := way()) is not None), None)
+    if out is not None and reading.task == SEGMENTATION and "mask" not in next(iter(out.values())).column_names:
+        raise DataError(
+            f"data.path: {shown} holds annotations of objects, and {SEGMENTATION} reads masks: PNG files with a class "
+            "for each pixel, in a folder masks/ beside images/. Export masks from the tool that annotated (LabelMe: "
+            f"labelme2voc; CVAT: Segmentation mask), or train {DETECTION}."
+        )
     if out is not None:
         for file in found.files:
             reading.hash(file, file.relative_to(folder).as_posix())
@@ -183,7 +194,11 @@ def _of_images(
     folder: Path, found: Found, images: list[Path], reading: Reading, reach: Reach, shown: Path
 ) -> dict[str, Dataset]:
     """Classes by folders, or by a table that names the images."""
-    naming = _naming_tables(_tables_of(found), images, reach)
+    if reading.task not in (None, SEGMENTATION) and (pairs := pairs_of(folder, images)) is not None:
+        masks = {mask for _, mask in pairs.found}
+        images = [image for image in images if image not in masks]
+        reading.notes.append(f"{len(masks)} masks beside their images are left out: {reading.task} reads none.")
+    naming = _naming_tables(_tables_of(found), images)
     error = layout = None
     try:
         layout = layout_of(folder, images, reading.config, shown)
@@ -195,6 +210,8 @@ def _of_images(
         naming, layout = splitting, None  # classes by folders are in the table as well, their splits in it alone
     if naming and (error is not None or layout is None or not layout.has_classes):
         return _by_tables(folder, naming, images, reading, reach, shown)
+    if (error is not None or not (layout and layout.has_classes)) and (said := foreign.named(found.files)):
+        raise DataError(said)
     if error is not None:
         raise error
     assert layout is not None
@@ -205,7 +222,7 @@ def _of_images(
     for split, each in layout.splits.items():
         for name, file in each:
             reading.hash(file, f"{split}/{name}/{file.name}")
-    _say_left_out(found, images, reading)
+    _say_left_out(found, found.images, reading)
     return as_rows(layout)
 
 
@@ -213,10 +230,11 @@ def _say_left_out(found: Found, images: Sequence[Path], reading: Reading) -> Non
     reading.notes += left_out(found.files, set(images))
 
 
-def _naming_tables(tables: Iterable[Path], images: list[Path], reach: Reach) -> dict[Path, Dataset]:
+def _naming_tables(tables: Iterable[Path], images: list[Path]) -> dict[Path, Dataset]:
     """The tables beside images that name them, with their rows; what cannot be read as one is none."""
     beside, out = Beside(lambda: images), {}
-    for file in tables:
+    chosen = [file for file in tables if file.suffix.lower() != ".txt"]  # texts beside images are captions
+    for file in chosen if len(chosen) <= MANY else ():
         try:
             rows = read_table(file)
         except DataError:
@@ -244,11 +262,16 @@ def _by_tables(
     drop = [file for file in naming if "submission" in file.stem.lower()]
     tables = [file for file in naming if file not in drop] or list(naming)
     out = _tables(folder, tables, reading, reach, shown, Beside(lambda: images))
-    used = {path for rows in out.values() for path in named_by(rows)}
     reading.notes.append(f"The images are named by {listing(file.name for file in tables)}.")
-    if unused := len(set(images) - used):
-        reading.notes.append(f"{unused} images are left out: {listing(file.name for file in tables)} names none.")
+    _say_unnamed(images, out.values(), listing(file.name for file in tables), reading)
     return out
+
+
+def _say_unnamed(images: list[Path], parts: Iterable[Dataset], name: str, reading: Reading) -> None:
+    used = {os.path.normpath(path) for rows in parts for path in named_by(rows)}
+    unused = sum(os.path.normpath(image) not in used for image in images)
+    if unused:
+        reading.notes.append(f"{unused} images are left out: {name} names none of them.")
 
 
 def _check_agrees(file: Path, rows: Dataset, layout: Layout, beside: Beside, notes: list[str]) -> None:

@@ -243,6 +243,45 @@ def test_masks_that_fit_nothing(tmp_path: Path) -> None:
         read(tmp_path, on_error="skip")
 
 
+def test_masks_beside_images_of_classes(tmp_path: Path) -> None:
+    """As ultrasound images have it; a classifier sees no masks."""
+    names = [f"{name}/{index}{end}.png" for name in ("benign", "normal") for index in "12" for end in ("", "_mask")]
+    images(tmp_path, *names)
+    assert read(tmp_path).splits["train"].column_names == ["image", "mask", FILE]
+    source = read(tmp_path, "image-classification")
+    assert classes(source) == {"train": {"benign": 2, "normal": 2}}
+    assert source.notes == ["4 masks beside their images are left out: image-classification reads none."]
+
+
+def test_annotations_that_are_no_masks(tmp_path: Path) -> None:
+    images(tmp_path, "a.jpg", "b.jpg")
+    write(tmp_path / "a.txt", "0 0.5 0.5 0.5 0.5")
+    with pytest.raises(DataError, match="holds annotations of objects, and image-segmentation reads masks: PNG files"):
+        read(tmp_path, "image-segmentation")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "tool"),
+    [
+        ("via.json", '{"a.jpg1": {"regions": [{"shape_attributes": {"name": "rect"}}]}}', "VGG Image Annotator"),
+        ("ann/a.jpg.json", '{"size": {}, "objects": [{"classTitle": "cat"}]}', "Supervisely"),
+        ("export.json", '[{"annotations": [{"result": [{"from_name": "label"}]}]}]', "Label Studio"),
+        ("train-annotations-bbox.csv", "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax", "Open Images"),
+        (
+            "label_2/a.txt",
+            "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.7 -1.6",
+            "KITTI",
+        ),
+        ("train.tfrecord", "x", "TensorFlow records"),
+    ],
+)
+def test_annotations_of_other_tools_are_named(file: str, text: str, tool: str, tmp_path: Path) -> None:
+    images(tmp_path, "images/a.jpg", "images/b.jpg")
+    write(tmp_path / file, text)
+    with pytest.raises(DataError, match=f"annotations of {tool}, a format that is not read; export them as COCO"):
+        read(tmp_path)
+
+
 # tables beside images
 
 
@@ -260,7 +299,7 @@ def test_a_table_beside_folders_that_are_no_classes(tmp_path: Path) -> None:
         assert [Path(row["image_id"]["path"]).name for row in rows] == ["ISIC_1.jpg", "ISIC_2.jpg"]
         assert rows["dx"] == ["mel", "nv"] and rows["lesion"] == ["H1", "H1"]
     notes = read(tmp_path).notes
-    assert notes == ["The images are named by 'meta.csv'.", "1 images are left out: 'meta.csv' names none."]
+    assert notes == ["The images are named by 'meta.csv'.", "1 images are left out: 'meta.csv' names none of them."]
 
 
 def test_a_competition(tmp_path: Path) -> None:
