@@ -122,7 +122,7 @@ class DataConfig(Section):
     """Share of train that becomes validation when the data has none."""
     validation_rows: int | None = Field(None, ge=1)
     """Rows of validation that are looked at during training, evenly spaced; default all, or as many as the task says.
-    The final figures are of every row."""
+    The final metrics are of every row."""
     max_samples: int | None = Field(None, ge=1)
     """At most so many rows of each split, drawn with the seed."""
     sampling: Literal["natural", "balanced"] = "natural"

@@ -1,4 +1,4 @@
-"""The whole flow on tiny models: every method on text and images, what is saved, and what a stranger loads."""
+"""The whole flow on tiny models: every method on text and images, what is saved, and what Transformers alone loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hf_tl
-from tests.stranger import assert_same_scores, stranger_scores
+from tests.clean_process import assert_same_scores, stock_scores
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_mobilenet, tiny_vit
 
 TEXTS = ["the film was very good", "a bad meal", "so was the book"]
@@ -62,7 +62,7 @@ def test_text(method: str, tmp_path: Path) -> None:
     assert run.metrics["split"] == "validation"
     assert run.metrics["labels"] == ["negative", "positive"]
     ours = run.predict(TEXTS)
-    assert_same_scores(ours, stranger_scores("text-classification", run.model, TEXTS))
+    assert_same_scores(ours, stock_scores("text-classification", run.model, TEXTS))
     if method in ("full", "scratch"):
         assert run.metrics["metrics"]["accuracy"]["value"] > 0.8
         assert ours[0]["label"] == "positive" and ours[1]["label"] == "negative"
@@ -78,13 +78,13 @@ def test_image(method: str, tmp_path: Path) -> None:
     check_folder(run)
     assert run.metrics["split"] == "test" and run.metrics["samples"] == 10
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:4]]
-    assert_same_scores(run.predict(images, batch_size=1), stranger_scores("image-classification", run.model, images))
+    assert_same_scores(run.predict(images, batch_size=1), stock_scores("image-classification", run.model, images))
 
 
 def test_vision_transformer_with_lora(tmp_path: Path) -> None:
     run = image_run(tmp_path, {"name": "lora", "r": 4}, make=tiny_vit)
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    assert_same_scores(run.predict(images), stranger_scores("image-classification", run.model, images))
+    assert_same_scores(run.predict(images), stock_scores("image-classification", run.model, images))
     assert json.loads((run.model / "adapter" / "adapter_config.json").read_text())["r"] == 4
     adapter = hf_tl.predict(str(run.model / "adapter"), images)
     assert_same_scores(adapter, [each["scores"] for each in run.predict(images)])
@@ -94,7 +94,7 @@ def test_vision_transformer_with_lora(tmp_path: Path) -> None:
 def test_pooling_travels_with_its_code(pooling: str, tmp_path: Path) -> None:
     run = text_run(tmp_path, "full", model={"pooling": pooling})
     assert (run.model / "modeling_hf_tl.py").exists()
-    theirs = stranger_scores("text-classification", run.model, TEXTS, trust_remote_code=True)
+    theirs = stock_scores("text-classification", run.model, TEXTS, trust_remote_code=True)
     assert_same_scores(run.predict(TEXTS), theirs)
     assert "trust_remote_code" in (run.folder / "README.md").read_text()
 
@@ -103,7 +103,7 @@ def test_pooling_travels_with_its_code(pooling: str, tmp_path: Path) -> None:
 def test_mlp_head_on_images(method: str, tmp_path: Path) -> None:
     run = image_run(tmp_path, method, model={"head": "mlp", "head_hidden": 16})
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    theirs = stranger_scores("image-classification", run.model, images, trust_remote_code=True)
+    theirs = stock_scores("image-classification", run.model, images, trust_remote_code=True)
     assert_same_scores(run.predict(images), theirs)
 
 

@@ -8,7 +8,7 @@ from datasets import Dataset, Features
 
 from hf_tl.data.kinds import KINDS, kind_of
 from hf_tl.data.sources import FILE
-from hf_tl.errors import LONGEST_NAME, ConfigError, DataError, did_you_mean, listing
+from hf_tl.errors import MAX_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
 MAX_SHOWN = 20
@@ -17,7 +17,7 @@ MAX_SHOWN = 20
 
 def describe(features: Features) -> str:
     shown = [
-        f"{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'} "
+        f"{name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'} "
         f"({getattr(feature, 'dtype', None) or type(feature).__name__})"
         for name, feature in features.items()
         if name != FILE

@@ -176,14 +176,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = upright(image)
     if image.mode in DEEP or image.mode == "F":
-        image = Image.fromarray(_as_bytes(np.asarray(image), whole=image.mode != "F"))
+        image = Image.fromarray(_as_bytes(np.asarray(image), integers=image.mode != "F"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _as_bytes(values: np.ndarray, whole: bool) -> np.ndarray:
+def _as_bytes(values: np.ndarray, integers: bool) -> np.ndarray:
     """Grey values as uint8, scaled; some rows at a time, since float64 takes eight times the memory."""
-    top = DEEPEST if whole else 255.0
-    if not whole and 0 <= values.min(initial=0) and values.max(initial=0) <= 1:
+    top = DEEPEST if integers else 255.0
+    if not integers and 0 <= values.min(initial=0) and values.max(initial=0) <= 1:
         top = 1.0
     out = np.empty(values.shape, dtype=np.uint8)
     for start in range(0, len(values), STRIP):

@@ -20,7 +20,7 @@ from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
 from hf_tl.task import Targets, Task, get_task
 
-LONGEST_LABEL = 1000
+MAX_LABEL = 1000
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def _cut_sentence(splits: Splits, share: float, *, stratified: bool) -> str:
 
 def _check_labels(labels: Sequence[str]) -> None:
     """They stand in the model's configuration, on its card, and beside every prediction."""
-    long = next((name for name in labels if len(name) > LONGEST_LABEL), None)
+    long = next((name for name in labels if len(name) > MAX_LABEL), None)
     if long is not None:
         raise DataError(
-            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {LONGEST_LABEL:,}; "
+            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {MAX_LABEL:,}; "
             "is it a text? data.columns says which column is the label."
         )
 
@@ -182,7 +182,7 @@ def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:
 
 
 def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> str:
-    """Counts held-out rows that stand in train as well: they are kept, but they flatter the figures.
+    """Counts held-out rows that stand in train as well: they are kept, but they flatter the metrics.
 
     Returns:
         The hash of what all rows hold, in their order: two runs of one hash learn from the same.

@@ -128,7 +128,7 @@ def kind_of(value: Any) -> str:
 
 
 def _hooks(refuse: Callable[[str], NoReturn], nan: bool) -> dict[str, Any]:
-    def whole(digits: str) -> int:
+    def integer(digits: str) -> int:
         if len(digits) > DIGITS:
             refuse(f"found a whole number of {len(digits)} digits ({digits[:12]}...).")
         return int(digits)
@@ -150,7 +150,7 @@ def _hooks(refuse: Callable[[str], NoReturn], nan: bool) -> dict[str, Any]:
             refuse(f"key {twice[:80]!r} stands twice.")
         return out
 
-    return {"parse_int": whole, "parse_float": number, "parse_constant": constant, "object_pairs_hook": pairs}
+    return {"parse_int": integer, "parse_float": number, "parse_constant": constant, "object_pairs_hook": pairs}
 
 
 def _check_depth(value: Any, refuse: Callable[[str], NoReturn]) -> None:

@@ -222,7 +222,7 @@ def notes_on(coding: Coding, pixels: Collection[int], names: Path | None) -> lis
     if absent:
         out.append(f"{listing(absent)} have no pixel in train.")
     for value in sorted(coding.ignored & seen):
-        out.append(f"Pixels of value {value} count for nothing, neither in training nor in the figures.")
+        out.append(f"Pixels of value {value} count for nothing, neither in training nor in the metrics.")
     return out
 
 

@@ -254,8 +254,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         "dice": lambda sums: np.nanmean(dice(sums), axis=1),
         "pixel_accuracy": accuracy,
     }
-    whole = parts.sum(0, keepdims=True)
-    scores = {name: Score(float(recompute(whole)[0]), parts, recompute) for name, recompute in recomputes.items()}
+    total = parts.sum(0, keepdims=True)
+    scores = {name: Score(float(recompute(total)[0]), parts, recompute) for name, recompute in recomputes.items()}
     each = {
         str(index): Score(
             float(iou(counts[:, :, index].sum(0)[None])[0, 0]), counts[:, :, index], lambda s: iou(s)[:, 0]

@@ -163,8 +163,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     if vectors.shape[1] > 2:
         parts["triplet_accuracy"] = (near > cosines(vectors[:, 0], vectors[:, 2])) * 1.0
     scores = {name: Score(float(values.mean()), values[:, None]) for name, values in parts.items()}
-    chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
-    return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": chance})
+    by_chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
+    return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": by_chance})
 
 
 def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:

@@ -252,7 +252,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
 
     words = by_word(outputs, samples, rows)
-    whole = "O" not in context.labels
+    each_word = "O" not in context.labels
     kinds = sorted({parts(label)[1] for label in context.labels} - {""})
     at = {kind: index for index, kind in enumerate(kinds)}
     counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
@@ -263,7 +263,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         given = [
             context.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
         ]
-        true, found = entities(true_tags, whole), entities(given, whole)
+        true, found = entities(true_tags, each_word), entities(given, each_word)
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1

@@ -1,4 +1,4 @@
-"""The Python on a card runs as it stands, for every task: by a stranger with an empty cache, and with hf_tl."""
+"""The Python on a card runs as it stands, for every task: in a clean process with an empty cache, and with hf_tl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in their context: windows, the official scores, and what a stranger's plain forward gives."""
+"""Answers in their context: windows, the official scores, and what a plain forward pass gives."""
 
 from __future__ import annotations
 
