@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from hf_tl.config import DataConfig
 from hf_tl.data import foreign
@@ -18,20 +18,21 @@ from hf_tl.data.boxes import read_boxes
 from hf_tl.data.coco import is_coco
 from hf_tl.data.folder_files import JUNK, Found, files_below, left_out
 from hf_tl.data.image_folders import Layout, as_rows, check_classes, check_unlabelled, layout_of
-from hf_tl.data.joined import as_written, joined
 from hf_tl.data.mask_folders import pairs_of, read_masks
 from hf_tl.data.more_boxes import reader_of
 from hf_tl.data.named_files import Reach, unreadable_file, with_full_paths
 from hf_tl.data.named_images import Beside, named_by, naming_columns, with_images
 from hf_tl.data.split_names import is_plain_split, split_of, split_of_folders, split_of_path
 from hf_tl.data.tables import check_density, is_table, read_table
+from hf_tl.data.undecoded import undecoded
 from hf_tl.data.yolo import read_setup
 from hf_tl.errors import DataError, listing
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 MANY = 20
 """More tables than this beside images are something else: one an image."""
-SEGMENTATION, DETECTION = "image-segmentation", "object-detection"
+MASK, OBJECTS = "mask", "objects"
+"""Roles of what a folder may hold of the same images."""
 
 
 @dataclass
@@ -44,7 +45,9 @@ class Reading:
     cache: Path
     """Where archives are unpacked."""
     task: str | None = None
-    """The one that was given: a folder may have masks and boxes of the same images."""
+    """The one that was given."""
+    roles: frozenset[str] | None = None
+    """What it reads: a folder may have masks and boxes of the same images."""
     notes: list[str] = field(default_factory=list)
 
     def hash(self, file: Path, place: str = "") -> None:
@@ -172,16 +175,16 @@ def _described(
         return read_masks(folder, found.files, images, config, reading.notes)
 
     ways: list[Callable[[], dict[str, Dataset] | None]] = [boxes, masks]
-    if reading.task == SEGMENTATION and setup is None:
+    if reading.roles is not None and MASK in reading.roles and setup is None:
         ways = [masks, boxes]
-    elif reading.task is not None or setup is not None:
+    elif reading.roles is not None or setup is not None:
         ways = [boxes]
     out = next((rows for way in ways if (rows := way()) is not None), None)
-    if out is not None and reading.task == SEGMENTATION and "mask" not in next(iter(out.values())).column_names:
+    if out is not None and MASK in (reading.roles or ()) and MASK not in next(iter(out.values())).column_names:
         raise DataError(
-            f"data.path: {shown} holds annotations of objects, and {SEGMENTATION} reads masks: PNG files with a class "
+            f"data.path: {shown} holds annotations of objects, and {reading.task} reads masks: PNG files with a class "
             "for each pixel, in a folder masks/ beside images/. Export masks from the tool that annotated (LabelMe: "
-            f"labelme2voc; CVAT: Segmentation mask), or train {DETECTION}."
+            "labelme2voc; CVAT: Segmentation mask), or choose a task that reads objects."
         )
     if out is not None:
         for file in found.files:
@@ -194,7 +197,7 @@ def _of_images(
     folder: Path, found: Found, images: list[Path], reading: Reading, reach: Reach, shown: Path
 ) -> dict[str, Dataset]:
     """Classes by folders, or by a table that names the images."""
-    if reading.task not in (None, SEGMENTATION) and (pairs := pairs_of(folder, images)) is not None:
+    if MASK not in (reading.roles or {MASK}) and (pairs := pairs_of(folder, images)) is not None:
         masks = {mask for _, mask in pairs.found}
         images = [image for image in images if image not in masks]
         reading.notes.append(f"{len(masks)} masks beside their images are left out: {reading.task} reads none.")
@@ -293,6 +296,22 @@ def _check_agrees(file: Path, rows: Dataset, layout: Layout, beside: Beside, not
     )
 
 
+def joined(split: str, parts: Sequence[Dataset]) -> Dataset:
+    if len(parts) == 1:
+        return parts[0]
+    names = [set(part.column_names) for part in parts]
+    if any(other != names[0] for other in names):
+        odd = next(part for part, other in zip(parts, names, strict=True) if other != names[0])
+        raise DataError(
+            f"data.path: the files of {split} have different columns: {odd[0][FILE].partition(', line')[0]} has "
+            f"{listing(sorted(set(odd.column_names) - {FILE}))}, others {listing(sorted(names[0] - {FILE}))}."
+        )
+    try:
+        return concatenate_datasets(list(parts))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"data.path: the files of {split} do not fit together ({error}).") from error
+
+
 def _tables_of(found: Found) -> list[Path]:
     return [file for file in found.files if is_table(file) and file.name not in METADATA]
 
@@ -321,7 +340,7 @@ def _tables(
 
 def _table(file: Path, reading: Reading, reach: Reach, beside: Beside) -> Dataset:
     reading.hash(file)
-    rows = as_written(read_table(file))
+    rows = undecoded(read_table(file))
     offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
     rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.locate(name, file.parent, place, what))

@@ -16,12 +16,13 @@ from hf_tl.data import annotations, hub_data
 from hf_tl.data.archives import is_archive
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.images import EXTENSIONS, MOST_PIXELS
-from hf_tl.data.joined import as_written, joined
-from hf_tl.data.local_data import Reading, read_local
+from hf_tl.data.local_data import Reading, joined, read_local
 from hf_tl.data.named_files import check_plain, hub_file, with_full_paths
 from hf_tl.data.split_names import split_of
 from hf_tl.data.tables import is_table
+from hf_tl.data.undecoded import undecoded
 from hf_tl.errors import DataError, HubError, did_you_mean, listing
+from hf_tl.task import get_task
 
 FILE = annotations.FILE
 """Column with the place of a row (file, and for tables the line) while data is read."""
@@ -70,7 +71,8 @@ def read_source(config: DataConfig, task: str | None = None) -> Source:
             raise DataError(f"data.path: {path}: there is no such file or folder{_neighbour(path)}")
         if not path.is_dir():
             check_plain(path)
-    reading = Reading(config, hashlib.sha256(), cache_folder(), task)
+    roles = None if task is None else frozenset(column.role for column in get_task(task).columns)
+    reading = Reading(config, hashlib.sha256(), cache_folder(), task, roles)
     found: dict[str, list[Dataset]] = {}
     for path in paths:
         own = split_of(path.name, config, str(path)) if len(paths) > 1 else None
@@ -123,5 +125,5 @@ def _from_hub(config: DataConfig) -> Source:
 def _hub_rows(rows: Dataset, id: str, split: str) -> Dataset:
     if FILE in rows.column_names:
         raise DataError(f"data.path: {id} has a column {FILE!r}, which hf_tl keeps for itself.")
-    rows = as_written(rows).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
+    rows = undecoded(rows).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
     return with_full_paths(rows, FILE, lambda name, place, what: hub_file(name, id, place, what))

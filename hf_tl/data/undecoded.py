@@ -1,34 +1,14 @@
-"""Rows as they are written, and the parts of a split as one."""
+"""Rows whose images, sounds and films stay files or bytes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
-from datasets import Dataset, Json, concatenate_datasets
-
-from hf_tl.data.annotations import FILE
-from hf_tl.errors import DataError, listing
+from datasets import Dataset, Json
 
 
-def joined(split: str, parts: Sequence[Dataset]) -> Dataset:
-    if len(parts) == 1:
-        return parts[0]
-    names = [set(part.column_names) for part in parts]
-    if any(other != names[0] for other in names):
-        odd = next(part for part, other in zip(parts, names, strict=True) if other != names[0])
-        raise DataError(
-            f"data.path: the files of {split} have different columns: {odd[0][FILE].partition(', line')[0]} has "
-            f"{listing(sorted(set(odd.column_names) - {FILE}))}, others {listing(sorted(names[0] - {FILE}))}."
-        )
-    try:
-        return concatenate_datasets(list(parts))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"data.path: the files of {split} do not fit together ({error}).") from error
-
-
-def as_written(rows: Dataset) -> Dataset:
+def undecoded(rows: Dataset) -> Dataset:
     """Rows of which reading one opens no file, wherever in a column it is named."""
     for name, feature in rows.features.items():
         plain = _plain(feature)
