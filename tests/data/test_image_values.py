@@ -170,7 +170,7 @@ def deep_folder(folder: Path, *tops: int) -> Path:
 
 
 def test_16_bits_are_on_one_scale_or_refused(tmp_path: Path) -> None:
-    """A dark image stays dark beside a bright one; of values that use a sixteenth of the range nothing would be left."""
+    """A dark image stays dark beside a bright one; values of a sixteenth of the range would vanish."""
     from hf_tl.data.images import to_rgb
 
     data = load_data(DataConfig(path=str(deep_folder(tmp_path / "d", 65535, 250, 40000))))
@@ -178,11 +178,11 @@ def test_16_bits_are_on_one_scale_or_refused(tmp_path: Path) -> None:
     tops = {Path(row["file"]).name: np.asarray(to_rgb(row["image"])).max() for row in rows}
     assert tops == {"0.png": 255, "1.png": 1, "2.png": 156, "eight.png": 200}
     assert [note for note in data.notes if "16 bits" in note] == [
-        "6 images have 16 bits a pixel; they are scaled to eight, 65535 to 255. A stock pipeline shows all above 255 as "
-        "white: scale such images in the same way before it reads them."
+        "6 images have 16 bits a pixel; they are scaled to eight, 65535 to 255. A stock pipeline shows all above 255 "
+        "as white: scale such images in the same way before it reads them."
     ]
-    with pytest.raises(DataError, match=r"a/0\.png: 4 images have 16 bits a pixel and values up to 4,095 of 65,535: .*16 "
-                       r"levels .*\(image\) / 4095 \* 255"):  # fmt: skip
+    words = r"a/0\.png: 4 images have 16 bits a pixel and values up to 4,095 of .*16 levels .*\(image\) / 4095 \* 255"
+    with pytest.raises(DataError, match=words):
         load_data(DataConfig(path=str(deep_folder(tmp_path / "e", 4095, 250))))
 
 
@@ -191,9 +191,7 @@ def test_images_of_more_pixels_where_the_configuration_says_so(tmp_path: Path, m
 
     monkeypatch.setattr(images, "MAX_PIXELS", 40)
     folder = deep_folder(tmp_path / "d", 65535, 65535)
-    with pytest.raises(
-        DataError, match=r"8 x 6 pixels, more than 40; make it smaller first, or raise data\.max_pixels"
-    ):
+    with pytest.raises(DataError, match=r"8 x 6 pixels, more than 40; .*raise data\.max_pixels"):
         load_data(DataConfig(path=str(folder)))
     data = load_data(DataConfig(path=str(folder), max_pixels=48))
     assert data.splits["train"][0]["image"].size == (8, 6)
