@@ -150,7 +150,7 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Texts or image files; - reads one per line from stdin."),
     ] = None,
-    data: Annotated[list[str] | None, typer.Option("--data", help="A data set in place of inputs.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", help="A dataset in place of inputs.")] = None,
     split: Split = None,
     output: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""Data sets of the Hub: one revision, every file compared with the Hub's hash before its rows are made."""
+"""Datasets of the Hub: one revision, every file compared with the Hub's hash before its rows are made."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class HubData:
 
 
 def read(id: str, name: str | None, revision: str | None) -> HubData:
-    """A data set of the Hub as `datasets.load_dataset` gives it; what the cache holds of it, where the Hub cannot be
+    """A dataset of the Hub as `datasets.load_dataset` gives it; what the cache holds of it, where the Hub cannot be
     asked (which is said).
 
     Raises:
         DataError: unknown, private, a loading script, a configuration that it lacks, or files from elsewhere.
         HubError: the Hub cannot be reached and the cache does not hold it, or a file comes damaged, twice.
     """
-    what = f"data.path: data set {id}" + (f" at revision {revision}" if revision else "")
+    what = f"data.path: dataset {id}" + (f" at revision {revision}" if revision else "")
     known = _known_sha(id, revision)
     have = bool((known or revision is None) and _all_prepared(id, name, known))
     info = error = None
@@ -173,7 +173,7 @@ def _inside(url: str, id: str, sha: str) -> str:
     path = found[1] if found else ""
     if not path or ".." in path.split("/"):
         raise DataError(
-            f"data.path: data set {id}: its card names the file {url.partition('?')[0]!r}, which is not in its "
+            f"data.path: dataset {id}: its card names the file {url.partition('?')[0]!r}, which is not in its "
             "repository; only files of the repository itself are read."
         )
     return path
@@ -184,7 +184,7 @@ def _cached(id: str, file: str, sha: str) -> Path:
 
     found = try_to_load_from_cache(id, file, revision=sha, repo_type="dataset")
     if not isinstance(found, str):
-        raise HubError(f"data.path: data set {id}: {file} is not in the cache after its download; try again.")
+        raise HubError(f"data.path: dataset {id}: {file} is not in the cache after its download; try again.")
     return Path(found)
 
 

@@ -206,7 +206,7 @@ def test_tries_are_counted_as_they_were(both: tuple[RunningHub, Talk]) -> None:
     assert done["code"] == 4 and f"the Hub answered 503, also after {asked} tries in " in done["said"], (asked, done)
 
 
-# reading: models and data sets, with a warm cache and without
+# reading: models and datasets, with a warm cache and without
 
 
 def table(tmp_path: Path, rows: int = 40, word: str = "good") -> Path:
