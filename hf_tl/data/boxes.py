@@ -56,8 +56,8 @@ def _read_boxes(found: Annotated, setup: Path | None) -> dict[str, list[dict[str
         return _one_per_image(
             found, xml, images, lambda file, _: read_voc(file), lambda path: lists.get(path.stem), bool(lists), named
         )
-    stems = {image.stem for image in images}
-    texts = [file for file in found.files if file.suffix.lower() == ".txt" and file.stem in stems]
+    stems = {image.stem.lower() for image in images}
+    texts = [file for file in found.files if file.suffix.lower() == ".txt" and file.stem.lower() in stems]
     # one that is not is a mistake among many, and is named as such
     if not texts or 2 * sum(is_yolo(file) for file in texts[:50]) <= len(texts[:50]):
         return None
@@ -154,13 +154,17 @@ def _described(files: list[Path], images: list[Path], named: dict[Path, str]) ->
     stems: dict[str, list[Path]] = {}
     for image in images:
         stems.setdefault(image.stem, []).append(image)
+    alike: dict[str, list[Path]] = {}
+    for image in images:
+        alike.setdefault(image.stem.lower(), []).append(image)
 
     def apart(one: Path, other: Path) -> int:
         return len(set(one.parent.parts) ^ set(other.parent.parts))
 
     owners: dict[Path, list[Path]] = {}
     for file in files:
-        own = stems.get(file.stem) or stems.get(named.get(file, ""), [])
+        said = named.get(file, "")
+        own = stems.get(file.stem) or stems.get(said) or alike.get(file.stem.lower()) or alike.get(said.lower(), [])
         if own:
             owners.setdefault(min(own, key=lambda path: apart(path, file)), []).append(file)
     out = {}

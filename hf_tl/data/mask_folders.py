@@ -11,6 +11,7 @@ from datasets import Dataset, Image
 
 from hf_tl.config import DataConfig
 from hf_tl.data.annotations import FILE
+from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.split_names import FILLERS, SPLITS, split_of_folders, words_of
 from hf_tl.errors import DataError, listing
 from hf_tl.io.json_text import read_bytes
@@ -32,6 +33,7 @@ IMAGE_END = re.compile(r"[_\-. ](?:image|img|rgb|sat|leftimg8bit|training|test)$
 BEGIN = re.compile(r"^(?:masks?|labels?|seg|gt|images?|img|photo)[_\-. ]*(?=\d)")
 LISTS = {"trainval": "train", "train": "train", "val": "validation", "test": "test"}
 """Pascal VOC's lists of images, those that say more last."""
+FLAG = re.compile(r"\s+-?[01]$")
 HOW = "a mask is called as its image, in folders such as images/ and masks/, or has _mask after the name"
 
 
@@ -175,6 +177,10 @@ def set_lists(files: list[Path], kind: str) -> dict[str, str]:
     for name, split in LISTS.items():
         for file in files:
             if file.name == f"{name}.txt" and file.parent.parts[-2:] == ("ImageSets", kind):
-                lines = read_bytes(file, error=DataError).decode("utf-8-sig", "replace").split("\n")
-                out |= {line.split()[0]: split for line in lines if line.strip()}
+                for line in read_bytes(file, error=DataError).decode("utf-8-sig", "replace").split("\n"):
+                    # whether it is in the class follows the name; names may have spaces, endings and folders
+                    for name in {line.strip(), FLAG.sub("", line.strip())} - {""}:
+                        out[name] = split
+                        if Path(name).suffix.lower() in EXTENSIONS:
+                            out[Path(name.replace("\\", "/")).stem] = split
     return out

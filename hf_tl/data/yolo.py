@@ -120,7 +120,7 @@ def splits_said(setup: Yolo, folder: Path, images: Sequence[Path], notes: list[s
     roots = [root for root in (setup.root, setup.file.parent, folder) if root is not None]
     by_name: dict[str, list[Path]] = {}
     for image in images:
-        by_name.setdefault(image.name, []).append(image)
+        by_name.setdefault(image.name.lower(), []).append(image)
     out: dict[Path, str] = {}
     twice, lost = 0, []
     for split, entries in setup.splits.items():
@@ -167,12 +167,12 @@ def _meant(
 def _named_image(name: str, by_name: dict[str, list[Path]]) -> list[Path]:
     """The one image of that name of which most of the path is the same; lists are often of another machine."""
     wanted = Path(name.replace("\\", "/")).parts
-    found = by_name.get(wanted[-1] if wanted else "", [])
+    found = by_name.get(wanted[-1].lower() if wanted else "", [])
 
     def shared(path: Path) -> int:
         count = 0
         for one, other in zip(reversed(path.parts), reversed(wanted), strict=False):
-            if one != other:
+            if one.lower() != other.lower():
                 break
             count += 1
         return count

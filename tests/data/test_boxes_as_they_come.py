@@ -77,6 +77,20 @@ def test_the_yaml_says_the_splits(tmp_path: Path) -> None:
         read_source(DataConfig(path=str(write(tmp_path / "run.yaml", "model: x\ndata: y\n"))))
 
 
+def test_letter_case_and_names_in_lists(tmp_path: Path) -> None:
+    image(tmp_path / "v" / "JPEGImages" / "My dog 1.JPG")
+    image(tmp_path / "v" / "JPEGImages" / "b.jpg")
+    for name in ("my DOG 1", "b"):
+        voc(tmp_path / "v" / "Annotations" / f"{name}.xml", corners("cat", 1, 2, 3, 4))
+    write(tmp_path / "v" / "ImageSets" / "Main" / "train.txt", "\ufeffMy dog 1\r\n")
+    write(tmp_path / "v" / "ImageSets" / "Main" / "val.txt", "JPEGImages\\b.jpg\r\n")
+    assert splits_of(tmp_path / "v") == ({"train": ["My dog 1"], "validation": ["b"]}, [])
+    fold(tmp_path / "y", "x/a")
+    (tmp_path / "y" / "labels" / "x" / "a.txt").rename(tmp_path / "y" / "labels" / "x" / "A.txt")
+    write(tmp_path / "y" / "data.yaml", YAML + "train: images/x/A.JPG\n")
+    assert len(read_source(DataConfig(path=str(tmp_path / "y"))).splits["train"][0]["objects"]["bbox"]) == 1
+
+
 def test_what_is_in_no_named_split_is_left_out(tmp_path: Path) -> None:
     fold(tmp_path, "train/a", "val/b", "extra/c")
     found, notes = splits_of(tmp_path, splits={"train": "train", "test": "val"})
