@@ -69,7 +69,7 @@ def files_below(folder: Path, *, own: bool = True) -> Found:
         for entry in entries:
             if entry.name.lower() in JUNK or entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 found.files.append(Path(entry.path))
             elif _is_run(entry.path):
                 runs.append(entry.name)
@@ -86,13 +86,13 @@ def files_below(folder: Path, *, own: bool = True) -> Found:
             walk(path, way)
 
     walk(folder, ())
-    found.files = [file for file in found.files if not _is_preview(file)]
     for file in found.files:
         try:
             str(file).encode()
         except UnicodeEncodeError:
             raise DataError(f"{str(file)!r}: the name is not UTF-8; rename the file.") from None
-        check_plain(file)
+        check_plain(file)  # before any is opened: a pipe has no end
+    found.files = [file for file in found.files if not _is_preview(file)]
     if runs:
         found.notes.append(f"{listing(runs, most=3)}: folders of runs, which are not data, are left out.")
     if circular:
@@ -101,6 +101,13 @@ def files_below(folder: Path, *, own: bool = True) -> Found:
             "followed."
         )
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a ring, which are said where files are checked
+        return False
 
 
 def _loops(real: str, chain: tuple[str, ...]) -> bool:

@@ -67,7 +67,11 @@ class Reach:
         path = self.find(name, beside, place, what)
         if is_there(path) or len(name) > MAX_PATH:
             return path
-        for each in dict.fromkeys((beside / _posix(name), _in_any_case(beside, _posix(name)))):
+        try:
+            other = _in_any_case(beside, _posix(name))
+        except (OSError, ValueError):  # a name that no file can have
+            other = None
+        for each in dict.fromkeys((beside / _posix(name), other)):
             if each is not None and is_there(each) and (self.own or _leads_into(each, self.folder)):
                 return each
         return path
