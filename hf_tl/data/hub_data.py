@@ -17,7 +17,8 @@ from datasets import DatasetDict
 from filelock import FileLock
 
 from hf_tl.data.card_file import languages_of, license_of
-from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing
+from hf_tl.data.tables import UNREADABLE, check_parquet
+from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing, shortened
 from hf_tl.files import write_json
 from hf_tl.hub.client import (
     HELD,
@@ -37,6 +38,8 @@ MARK = "hf_tl-checked.json"
 """Beside prepared rows: the hashes of the files that they were made of."""
 AT_ONCE = 8
 SHA = re.compile(r"[0-9a-f]{40}")
+NAME = re.compile(r"[^*?/\\\[\]\0]{1,200}")
+"""A configuration, which is a folder of the cache as well."""
 
 
 @dataclass
@@ -55,6 +58,8 @@ def read(id: str, name: str | None, revision: str | None) -> HubData:
         HubError: the Hub cannot be reached and the cache does not hold it, or a file comes damaged, twice.
     """
     what = f"data.path: dataset {id}" + (f" at revision {revision}" if revision else "")
+    if name is not None and not NAME.fullmatch(name):
+        raise DataError(f"data.name: {shortened(name)} is no name of a configuration of {id}.")
     known = _known_sha(id, revision)
     have = bool((known or revision is None) and _all_prepared(id, name, known))
     info = error = None
@@ -146,6 +151,7 @@ def _fresh(id: str, name: str | None, sha: str, what: str) -> DatasetDict:
         mark = _mark(folder)
         if mark is None:
             _fetch(id, files, sha, what)
+            _check_unpacked(id, files, sha)
             shutil.rmtree(folder, ignore_errors=True)  # made of files that nobody compared
             retried(lambda: without_xet(builder.download_and_prepare, "downloading by HTTP"))
             hashes = {file: _cached(id, file, sha).resolve().name for file in files}
@@ -186,6 +192,17 @@ def _cached(id: str, file: str, sha: str) -> Path:
     if not isinstance(found, str):
         raise HubError(f"data.path: dataset {id}: {file} is not in the cache after its download; try again.")
     return Path(found)
+
+
+def _check_unpacked(id: str, files: list[str], sha: str) -> None:
+    """Raises DataError at a Parquet file that unpacks to far more than it is: `datasets` writes its rows to disk."""
+    for file in files:
+        if file.lower().endswith(".parquet"):
+            try:
+                check_parquet(_cached(id, file, sha))
+            except UNREADABLE as error:
+                first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise DataError(f"data.path: {id}: {file} cannot be read ({first.rstrip('.')}).") from error
 
 
 def _fetch(id: str, files: list[str], sha: str, what: str, optional: bool = False) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from hf_tl.config import DataConfig
 from hf_tl.data import foreign
@@ -17,13 +17,15 @@ from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import read_boxes
 from hf_tl.data.coco import is_coco
 from hf_tl.data.folder_files import JUNK, Found, files_below, left_out
+from hf_tl.data.headers import check_header
 from hf_tl.data.image_folders import Layout, as_rows, check_classes, check_unlabelled, layout_of
+from hf_tl.data.joined import joined
 from hf_tl.data.mask_folders import pairs_of, read_masks
 from hf_tl.data.more_boxes import reader_of
 from hf_tl.data.named_files import Reach, unreadable_file, with_full_paths
 from hf_tl.data.named_images import Beside, named_by, naming_columns, with_images
 from hf_tl.data.split_names import is_plain_split, split_of, split_of_folders, split_of_path
-from hf_tl.data.tables import check_density, is_table, read_table
+from hf_tl.data.tables import check_density, is_table, read_places, read_table
 from hf_tl.data.undecoded import undecoded
 from hf_tl.data.yolo import read_setup
 from hf_tl.errors import DataError, listing
@@ -159,7 +161,7 @@ def _described(
             split = split_of_path(file.relative_to(folder), config) or "train"
             parts.setdefault(split, []).append(_table(file, reading, reach, Beside(lambda: images)))
         _say_unnamed(images, [rows for found_rows in parts.values() for rows in found_rows], "metadata", reading)
-        return {split: joined(split, rows) for split, rows in parts.items()}
+        return {split: joined(split, rows, reading.notes) for split, rows in parts.items()}
     if not images:
         return None
 
@@ -296,22 +298,6 @@ def _check_agrees(file: Path, rows: Dataset, layout: Layout, beside: Beside, not
     )
 
 
-def joined(split: str, parts: Sequence[Dataset]) -> Dataset:
-    if len(parts) == 1:
-        return parts[0]
-    names = [set(part.column_names) for part in parts]
-    if any(other != names[0] for other in names):
-        odd = next(part for part, other in zip(parts, names, strict=True) if other != names[0])
-        raise DataError(
-            f"data.path: the files of {split} have different columns: {odd[0][FILE].partition(', line')[0]} has "
-            f"{listing(sorted(set(odd.column_names) - {FILE}))}, others {listing(sorted(names[0] - {FILE}))}."
-        )
-    try:
-        return concatenate_datasets(list(parts))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"data.path: the files of {split} do not fit together ({error}).") from error
-
-
 def _tables_of(found: Found) -> list[Path]:
     return [file for file in found.files if is_table(file) and file.name not in METADATA]
 
@@ -335,14 +321,16 @@ def _tables(
     out: dict[str, list[Dataset]] = {}
     for file, split in named.items():
         out.setdefault(split or "train", []).append(_table(file, reading, reach, beside))
-    return {split: joined(split, parts) for split, parts in out.items()}
+    return {split: joined(split, parts, reading.notes) for split, parts in out.items()}
 
 
 def _table(file: Path, reading: Reading, reach: Reach, beside: Beside) -> Dataset:
     reading.hash(file)
-    rows = undecoded(read_table(file))
-    offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
-    rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
+    table = read_places(file, reading.config.column_names)
+    if file.suffix.lower() in (".csv", ".tsv"):
+        check_header(file, table.rows, table.places, reading.config)
+    reading.notes += [f"{file.name}: {note}" for note in table.notes]
+    rows = undecoded(table.rows).add_column(FILE, [f"{file}, {place}" for place in table.places])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.locate(name, file.parent, place, what))
     rows = with_images(rows, file, reach, beside, reading.config)
     _hash_named([rows], reading)

@@ -16,10 +16,12 @@ from hf_tl.data import annotations, hub_data
 from hf_tl.data.archives import is_archive
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.images import EXTENSIONS, MOST_PIXELS
-from hf_tl.data.local_data import Reading, joined, read_local
+from hf_tl.data.joined import joined
+from hf_tl.data.local_data import Reading, read_local
 from hf_tl.data.named_files import check_plain, hub_file, with_full_paths
+from hf_tl.data.split_column import by_column
 from hf_tl.data.split_names import split_of
-from hf_tl.data.tables import is_table
+from hf_tl.data.tables import is_table, plain_types
 from hf_tl.data.undecoded import undecoded
 from hf_tl.errors import DataError, HubError, did_you_mean, listing
 from hf_tl.task import get_task
@@ -81,7 +83,8 @@ def read_source(config: DataConfig, task: str | None = None) -> Source:
             rows = {own: rows["train"]}
         for split, part in rows.items():
             found.setdefault(split, []).append(part)
-    splits = {split: joined(split, parts) for split, parts in found.items()}
+    splits = {split: joined(split, parts, reading.notes) for split, parts in found.items()}
+    splits = by_column(splits, config, split_of, reading.notes)
     metadata: dict[str, Any] = {"path": config.path, "sha256": reading.digest.hexdigest()}
     if len(paths) == 1 and paths[0].is_dir():  # what lies beside a single file may be about something else
         metadata |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
@@ -119,11 +122,11 @@ def _from_hub(config: DataConfig) -> Source:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
     metadata = {**found.metadata, "fingerprint": {str(own): rows._fingerprint for own, rows in loaded.items()}}
-    return Source(splits, metadata, notes)
+    return Source(by_column(splits, config, split_of, notes), metadata, notes)
 
 
 def _hub_rows(rows: Dataset, id: str, split: str) -> Dataset:
     if FILE in rows.column_names:
         raise DataError(f"data.path: {id} has a column {FILE!r}, which hf_tl keeps for itself.")
-    rows = undecoded(rows).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
+    rows = plain_types(undecoded(rows)).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
     return with_full_paths(rows, FILE, lambda name, place, what: hub_file(name, id, place, what))

@@ -16,7 +16,7 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.data.kinds import processor_of
 from hf_tl.data.timm_models import of_timm, processor_fields
-from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
+from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing, shortened
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.io.quiet import no_warnings, quiet
@@ -125,7 +125,13 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     config = read_config(found, found.path)
     check_options(model, config)
     for key, value in model.config.items():
-        setattr(config, key, value)
+        try:
+            setattr(config, key, value)
+        except Exception as error:  # Transformers' fields have types, and rules of their own
+            said = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"model.config.{key}: found {shortened(value)}, which {model.id} refuses ({said})."
+            ) from None
     hashes = {file.name: sha256(file) for file in safe_weights(model.id, path / subfolder)}
     return replace(found, config=config, license=license_of(path), hashes=hashes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -17,7 +18,7 @@ from hf_tl.files import replacing_folder
 from hf_tl.hub.patience import Patience, operation, say
 from hf_tl.hub.sealed import open_plain
 from hf_tl.hub.upload import push_folder
-from hf_tl.models.carried import without_paths
+from hf_tl.models.carried import without_code, without_paths
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run_folder import RunFolder
 
@@ -41,6 +42,7 @@ class PushCheckpoints(TrainerCallback):
         self.hub = hub.model_copy(update={"revision": branch, "tag": None, "collection": None})
         self.run, self.processor = run, processor
         self.base = pretrained.id if pretrained.revision and pretrained.adapter is None else None
+        self.code = pretrained.code
         self.announced = False
         self.waiting: tuple[int, Path] | None = None
         self.unshared: int | None = None
@@ -61,9 +63,10 @@ class PushCheckpoints(TrainerCallback):
             return  # a head on cached features is no model, and done in moments
         try:
             copied = self._copy(checkpoint, step, state.max_steps)
-        except HfTlError as error:
-            say(f"step {step} is not pushed ({error}) Training goes on.")
-            self._log(step, {"push": "failed", "said": str(error)})
+        except Exception as error:  # whatever it is, training goes on
+            said = _said(error)
+            say(f"step {step} is not pushed ({said}) Training goes on.")
+            self._log(step, {"push": "failed", "said": said})
             return
         self._push(step, copied)
 
@@ -90,6 +93,8 @@ class PushCheckpoints(TrainerCallback):
                     with open_plain(file) as source, (folder / file.name).open("wb") as copy:
                         shutil.copyfileobj(source, copy, 1 << 20)
             self.processor.save_pretrained(folder)
+            if not self.code:
+                without_code(folder)
             without_paths(folder, self.base)
             text = f"Step {step} of {steps} of a run that is not finished; the finished model goes to another branch.\n"
             (folder / "README.md").write_text(text, encoding="utf-8")
@@ -124,7 +129,7 @@ class PushCheckpoints(TrainerCallback):
                 if self.given_up:
                     return
                 self.unshared = step
-                said = str(error) or type(error).__name__
+                said = _said(error)
                 say(f"step {step} could not be pushed ({said}) Training goes on; the next save is pushed again.")
                 self._log(step, {"push": "failed", "said": said})
                 continue
@@ -152,5 +157,12 @@ class PushCheckpoints(TrainerCallback):
                 return
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
-        with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")
+        with contextlib.suppress(OSError):  # a full disk ends training itself, and no push does
+            with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")
+
+
+def _said(error: Exception) -> str:
+    """The sentence of ours, or what a library said, with what kind of error it is."""
+    said = " ".join(str(error).split())[:300]
+    return str(error) if isinstance(error, HfTlError) else f"{type(error).__name__}{f': {said}' if said else ''}."

@@ -22,7 +22,7 @@ from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_
 from hf_tl.io.command_line import command_line
 from hf_tl.io.quiet import quiet
 from hf_tl.io.yaml_text import read_yaml
-from hf_tl.models.carried import shared_name, without_paths
+from hf_tl.models.carried import shared_name, without_code, without_paths
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.reporting.card import card_of
@@ -70,6 +70,8 @@ def save_model(
             processor.save_pretrained(adapter)
             if task.library.save is not None:
                 task.library.save(plain, context, adapter)
+        if not pretrained.code:
+            without_code(folder)
         without_paths(folder, pretrained.id if pretrained.revision and pretrained.adapter is None else None)
         return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
@@ -83,7 +85,8 @@ def push(
     The files are those that the run measured, byte for byte. Nothing in the run's folder changes before it is done.
 
     Args:
-        proof: whether to; default: as the run's configuration has it.
+        proof: whether to; None: yes. That a run's configuration leaves it out is no reason to: somebody else may have
+            written that.
         trust_remote_code: whether the proof may run code that lies in `model/` and is not hf_tl's; a run folder does
             not say so itself.
 
@@ -125,7 +128,7 @@ def _share(
     summary = read_summary(run.folder)
     summary = replace(summary, config=summary.config.model_copy(update={"hub": hub}))
     card = card_of(summary)  # now: a proof takes minutes, in which a file may change
-    proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
+    proved = wanted(proof is not False)
     key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
     part = "adapter/" if hub.merge is False else ""
     expected = {name.removeprefix(part): sha256 for name, sha256 in model.items() if name.startswith(part)}

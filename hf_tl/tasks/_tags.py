@@ -9,6 +9,32 @@ WORD = re.compile(r"\w+|[^\w\s]")
 """Words of a text that is annotated by character spans: runs of letters and digits, and every other sign."""
 
 
+IGNORED = "-100"
+"""A tag that is neither learned nor measured: PyTorch's `ignore_index`, as prepared datasets have it."""
+
+
+def tag_name(tag: Any, names: list[str] | None, outside: bool) -> str:
+    """The name of a tag.
+
+    Args:
+        names: of tags that are numbers.
+        outside: whether 0 is `O`.
+
+    Raises:
+        ValueError: there is no tag, or none of that number.
+    """
+    text = "" if tag is None else str(tag).strip()
+    if not text or text.lower() == "nan":
+        raise ValueError("a tag is missing")
+    if text == IGNORED:
+        return IGNORED
+    if names is not None:
+        if not 0 <= tag < len(names):
+            raise ValueError(f"tag {tag} is none of the {len(names)} that have names")
+        return names[int(tag)]
+    return "O" if outside and text == "0" else text
+
+
 def as_records(spans: Any) -> list[dict[str, Any]]:
     """Spans as a list of records, also where Arrow keeps them as a record of lists."""
     if isinstance(spans, dict):

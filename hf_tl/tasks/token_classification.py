@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Targets, Task, TaskContext
-from hf_tl.tasks._tags import as_records, entities, parts, tag_words
+from hf_tl.tasks._tags import IGNORED, as_records, entities, parts, tag_name, tag_words
 from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from datasets import ClassLabel, List, Value
 
     from hf_tl.data.rows import encode_rows, replace_column
-    from hf_tl.errors import DataError, did_you_mean
+    from hf_tl.errors import DataError, did_you_mean, listing
 
     for split, rows in list(splits.items()):
         if "spans" in rows.column_names:
             _from_spans(splits, split, config, notes)
     feature = next(iter(splits.values())).features["tags"].feature
     names = feature.names if isinstance(feature, ClassLabel) else None
+    outside = names is None and _zero_is_outside(splits, known, notes)
 
     def named(words: Any, given: Any) -> list[str]:
         if not words:
@@ -38,7 +40,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             raise ValueError(f"{len(words)} words have {len(given or [])} tags")
         if any(word is None or not word.strip() for word in words):
             raise ValueError("a word is empty")
-        return [names[tag] if names else str(tag) for tag in given]
+        return [tag_name(tag, names, outside) for tag in given]
 
     tags: dict[str, list[list[str]]] = {
         split: encode_rows(splits, split, ("words", "tags"), named, config, notes) for split in list(splits)
@@ -47,11 +49,11 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         labels = known.labels
     else:
         # `O` first, then each entity's beginning before its inside
-        seen = {tag for row in tags["train"] for tag in row}
+        seen = {tag for row in tags["train"] for tag in row} - {IGNORED}
         labels = tuple(names or sorted(seen, key=lambda tag: (tag != "O", parts(tag)[1], parts(tag)[0])))
     if len(labels) < 2:
-        raise DataError(f"data.path: train has the tag {labels[0]!r} only; there is nothing to learn.")
-    ids = {label: index for index, label in enumerate(labels)}
+        raise DataError(f"data.path: train has the tags {listing(labels)} only; there is nothing to learn.")
+    ids = {label: index for index, label in enumerate(labels)} | {IGNORED: -100}
     for split, found in tags.items():
         for index, row in enumerate(found):
             for tag in row:
@@ -61,6 +63,20 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
                     raise DataError(f"{where}: tag {tag!r} {lacks}{did_you_mean(tag, labels) or '.'}")
         replace_column(splits, split, "tags", [[ids[tag] for tag in row] for row in found], List(Value("int64")))
     return Targets(labels)
+
+
+def _zero_is_outside(splits: Any, known: Targets | None, notes: list[str]) -> bool:
+    """Whether the tags are numbers without names of which 0, the most frequent, stands for no entity."""
+    values = splits[next(iter(splits))].with_format(None)["tags"]
+    counts = Counter(tag for row in values for tag in row or () if tag is not None and tag != -100)
+    if not all(isinstance(tag, int) for tag in counts):
+        return False
+    if known is not None:
+        return "O" in known.labels and "0" not in known.labels
+    if len(counts) < 2 or counts.most_common(1)[0][0] != 0:
+        return False
+    notes.append("The tags are numbers without names; 0, the most frequent, is taken for O, which is no entity.")
+    return True
 
 
 def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
@@ -258,17 +274,16 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
     right = np.zeros((len(rows), 2))
     majority = np.zeros(len(context.labels))
-    for index, reference in enumerate(rows["tags"]):
-        true_tags = [context.labels[tag] for tag in reference]
-        given = [
-            context.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
-        ]
+    for index, everything in enumerate(rows["tags"]):
+        reference = {word: tag for word, tag in enumerate(everything) if tag != -100}
+        true_tags = [context.labels[tag] for tag in reference.values()]
+        given = [context.labels[words[index][word][0]] if word in words[index] else "O" for word in reference]
         true, found = entities(true_tags, each_word), entities(given, each_word)
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1
         right[index] = sum(a == b for a, b in zip(true_tags, given, strict=True)), len(true_tags)
-        majority += np.bincount(reference, minlength=len(context.labels))
+        majority += np.bincount(np.array([*reference.values()], dtype=int), minlength=len(context.labels))
     sums = counts.sum(2)
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -314,7 +329,7 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
                 pieces.append(f'<mark title="{escape(entity)}">{escape(word)}<sub>{escape(entity)}</sub></mark>')
         return " ".join(pieces)
 
-    true = marked([context.labels[tag] for tag in row["tags"]])
+    true = marked([context.labels[tag] if tag != -100 else "O" for tag in row["tags"]])
     return f"<p>{true}</p><p>{marked(prediction['tags'])}</p>"
 
 

@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_tl.data import parquet_bounds, tables, xml_text
 from hf_tl.data.arrow_messages import packed
-from hf_tl.data.parquet_bounds import check_repeats
-from hf_tl.data.sources import _as_written, _undecoded
+from hf_tl.data.parquet_bounds import check_unpacked
+from hf_tl.data.undecoded import _plain, undecoded
 from hf_tl.data.tables import read_table
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError
@@ -22,6 +22,13 @@ from hf_tl.errors import DataError
 def parquet(path: Path, **columns: Any) -> Path:
     pq.write_table(pa.table(columns), path, row_group_size=1500)
     return path
+
+
+def check_repeats(path: Path, most_values: int, most_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parquet_bounds, "MAX_BYTES", most_bytes)
+        patched.setattr(parquet_bounds, "MAX_RATIO", 0)
+        check_unpacked(path, most_values)
 
 
 def test_a_text_that_repeats_counts_as_often_as_it_does(tmp_path: Path) -> None:
@@ -65,8 +72,8 @@ def test_batches_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pyte
     path = parquet(tmp_path / "a.parquet", text=["x" * 100] * 3000)
     for at_once in (1, 10**9):
         monkeypatch.setattr(parquet_bounds, "READ_AT_ONCE", at_once)
-        with pytest.raises(DataError):
-            check_repeats(path, 10_000, 1)
+        with pytest.raises(DataError, match="texts that repeat"):
+            check_repeats(path, 10_000, 50_000)
     assert seen == [1000, parquet_bounds.BATCH]
 
 
@@ -135,19 +142,19 @@ def test_xml_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         read_xml(file)
 
 
-def test_columns_of_whatever_form_are_kept_as_written() -> None:
+def test_columns_of_whatever_form_are_kept_plain() -> None:
     """Images inside of lists and records, too, are not opened when a row is read."""
     image, text = Image(), Value("string")
-    assert _as_written(text) is text and _as_written(Image(decode=False)) == Image(decode=False)
-    assert _as_written(image) == Image(decode=False)
+    assert _plain(text) is text and _plain(Image(decode=False)) == Image(decode=False)
+    assert _plain(image) == Image(decode=False)
     record = {"a": image, "b": text}
-    assert _as_written(record) == {"a": Image(decode=False), "b": text}
+    assert _plain(record) == {"a": Image(decode=False), "b": text}
     plain = {"b": text}
-    assert _as_written(plain) is plain
+    assert _plain(plain) is plain
     both, texts = [image, text], (text, text)
-    assert _as_written(both) == [Image(decode=False), text] and _as_written(texts) is texts
-    assert _as_written(List(image)) == List(Image(decode=False))
+    assert _plain(both) == [Image(decode=False), text] and _plain(texts) is texts
+    assert _plain(List(image)) == List(Image(decode=False))
     inside = List({"a": text})
-    assert _as_written(inside) is inside
+    assert _plain(inside) is inside
     rows = Dataset.from_dict({"a": [[{"bytes": b"none", "path": None}]]}, features=Features({"a": List(Image())}))
-    assert _undecoded(rows)[0]["a"] == [{"bytes": b"none", "path": None}]
+    assert undecoded(rows)[0]["a"] == [{"bytes": b"none", "path": None}]

@@ -157,3 +157,9 @@ def test_what_is_said_of_a_refusal(error: Any, name: str | None, said: str) -> N
 def test_a_refusal_of_the_hub_is_the_hubs() -> None:
     error = type("HfHubHTTPError", (Exception,), {})("no")
     assert isinstance(hub_data._refused(error, "bob/x", None, "data"), HubError)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a*", "../x", "a/b", "[a]", "a\0", ""])
+def test_a_name_that_no_configuration_has(name: str, cache: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.name: .* is no name of a configuration of bob/SomeData"):
+        hub_data.read("bob/SomeData", name, None)

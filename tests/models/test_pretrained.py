@@ -261,6 +261,12 @@ def test_options_that_nobody_reads_are_refused(options: dict[str, Any], said: st
         check_options(ModelConfig(id="x", **options), bert_classifier().config)
 
 
+@pytest.mark.parametrize(("key", "value"), [("num_hidden_layers", "x"), ("hidden_act", {"a": 1})])
+def test_a_field_of_another_kind_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"model.config.{key}: found .*, which .*m refuses \(.*expected "):
+        find_pretrained(ModelConfig(id=str(tiny_bert(tmp_path / "m")), config={key: value}))
+
+
 def test_options_of_from_pretrained_and_of_the_configuration_are_taken() -> None:
     options = {"attn_implementation": "eager", "force_download": True, "hidden_dropout_prob": 0.1, "subfolder": "x"}
     check_options(ModelConfig(id="x", **options, config={"classifier_dropout": 0.1}), bert_classifier().config)

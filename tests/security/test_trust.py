@@ -489,11 +489,13 @@ def test_trusted_code_is_that_of_the_folder(file: str, values: dict[str, Any], t
         trained(tmp_path, "full", {"trust_remote_code": True})
 
 
-def test_a_link_out_of_the_folder_is_not_its_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["parts.py", "deep/parts.py"])
+def test_a_link_out_of_the_folder_is_not_its_code(name: str, tmp_path: Path) -> None:
     base = foreign(tmp_path / "base")
     hostile(tmp_path / "evil.py", tmp_path / "ran")
-    (base / "parts.py").unlink()
-    (base / "parts.py").symlink_to(tmp_path / "evil.py")
+    (base / name).parent.mkdir(exist_ok=True)
+    (base / name).unlink(missing_ok=True)
+    (base / name).symlink_to(tmp_path / "evil.py")
     with pytest.raises(ModelError, match=r"parts\.py of .* is a link to"):
         trained(tmp_path, "full", {"trust_remote_code": True})
     assert not (tmp_path / "ran").exists()
@@ -598,6 +600,39 @@ def test_a_tokenizer_with_code_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the tokenizer of .* cannot be loaded|does not fit"):
         hf_tl.finetune(model=str(base), data=str(data), output=str(tmp_path / "run"))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of Transformers' own class, beside code that its files name as well, as many on the Hub are."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    base = tiny_bert(tmp_path_factory.mktemp("stock") / "base")
+    BertForSequenceClassification(BertConfig.from_pretrained(base, num_labels=2)).save_pretrained(base)
+    hostile(base / "evil.py", base.parent / "ran")
+    change(base / "config.json", auto_map={"AutoModelForSequenceClassification": "evil.M", "AutoModel": "evil.M"})
+    change(base / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]})
+    return base
+
+
+@pytest.mark.parametrize(
+    ("method", "model"), [("full", {}), ("scratch", {}), ("lora", {}), ("frozen", {"pooling": "mean"})]
+)
+def test_code_beside_a_model_of_transformers_is_left_alone(
+    method: str, model: dict[str, Any], stock: Path, tmp_path: Path
+) -> None:
+    """It does not run, and what is saved does not name it, so that it is proved without anybody's trust."""
+    assert hf_tl.predict(str(stock), ["a good film"])[0]["label"] in ("LABEL_0", "LABEL_1")
+    run = trained(tmp_path, method, {"id": str(stock), **model})
+    named = {reference for _, reference in trusted.code_references("m", run.model)}
+    ours = {"modeling_hf_tl.TransferConfig", "modeling_hf_tl.TransferForSequenceClassification"}
+    assert named == (ours if model else set())
+    if method == "lora":
+        assert not trusted.code_references("m", run.model / "adapter")
+    assert not list(run.model.rglob("evil.py"))
+    if method == "full":
+        proof.prove(run)
+    assert not (stock.parent / "ran").exists()
 
 
 LOADERS = {"from_pretrained", "from_config", "pipeline", "SentenceTransformer"}

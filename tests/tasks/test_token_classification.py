@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, List
 from seqeval.metrics import f1_score
 
 import hf_tl
-from hf_tl.config import Preprocessing
+from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.errors import DataError
-from hf_tl.task import TaskContext, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
 from tests.tiny import tiny_bert
 
@@ -71,6 +71,54 @@ def test_f1_is_seqevals(tmp_path: Path) -> None:
     outputs = [(np.array([0, *line, 0]), np.ones(11)) for line in said]
     names = [[[labels[tag] for tag in line] for line in each.tolist()] for each in (truth, said)]
     assert measure(outputs, samples, rows, about, resamples=20).values["f1"] == pytest.approx(f1_score(*names))
+
+
+def encoded(*tags: Any, names: list[str] | None = None, known: Targets | None = None, **options: Any) -> Any:
+    """(what is learned, tags as encoded, notes) of sentences of three words."""
+    rows = Dataset.from_dict({"words": [["a", "b", "c"]] * len(tags), "tags": list(tags)})
+    if names:
+        rows = rows.cast_column("tags", List(ClassLabel(names=names)))
+    splits = {"train": rows.add_column("__file__", [f"d.jsonl, line {at + 1}" for at in range(len(tags))])}
+    notes: list[str] = []
+    assert TASK.targets is not None
+    found = TASK.targets(splits, DataConfig(path="-", **options), known, notes)
+    return found, splits["train"]["tags"][:], notes
+
+
+def test_tags_that_are_left_out_are_no_class() -> None:
+    """-100 is what PyTorch's losses leave out, and prepared datasets hold it."""
+    found, tags, _ = encoded(["O", "B-x", "-100"], ["O", "O", "B-x"])
+    assert found.labels == ("O", "B-x") and tags == [[0, 1, -100], [0, 0, 1]]
+    assert encoded([0, 1, -100], [0, 0, 1], names=["O", "B-x"])[:2] == (found, tags)
+
+
+def test_a_missing_tag_is_no_class() -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl, line 2: a tag is missing"):
+        encoded(["O", "O", "B-x"], ["O", None, "B-x"])
+    found, tags, _ = encoded(["O", "O", "B-x"], ["O", None, "B-x"], on_error="skip")
+    assert found.labels == ("O", "B-x") and tags == [[0, 0, 1]]
+    with pytest.raises(DataError, match=r"d\.jsonl, line 1: tag -1 is none of the 2 that have names"):
+        encoded([0, 1, -1], names=["O", "B-x"])
+
+
+def test_numbers_without_names() -> None:
+    found, tags, notes = encoded([0, 0, 2], [0, 1, 0], [0, -100, 0])
+    assert found.labels == ("O", "1", "2") and tags == [[0, 0, 2], [0, 1, 0], [0, -100, 0]]
+    assert notes == ["The tags are numbers without names; 0, the most frequent, is taken for O, which is no entity."]
+    assert encoded([0, 2, 1], known=found)[1] == [[0, 2, 1]]
+    found, _, notes = encoded([1, 1, 2], [0, 1, 2])  # parts of speech: every word has one
+    assert found.labels == ("0", "1", "2") and not notes
+
+
+def test_words_without_a_tag_are_not_measured(tmp_path: Path) -> None:
+    about = dataclasses.replace(context(tmp_path), labels=("O", "B-a"))
+    rows = Dataset.from_dict({"words": [["the", "good", "film"]] * 2, "tags": [[1, -100, 0], [-100, -100, -100]]})
+    samples = TASK.preprocess(rows, about, False)
+    assert samples["labels"][:] == [[-100, 1, -100, 0, -100], [-100] * 5]
+    found = measure([(np.array([0, 1, 1, 1, 0]), np.ones(5))] * 2, samples, rows, about, resamples=20)
+    assert found.values["accuracy"] == 0.5 and found.values["precision"] == 0.5 and found.values["recall"] == 1.0
+    row = {"words": ["the", "good", "film"], "tags": [1, -100, 0]}
+    assert TASK.render_html is not None and "good" in TASK.render_html(row, {"tags": ["O"] * 3}, about)
 
 
 def test_spans_become_words_and_tags() -> None:
