@@ -13,8 +13,8 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from hf_tl.data import parquet_bounds, tables, xml_text
 from hf_tl.data.arrow_messages import packed
 from hf_tl.data.parquet_bounds import check_unpacked
-from hf_tl.data.undecoded import _plain, undecoded
 from hf_tl.data.tables import read_table
+from hf_tl.data.undecoded import _plain, undecoded
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError
 
