@@ -68,7 +68,8 @@ def surveyed(rows: Dataset, name: str, place: str) -> list[str]:
         with opened(row[name]) as image:
             if image.mode in DEEP:
                 deep.append(str(row[place]))
-                top = max(top, image.getextrema()[1])
+                extrema: Any = image.getextrema()
+                top = max(top, int(extrema[1]))
     if not deep:
         return []
     if top < DEEPEST / LEVELS:

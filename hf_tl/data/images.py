@@ -138,7 +138,8 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
     if isinstance(source, Mapping):
         given = source["bytes"] if source.get("bytes") else source["path"]
     named = source.get("path") if isinstance(source, Mapping) else source
-    most, formats = MOST_PIXELS.get() or MAX_PIXELS, FORMATS
+    most = MOST_PIXELS.get() or MAX_PIXELS
+    formats: tuple[str, ...] = FORMATS
     if isinstance(named, (str, Path)) and Path(named).suffix.lower() in NAMED_EXTENSIONS:
         formats = (*FORMATS, *NAMED)
     try:

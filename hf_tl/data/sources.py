@@ -12,7 +12,8 @@ from typing import Any
 from datasets import Dataset
 
 from hf_tl.config import DataConfig
-from hf_tl.data import annotations, hub_data
+from hf_tl.data import hub_data
+from hf_tl.data.annotations import FILE as PLACE
 from hf_tl.data.archives import is_archive
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.images import EXTENSIONS, MOST_PIXELS
@@ -26,7 +27,7 @@ from hf_tl.data.undecoded import undecoded
 from hf_tl.errors import DataError, HubError, did_you_mean, listing
 from hf_tl.task import get_task
 
-FILE = annotations.FILE
+FILE = PLACE
 """Column with the place of a row (file, and for tables the line) while data is read."""
 
 
