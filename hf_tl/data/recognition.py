@@ -11,7 +11,8 @@ import pandas as pd
 from datasets import Dataset, Image, Value
 from datasets.features import ClassLabel
 
-from hf_tl.data.sources import FILE, no_class
+from hf_tl.data.annotations import FILE
+from hf_tl.data.image_folders import no_class
 from hf_tl.data.texts import STRINGS
 from hf_tl.task import usual_names
 

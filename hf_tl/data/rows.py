@@ -74,6 +74,8 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             places = [str(rows[index][FILE]) for index in bad]
             notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
+        if kind.survey is not None and not column.target:
+            notes += [note for note in kind.survey(rows, column.role, FILE) if note not in notes]
     return rows
 
 
@@ -327,12 +329,9 @@ def encode_label_sets(
     def wrong(names: list[str | None]) -> str | None:
         return "a label of the list is missing" if None in names else None
 
-    named = {
-        split: [list(map(str, names)) for names in found]
-        for split, found in _labelled(
-            splits, read, "the labels are missing, where [] says that there are none", config, notes, wrong
-        ).items()
-    }
+    lacking = "the labels are missing, where [] says that there are none"
+    read_labels = _labelled(splits, read, lacking, config, notes, wrong)
+    named = {split: [list(map(str, names)) for names in found] for split, found in read_labels.items()}
     if known is not None:
         labels = tuple(known)
     elif isinstance(inner, ClassLabel):
