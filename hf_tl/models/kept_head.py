@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from hf_tl.models.layers import head_modules
+from hf_tl.task import Task
+
 CLASSES = re.compile(r"class_embed|score_head|class_labels_classifier")
 """Modules of detectors that give or take classes."""
 BOXES = re.compile("box")
@@ -29,6 +32,20 @@ def label_order(old: Mapping[Any, str], new: Sequence[str]) -> list[int] | None:
     # what keeps its place first, so that as little as may be moves
     order = [known[label] if label in known else next(rest) for label in new]
     return order if order != list(range(len(names))) else None
+
+
+def kept_note(model: nn.Module, old: Any, labels: Sequence[str], id: str, task: Task) -> list[str]:
+    """Puts the outputs of a kept head in the order of the data's labels, and says what was done.
+
+    Args:
+        old: index -> name of the labels that it had.
+    """
+    if not task.new_head or not labels or dict(old or {}) == dict(enumerate(labels)):
+        return []
+    order = label_order(old or {}, labels)
+    if order is not None and put_in_order(model, head_modules(model, ()), order):
+        return [f"The head of {id} is kept; its outputs are put in the order of the data's labels, by their names."]
+    return [f"The head of {id} has {len(labels)} labels as well and is kept as the initialization."]
 
 
 def put_in_order(model: nn.Module, heads: Sequence[str], order: Sequence[int]) -> bool:

@@ -24,7 +24,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
-from hf_tl.models.kept_head import label_order, put_in_order
+from hf_tl.models.kept_head import kept_note
 from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.trusted import (
     check_adapter,
@@ -265,7 +265,8 @@ def load_model(
             setattr(config, key, value)
         if pretrained.adapter is not None:
             merged = Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
-            return _in_order(merged, old, labels, pretrained.id, task)
+            merged.notes += kept_note(merged.model, old, labels, pretrained.id, task)
+            return merged
         with building(pretrained.id, pretrained.files):
             built, info = auto.from_pretrained(
                 pretrained.path,
@@ -290,20 +291,8 @@ def load_model(
         )
     said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
-    return loaded if new else _in_order(loaded, old, labels, pretrained.id, task)
-
-
-def _in_order(loaded: Loaded, old: Any, labels: tuple[str, ...], id: str, task: Task) -> Loaded:
-    """A kept head with its outputs in the order of the data's labels, which is said."""
-    if not task.new_head or not labels or dict(old or {}) == dict(enumerate(labels)):
-        return loaded
-    order = label_order(old or {}, labels)
-    if order is not None and put_in_order(loaded.model, head_modules(loaded.model, ()), order):
-        loaded.notes.append(
-            f"The head of {id} is kept; its outputs are put in the order of the data's labels, by their names."
-        )
-    else:
-        loaded.notes.append(f"The head of {id} has {len(labels)} labels as well and is kept as the initialization.")
+    if not new:
+        loaded.notes += kept_note(built, old, labels, pretrained.id, task)
     return loaded
 
 
