@@ -78,6 +78,10 @@ def test_lists_written_as_text(texts: list[str]) -> None:
     assert notes[0].startswith("The labels are lists written as text (") and f"data.problem={SINGLE}" in notes[0]
 
 
+def test_lists_of_numpy_with_apostrophes() -> None:
+    assert learned("[\"it's\" 'b']", "['b']", '["it\'s"]')[0].labels == ("b", "it's")
+
+
 def test_vectors_written_as_text() -> None:
     for texts in (
         ["[1, 0, 1]", "[0, 1, 1]"],
