@@ -99,7 +99,7 @@ def _yolo_root(file: Path) -> Path:
     setup = read_setup([file], file)
     if setup.splits is None:
         raise DataError(
-            f"data.path: {file}: expected the yaml of a YOLO data set, with names and train; the configuration of a "
+            f"data.path: {file}: expected the yaml of a YOLO dataset, with names and train; the configuration of a "
             "run is given alone: hf-tl train run.yaml."
         )
     return setup.root if setup.root is not None and setup.root.is_dir() else file.parent
