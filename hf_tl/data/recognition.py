@@ -12,10 +12,10 @@ from datasets import Dataset, Image, Value
 from datasets.features import ClassLabel
 
 from hf_tl.data.sources import FILE, no_class
+from hf_tl.data.texts import STRINGS
 from hf_tl.task import usual_names
 
 MAX_CLASSES = 1000
-STRINGS = ("string", "large_string")
 
 
 def is_text(rows: Dataset, name: str) -> bool:
