@@ -326,7 +326,7 @@ def test_a_table_and_folders_that_disagree(tmp_path: Path) -> None:
 def test_a_table_that_says_the_splits_of_class_folders(tmp_path: Path) -> None:
     images(tmp_path, "images/red/0.jpg", "images/blue/1.jpg", "images/blue/2.jpg")
     lines = ["images/red/0.jpg,red,train", "images/blue/1.jpg,blue,train", "images/blue/2.jpg,blue,test"]
-    write(tmp_path / "all.csv", "filepaths,labels,data set", *lines)
+    write(tmp_path / "all.csv", "filepaths,labels,data_set", *lines)
     rows = next(iter(read(tmp_path).splits.values()))
     assert {"filepaths", "labels"} <= set(rows.column_names)
 

@@ -40,12 +40,12 @@ def test_outputs_are_put_in_order() -> None:
         }
     )
     x, order = torch.randn(2, 4), [2, 0, 1]
-    picture = torch.randn(2, 4, 5, 5)
+    image = torch.randn(2, 4, 5, 5)
 
     def outputs() -> list[torch.Tensor]:
         inner = model["inner"]["class_embed"]
         heads = [model[name](x) for name in ("one", "detector", "other", "bbox_head")]
-        return [*heads[:2], model["map"](picture), *heads[2:], *(each(x) for each in inner)]
+        return [*heads[:2], model["map"](image), *heads[2:], *(each(x) for each in inner)]
 
     before = outputs()
     assert put_in_order(model, ["one", "detector", "bbox_head", "map"], order)
