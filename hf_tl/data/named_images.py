@@ -13,6 +13,7 @@ from hf_tl.config import DataConfig
 from hf_tl.data.annotations import FILE
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.named_files import Reach, is_there
+from hf_tl.data.split_names import split_of, split_of_folders
 from hf_tl.errors import DataError, listing, shortened
 
 SAMPLE = 50
@@ -132,9 +133,16 @@ def with_images(rows: Dataset, file: Path, reach: Reach, beside: Beside, config:
     absent: dict[str, DataError] = {}
     for name in names:
         column: list[str | None] = []
-        for value, place in zip(rows[name], rows[FILE], strict=True):
-            text = "" if value is None else str(value).strip()
-            path = _image(text, place, f"column {name!r}", file, reach, beside) if text else None
+        texts = ["" if value is None else str(value).strip() for value in rows[name]]
+        said = [
+            reach.locate(text, file.parent, place, f"column {name!r}") if text else None
+            for text, place in zip(texts, rows[FILE], strict=True)
+        ]
+        # where paths lead to images, one that leads nowhere is a mistake, and no name to look for elsewhere
+        search = not any(path is not None and is_there(path) for path in said)
+        for text, path, place in zip(texts, said, rows[FILE], strict=True):
+            if search and text:
+                path = _sought(text, place, f"column {name!r}", file, beside, config) or path
             if text and not is_there(path or Path()):
                 error = DataError(f"{place}: column {name!r} names {shortened(text)}, which is not there.")
                 absent.setdefault(name, error)
@@ -151,14 +159,16 @@ def with_images(rows: Dataset, file: Path, reach: Reach, beside: Beside, config:
     return rows
 
 
-def _image(text: str, place: str, what: str, file: Path, reach: Reach, beside: Beside) -> Path:
-    path = reach.locate(text, file.parent, place, what)
-    if is_there(path):
-        return path
+def _sought(text: str, place: str, what: str, file: Path, beside: Beside, config: DataConfig) -> Path | None:
+    """The image of that name below the folder of a table, in a folder of the table's split where there are several."""
     found = beside.find(text, file.parent)
     if len(found) > 1:
+        split = split_of(file.stem, config, file.name)
+        below = [path for path in found if file.parent in path.parents]
+        found = [path for path in below if split_of_folders(path.relative_to(file.parent), config) == split] or found
+    if len(found) > 1:
         raise DataError(f"{place}: {what} names {shortened(text)}, which may be {listing(found, most=3)}.")
-    return found[0] if found else path
+    return found[0] if found else None
 
 
 def named_by(rows: Dataset) -> Iterable[Path]:

@@ -26,6 +26,8 @@ COLOUR = 1 << 24
 """Marks a value that was a colour: COLOUR | red << 16 | green << 8 | blue."""
 MAX_CLASSES = 1000
 """More different values than this are no classes."""
+VOID = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "border", "boundary", "edge", "nothing", "unknown"}
+"""Words of names of IGNORED that make it no class."""
 SHADES = 16
 """More values than this, nearly all pixels being of two, are no classes."""
 NAMES = ("classes.txt", "labels.json", "id2label.json")
@@ -99,6 +101,11 @@ class Coding:
     ignored: frozenset[int] = frozenset()
     """Values that are left out."""
 
+    @property
+    def ignores(self) -> bool:
+        """Whether IGNORED is left out."""
+        return IGNORED in self.ignored
+
     def plain(self, value: int) -> int:
         """A value without the mark of colours: a colour, or in a grey image of three channels the grey value."""
         if value < COLOUR:
@@ -168,10 +175,10 @@ def coding(found: Collection[int], named: dict[int, str] | None, known: Sequence
     values = {Coding((), {}, colour).plain(value) for value in found}
     # 0 and 255 alone are the black and white of two classes
     black_white = not colour and IGNORED in values and values <= {0, IGNORED}
-    ignores = not colour and not black_white and len(values) > 1 and IGNORED not in (named or {})
+    ignores = not colour and not black_white and len(values) > 1 and not _is_class(named)
     ignored = {IGNORED} if ignores else set()
     if named is not None:
-        classes = named
+        classes = {value: name for value, name in named.items() if not (ignores and value == IGNORED)}
         # ADE20K's ids begin at 1, and 0 is what nobody looked at
         ignored |= {0} if not colour and min(named) == 1 else set()
     elif known is not None:
@@ -188,6 +195,12 @@ def coding(found: Collection[int], named: dict[int, str] | None, known: Sequence
     if black_white and IGNORED not in ids and 1 in ids:
         ids[IGNORED] = ids.pop(1)
     return Coding(labels, ids, colour, frozenset(ignored))
+
+
+def _is_class(named: Mapping[int, str] | None) -> bool:
+    """Whether IGNORED is named, and not as what counts for nothing."""
+    name = (named or {}).get(IGNORED, "void").lower()
+    return not set(re.split(r"[^a-z]+", name)) & VOID
 
 
 def why_doubtful(pixels: Mapping[int, int], coding: Coding) -> str | None:

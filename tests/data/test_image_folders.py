@@ -338,8 +338,14 @@ def test_ids_and_names_as_other_systems_write_them(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "a.csv", "id,breed", "0,x", "1,y")).splits["train"]
     assert [Path(row["path"]).name for row in rows.with_format(None)["id"]] == ["0.jpg", "1.jpg"]
     images(tmp_path, "a/c.png", "b/c.png")
-    with pytest.raises(DataError, match=r"line 3: column 'image' names 'c\.png', which may be .*a/c\.png.*b/c\.png"):
+    with pytest.raises(DataError, match=r"line 2: column 'image' names 'c\.png', which may be .*a/c\.png.*b/c\.png"):
+        read(write(tmp_path / "a.csv", "image,label", "c.png,x", "c.png,y"))
+    # beside paths that lead to images one that does not is a mistake, whatever is called so elsewhere
+    with pytest.raises(DataError, match=r"line 3: column 'image' names 'c\.png', which is not there"):
         read(write(tmp_path / "a.csv", "image,label", "0.jpg,x", "c.png,y"))
+    other = images(tmp_path / "k", "train_images/0.jpg", "test_images/0.jpg")
+    rows = read(write(other / "train.csv", "image,label", "0.jpg,x")).splits["train"]
+    assert "train_images" in rows.with_format(None)[0]["image"]["path"]
     # a label that is also a name of an image is no id
     rows = read(write(tmp_path / "a.csv", "text,label", *(f"some text,{index % 2}" for index in range(6)))).splits[
         "train"
