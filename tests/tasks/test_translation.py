@@ -1,4 +1,4 @@
-"""Translation: sacreBLEU's figures on every resample, directions and languages, and what the card's lines write."""
+"""Translation: sacreBLEU's scores on every resample, directions and languages, and what the card's lines write."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_t5_learns_to_translate_and_the_card_gives_the_same(tmp_path: Path, ca
     said = capsys.readouterr().err
     assert "Task translation" in said and "from en to fr" in said and "30 of the 60 validation rows" in said
     values = run.metrics["metrics"]
-    assert run.metrics["samples"] == 60  # the final figures are of all
+    assert run.metrics["samples"] == 60  # the final metrics are of all
     assert values["chrf"]["value"] > 80 and values["bleu"]["value"] > 60, values
     assert values["cut_share"]["value"] < 0.1  # the end was learned
     config = json.loads((run.model / "config.json").read_text())
