@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import read_boxes
 from hf_tl.data.coco import is_coco
 from hf_tl.data.folder_files import JUNK, Found, files_below, left_out
-from hf_tl.data.headers import check_header
+from hf_tl.data.formats import OTHERS, is_data_file, is_table_text, read_file, unread
 from hf_tl.data.image_folders import Layout, as_rows, check_classes, check_unlabelled, layout_of
 from hf_tl.data.joined import joined
 from hf_tl.data.mask_folders import pairs_of, read_masks
 from hf_tl.data.more_boxes import reader_of
 from hf_tl.data.named_files import Reach, unreadable_file, with_full_paths
 from hf_tl.data.named_images import Beside, named_by, naming_columns, with_images
+from hf_tl.data.saved import rows_of_saved
 from hf_tl.data.split_names import is_plain_split, split_of, split_of_folders, split_of_path
-from hf_tl.data.tables import check_density, is_table, read_places, read_table
+from hf_tl.data.tables import check_density
+from hf_tl.data.text_folders import read_text_folder
 from hf_tl.data.undecoded import undecoded
 from hf_tl.data.yolo import read_setup
 from hf_tl.errors import DataError, listing
@@ -79,7 +81,7 @@ def read_local(path: Path, reading: Reading) -> dict[str, Dataset]:
             inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
         reach = Reach(top, own=False, packed=path.stat().st_size)
         out = _folder(folder, reading, reach, shown=path)
-    elif is_table(path) or reader_of(path) is not None:
+    elif is_data_file(path) or reader_of(path) is not None:
         folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
         reach = Reach(folder)
         out = _file(path, folder, reading, reach)
@@ -87,10 +89,7 @@ def read_local(path: Path, reading: Reading) -> dict[str, Dataset]:
         reach = Reach(_yolo_root(path))
         out = _folder(reach.folder, reading, reach, setup=path)
     else:
-        raise DataError(
-            f"data.path: {path}: not a kind of file that hf_tl reads; it reads csv, tsv, jsonl, json, parquet, arrow, "
-            "zip and tar, and folders of these or of images."
-        )
+        raise DataError(f"data.path: {path}: {unread(path)}.")
     reading.notes += reach.note()
     return out
 
@@ -99,10 +98,7 @@ def _yolo_root(file: Path) -> Path:
     """The folder that a YOLO yaml is about."""
     setup = read_setup([file], file)
     if setup.splits is None:
-        raise DataError(
-            f"data.path: {file}: expected the yaml of a YOLO data set, with names and train; the configuration of a "
-            "run is given alone: hf-tl train run.yaml."
-        )
+        raise DataError(f"data.path: {file}: {unread(file)}.")
     return setup.root if setup.root is not None and setup.root.is_dir() else file.parent
 
 
@@ -132,21 +128,34 @@ def _folder(
     found = files_below(folder, own=reach.own)
     shown = shown or folder
     if not reach.own:
-        for file in found.files:
+        for file in filter(is_table_text, found.files):
             check_density(file, reach.packed)
+    found.files, saved = rows_of_saved(found.files)
     if not found.files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     reading.notes += found.notes
-    images = found.images
+    images, tables = found.images, _tables_of(found)
     out = _described(folder, found, images, reading, reach, shown, setup)
     if out is None and images:
         out = _of_images(folder, found, images, reading, reach, shown)
+    elif out is None and (texts := read_text_folder(folder, tables, lambda name: split_of(name, reading.config))):
+        for file in tables:
+            reading.hash(file, file.relative_to(folder).as_posix())
+        out = texts
     elif out is None:
-        out = _tables(folder, _tables_of(found), reading, reach, shown, Beside(lambda: []))
+        if not tables:
+            kinds = sorted({file.suffix or file.name for file in found.files})
+            other = next((f" {file.name} is {unread(file)}." for file in found.files if _is_other(file)), "")
+            raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.{other}")
+        out = _tables(folder, tables, reading, reach, shown, Beside(lambda: []), saved)
     for split, name in reading.config.splits.items():
         if split not in out:
             raise DataError(f"data.splits.{split}: {shown} has no {name!r}.")
     return out
+
+
+def _is_other(file: Path) -> bool:
+    return file.suffix.lower() in OTHERS
 
 
 def _described(
@@ -203,7 +212,7 @@ def _of_images(
         masks = {mask for _, mask in pairs.found}
         images = [image for image in images if image not in masks]
         reading.notes.append(f"{len(masks)} masks beside their images are left out: {reading.task} reads none.")
-    naming = _naming_tables(_tables_of(found), images)
+    naming = _naming_tables(_tables_of(found), images, reading, reach)
     error = layout = None
     try:
         layout = layout_of(folder, images, reading.config, shown)
@@ -235,13 +244,13 @@ def _say_left_out(found: Found, images: Sequence[Path], reading: Reading) -> Non
     reading.notes += left_out(found.files, set(images))
 
 
-def _naming_tables(tables: Iterable[Path], images: list[Path]) -> dict[Path, Dataset]:
+def _naming_tables(tables: Iterable[Path], images: list[Path], reading: Reading, reach: Reach) -> dict[Path, Dataset]:
     """The tables beside images that name them, with their rows; what cannot be read as one is none."""
     beside, out = Beside(lambda: images), {}
     chosen = [file for file in tables if file.suffix.lower() != ".txt"]  # texts beside images are captions
     for file in chosen if len(chosen) <= MANY else ():
         try:
-            rows = read_table(file)
+            rows = read_file(file, reading.config, reading.cache, None if reach.own else reach.packed).rows
         except DataError:
             continue
         for column in naming_columns(rows, beside, file.parent):
@@ -299,21 +308,26 @@ def _check_agrees(file: Path, rows: Dataset, layout: Layout, beside: Beside, not
 
 
 def _tables_of(found: Found) -> list[Path]:
-    return [file for file in found.files if is_table(file) and file.name not in METADATA]
+    return [file for file in found.files if is_data_file(file) and file.name not in METADATA]
 
 
 def _tables(
-    folder: Path, tables: list[Path], reading: Reading, reach: Reach, shown: Path, beside: Beside
+    folder: Path,
+    tables: list[Path],
+    reading: Reading,
+    reach: Reach,
+    shown: Path,
+    beside: Beside,
+    saved: Collection[Path] = (),
 ) -> dict[str, Dataset]:
-    if not tables:
-        kinds = sorted({file.suffix or file.name for file in files_below(folder, own=reach.own).files})
-        raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.")
+    """Rows of tables by split; `saved` are those of datasets that were saved."""
     config = reading.config
     named = {file: split_of_path(file.relative_to(folder), config) for file in tables}
     if config.splits:
         named = {file: split for file, split in named.items() if split}
-    if len(named) > 1 and not all(named.values()):
-        unknown = [file.name for file, split in named.items() if not split]
+    alone = set(named) <= set(saved) and len({file.parent for file in named}) == 1
+    if len(named) > 1 and not all(named.values()) and not alone:
+        unknown = [(file.parent if file in saved else file).name for file, split in named.items() if not split]
         raise DataError(
             f"data.path: {shown} holds {listing(sorted(file.name for file in named))}; which split is "
             f"{listing(unknown)}? Name it with data.splits.train={unknown[0]}, or give the files one by one."
@@ -326,9 +340,7 @@ def _tables(
 
 def _table(file: Path, reading: Reading, reach: Reach, beside: Beside) -> Dataset:
     reading.hash(file)
-    table = read_places(file, reading.config.column_names)
-    if file.suffix.lower() in (".csv", ".tsv"):
-        check_header(file, table.rows, table.places, reading.config)
+    table = read_file(file, reading.config, reading.cache, None if reach.own else reach.packed)
     reading.notes += [f"{file.name}: {note}" for note in table.notes]
     rows = undecoded(table.rows).add_column(FILE, [f"{file}, {place}" for place in table.places])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.locate(name, file.parent, place, what))

@@ -13,9 +13,9 @@ from datasets.features import ClassLabel
 
 from hf_tl.data.annotations import FILE
 from hf_tl.data.image_folders import no_class
+from hf_tl.data.texts import STRINGS
 
 MAX_CLASSES = 1000
-STRINGS = ("string", "large_string")
 
 
 def is_text(rows: Dataset, name: str) -> bool:

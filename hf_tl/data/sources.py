@@ -16,13 +16,14 @@ from hf_tl.data import hub_data
 from hf_tl.data.annotations import FILE as PLACE
 from hf_tl.data.archives import is_archive
 from hf_tl.data.card_file import languages_of, license_of
+from hf_tl.data.formats import is_data_file
 from hf_tl.data.images import EXTENSIONS, MOST_PIXELS
 from hf_tl.data.joined import joined
 from hf_tl.data.local_data import Reading, read_local
 from hf_tl.data.named_files import check_plain, hub_file, with_full_paths
 from hf_tl.data.split_column import by_column
 from hf_tl.data.split_names import split_of
-from hf_tl.data.tables import is_table, plain_types
+from hf_tl.data.tables import plain_types
 from hf_tl.data.undecoded import undecoded
 from hf_tl.errors import DataError, HubError, did_you_mean, listing
 from hf_tl.task import get_task
@@ -94,7 +95,7 @@ def read_source(config: DataConfig, task: str | None = None) -> Source:
 
 def _like_hub_id(text: str) -> bool:
     looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) is not None
-    return looks and not is_table(Path(text)) and not is_archive(Path(text)) and Path(text).suffix not in EXTENSIONS
+    return looks and not is_data_file(Path(text)) and not is_archive(Path(text)) and Path(text).suffix not in EXTENSIONS
 
 
 def _neighbour(path: Path) -> str:
