@@ -140,7 +140,7 @@ def _list_reader(
     for separator in ("|", ";", ",", " "):
         if any(separator in text for text in texts) and _means_lists(texts, separator, asked, known):
             example = shortened(next(text for text in texts if separator in text))
-            return (lambda value, by=separator: _parts(value, by)), example  # type: ignore[misc]
+            return (lambda value, by=separator: _parts(value, by)), example
     return None
 
 

@@ -120,7 +120,7 @@ def laid_upon(base: nn.Module, folder: Path) -> Any:
     config = peft_config(folder)
     config.inference_mode = True
     with building(f"the adapter {folder}", [folder / WEIGHTS], base):
-        model: Any = PeftModel.from_pretrained(base, folder, config=config)  # type: ignore[arg-type]
+        model: Any = PeftModel.from_pretrained(base, folder, config=config)
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
         lacking = sorted(set(wanted) - set(read_header(folder / WEIGHTS)))
         if lacking:  # PEFT would go on with random ones

@@ -18,7 +18,7 @@ def text_limit(context: TaskContext, most: int = 512) -> int:
     """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
     default, since attention's cost grows with the square."""
     limits = [context.processor.model_max_length, getattr(context.model_config, "max_position_embeddings", None)]
-    possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
+    possible = min([limit for limit in limits if limit], default=10**9)
     if getattr(context.model_config, "pad_token_id", None) and "roberta" in context.model_config.model_type:
         possible = min(possible, context.model_config.max_position_embeddings - context.model_config.pad_token_id - 1)
     wanted = context.preprocessing.max_length if context.preprocessing else None

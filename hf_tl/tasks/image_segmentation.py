@@ -380,7 +380,7 @@ for each in found:
         demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
     ),
     support_unit="pixels",
-    label_fields=("labels", "sizes"),  # the model reads neither
+    extra_fields=("sizes",),
     defaults=Defaults(
         batch_sizes=(8, 8),
         models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),
