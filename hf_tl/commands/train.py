@@ -72,7 +72,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     check_adapter_alone(config, task, pretrained)
-    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size, adapt=True)
     weights = label_weights(config.loss, data)
 
     # 3. The run folder; a finished part of the same run is not done again.

@@ -112,6 +112,8 @@ def resize(processor: Any, config: Any, size: int) -> Any:
         processor.crop_size = square
         edge = dict(processor.size).get("shortest_edge")
         processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
+    elif hasattr(processor, "crop_pct"):  # ConvNeXt's, which cuts the square out itself
+        processor.size = {"shortest_edge": size}
     else:
         processor.size = square
     return processor

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_tl.config import Preprocessing, RunConfig
+from hf_tl.models.layers import position_limit
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.task import Targets, Task, TaskContext
 
@@ -53,6 +54,7 @@ def make_context(
         processor=processor,
         preprocessing=preprocessing or (config.data.preprocessing if config else Preprocessing(augment="none")),
         model_config=model_config,
+        positions=None if model is None else position_limit(model),
         folder=(pretrained.adapter if config is None else None) or pretrained.path,
         mode=mode,
         class_weights=class_weights,

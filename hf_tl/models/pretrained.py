@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, own_classes, register
 from hf_tl.models.layers import head_modules, loaded_note
+from hf_tl.models.resized import carry_over
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -85,6 +87,9 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     kept_head: bool = False
     """Whether the pretrained head does the same already, and goes on from there."""
+    resized: list[str] = field(default_factory=list)
+    """Names of the modules whose pretrained weights were changed to another size (`hf_tl.models.resized`), so that an
+    adapter has to bring them."""
 
 
 def find_pretrained(model: ModelConfig) -> Pretrained:
@@ -259,20 +264,12 @@ def load_model(
         if pretrained.adapter is not None:
             return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
         with building(pretrained.id, pretrained.files):
-            built, info = auto.from_pretrained(
-                pretrained.path,
-                config=config,
-                ignore_mismatched_sizes=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=trust,
-                **options,
-            )
-    new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+            built, new, filled = _from_weights(auto, pretrained, config, options)
     if pretrained.revision is not None:
         built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
     heads = head_modules(built, new) if task.new_head else _modules_of(built, new)
-    loaded = Loaded(built, heads, pretrained.revision, kept_head=not new and old_problem == targets.problem)
+    same = not new and old_problem == targets.problem
+    loaded = Loaded(built, heads, pretrained.revision, kept_head=same, resized=_modules_of(built, filled))
     expected = [key for key in new if not key.startswith(tuple(name + "." for name in _outside(built)))]
     share = len(expected) / max(1, sum(1 for _ in built.parameters()))
     if share > 0.5:
@@ -287,6 +284,19 @@ def load_model(
             f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
         )
     return loaded
+
+
+def _from_weights(
+    auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]
+) -> tuple[Any, set[str], set[str]]:
+    """(model, names of the parameters that are new, names of those carried over from another size)."""
+    load = functools.partial(
+        auto.from_pretrained, pretrained.path, ignore_mismatched_sizes=True, use_safetensors=True,
+        trust_remote_code=pretrained.trusts(pretrained.path), **options,
+    )  # fmt: skip
+    built, info = load(config=config, output_loading_info=True)
+    filled = carry_over(built, info, lambda: read_config(pretrained, pretrained.path), load)
+    return built, {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - filled, filled
 
 
 def _config_fields(targets: Targets) -> dict[str, Any]:
@@ -348,18 +358,10 @@ def _custom(
     if scratch:
         with building(pretrained.id, pretrained.files):
             backbone = AutoModel.from_config(pretrained.config, dtype=torch.float32, trust_remote_code=False)
-        new: set[str] = set()
+        new, filled = set[str](), set[str]()
     else:
         with building(pretrained.id, pretrained.files):
-            backbone, info = AutoModel.from_pretrained(
-                pretrained.path,
-                config=pretrained.config,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-                **options,
-            )
-        new = set(info["missing_keys"])
+            backbone, new, filled = _from_weights(AutoModel, pretrained, pretrained.config, options)
     pooling: str | None = model.pooling
     if pooling is None:
         pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
@@ -375,7 +377,8 @@ def _custom(
     config = custom.TransferConfig(backbone=inner, **own, **names)
     built = cls(config, backbone=backbone)
     built.name_or_path = str(pretrained.path)  # by which an adapter names its base
-    return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}))
+    resized = _modules_of(built, {f"backbone.{key}" for key in filled})
+    return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}), resized=resized)
 
 
 def _convolutional(backbone: torch.nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -54,3 +55,9 @@ def entities(tags: list[str], whole: bool) -> set[tuple[str, int, int]]:
 
     plain = [("B", parts(tag)[1]) if whole else parts(tag) for tag in tags]
     return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
+
+
+def spans_of(tags: list[str], words: list[str], whole: bool) -> set[tuple[str, int, int]]:
+    """(entity, start, end) of each entity that tags of words spell, in characters of the words joined by spaces."""
+    starts = [0, *itertools.accumulate(len(word) + 1 for word in words)]
+    return {(kind, starts[a], starts[b] + len(words[b])) for kind, a, b in entities(tags, whole)}

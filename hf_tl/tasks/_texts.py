@@ -17,7 +17,8 @@ PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "tex
 def text_limit(context: TaskContext, most: int = 512) -> int:
     """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
     default, since attention's cost grows with the square."""
-    limits = [context.processor.model_max_length, getattr(context.model_config, "max_position_embeddings", None)]
+    configured = getattr(context.model_config, "max_position_embeddings", None)
+    limits = [context.processor.model_max_length, configured, context.positions]
     possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
     if getattr(context.model_config, "pad_token_id", None) and "roberta" in context.model_config.model_type:
         possible = min(possible, context.model_config.max_position_embeddings - context.model_config.pad_token_id - 1)

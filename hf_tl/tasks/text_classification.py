@@ -12,6 +12,35 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+def configure(model: Any, context: TaskContext) -> None:
+    """A decoder is told what is padding, or it would read the label from there; and where the label is read from the
+    token that ends a text (BART, T5), a text that spells that token has only the one at its end.
+
+    Raises:
+        ModelError: no token ends a text, or none can pad.
+    """
+    from hf_tl.errors import ModelError
+
+    if model is None:
+        return
+    tokenizer, config = context.processor, model.config
+    if tokenizer.pad_token_id is None:
+        raise ModelError("model: its tokenizer has no token to pad with; set pad_token on it and save it again.")
+    if config.pad_token_id is None or (hasattr(model, "score") and config.pad_token_id != tokenizer.pad_token_id):
+        config.pad_token_id = tokenizer.pad_token_id
+    if not config.is_encoder_decoder or context.mode != "training":
+        return
+    if config.eos_token_id not in tokenizer("a")["input_ids"]:
+        raise ModelError(
+            f"model: {type(model).__name__} reads the label from the token that ends a text ({tokenizer.eos_token!r}, "
+            f"id {config.eos_token_id}), and its tokenizer ends none with it; give the tokenizer a post-processor that "
+            "does, or choose another model."
+        )
+    if tokenizer.is_fast:
+        tokenizer.split_special_tokens = tokenizer._tokenizer.encode_special_tokens = True
+        tokenizer.init_kwargs["split_special_tokens"] = True  # saved so, for all who load it
+
+
 def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     """Texts as token ids, cut at `text_limit`; `length` is the number of tokens."""
     limit = text_limit(context)
@@ -68,6 +97,7 @@ TASK = Task(
     collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
+    configure=configure,
     render_html=classification.render_html,
     inference=Inference(
         proof="""found = [

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Targets, Task, TaskContext
-from hf_tl.tasks._tags import as_records, entities, parts, tag_words
+from hf_tl.tasks._pipeline_words import (
+    WITHOUT,
+    Token,
+    by_word,
+    joined,
+    label_at,
+    numbered,
+    places,
+    read,
+    without_spaces,
+)
+from hf_tl.tasks._tags import as_records, parts, spans_of, tag_words
 from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
@@ -79,42 +91,61 @@ def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
     splits[split] = rows
 
 
-def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Windows of tokens: `row`, `word_ids` (-1 for special tokens), and for bare texts the `offsets` of tokens.
+def configure(model: Any, context: TaskContext) -> None:
+    """For training, the tokenizer is made to split words as it splits a text."""
+    from hf_tl.tasks._pipeline_words import prefix_space
 
-    Only the first token of a word carries its tag. A text longer than the model takes becomes several windows that
-    overlap, so that nothing is cut.
+    if context.mode == "training":
+        prefix_space(context.processor)
+
+
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
+    """Windows of tokens of the texts, those of words joined by spaces: what the stock pipeline reads.
+
+    Of each token: `word_ids`, the pipeline's word (-1 for special tokens), `offsets` in the text, and `opens`, the word
+    that it gives the tag of (-1 for others). Only the first token of a word carries a label. A text longer than the
+    model takes becomes several windows that overlap, so that nothing is cut.
     """
-    limit, split_words = text_limit(context), "words" in rows.column_names
+    limit, by_words = text_limit(context), "words" in rows.column_names
+    context.processor.truncation_side = "right"  # windows are counted from the left
+    ids = {label: index for index, label in enumerate(context.labels)}
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        texts = [joined(words) for words in batch["words"]] if by_words else batch["text"]
         found = context.processor(
-            batch["words" if split_words else "text"],
-            is_split_into_words=split_words,
+            texts,
             truncation=True,
             max_length=limit,
             stride=min(STRIDE, limit // 4),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
+            return_special_tokens_mask=True,
         )
         of_row = found.pop("overflow_to_sample_mapping")
-        offsets = found.pop("offset_mapping")
-        out = dict(found)
-        out["row"] = [indices[each] for each in of_row]
-        ids = [found.word_ids(window) for window in range(len(of_row))]
-        out["word_ids"] = [[-1 if word is None else word for word in words] for words in ids]
-        out["length"] = [len(words) for words in ids]
-        if not split_words:
-            out["offsets"] = [[list(pair) for pair in window] for window in offsets]
-        if "tags" in batch:
-            out["labels"] = [
-                [
-                    batch["tags"][row][word] if word is not None and word != before else -100
-                    for before, word in zip([None, *words], words, strict=False)
-                ]
-                for row, words in zip(of_row, ids, strict=True)
-            ]
-        return out
+        offsets, special = found.pop("offset_mapping"), found.pop("special_tokens_mask")
+        out = {**found, "row": [indices[each] for each in of_row], "length": [len(each) for each in special]}
+        out |= {"offsets": [[list(pair) for pair in each] for each in offsets], "word_ids": [], "opens": []}
+        labels: list[list[int]] = []
+        for row, windows in itertools.groupby(range(len(of_row)), key=lambda window: of_row[window]):
+            content = {w: [at for at, mask in enumerate(special[w]) if not mask] for w in windows}
+            starts = _starts(content, min(STRIDE, limit // 4))
+            tokens: dict[int, Token] = {}
+            for w, places_in in content.items():
+                for at, token in enumerate(places_in, starts[w]):
+                    tokens[at] = Token(found["input_ids"][w][token], *offsets[w][token])
+            whole = [tokens[at] for at in range(len(tokens))]
+            numbers = numbered(whole, texts[row], context.processor)
+            given = places(whole, numbers, batch["words"][row]) if by_words else None
+            tags = [context.labels[tag] for tag in batch["tags"][row]] if "tags" in batch else None
+            for w, places_in in content.items():
+                at = {token: starts[w] + index for index, token in enumerate(places_in)}
+                width = range(len(special[w]))
+                out["word_ids"].append([numbers[at[t]] if t in at else -1 for t in width])
+                opened = [given[at[t]] if given is not None and t in at else (-1, "") for t in width]
+                out["opens"].append([word if what == "opens" else -1 for word, what in opened])
+                if tags is not None:
+                    labels.append([label_at(each, tags, ids) if each[1] else WITHOUT for each in opened])
+        return {**out, "labels": labels} if "tags" in batch else out
 
     encoded = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
@@ -125,6 +156,12 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
             f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts."
         )
     return encoded
+
+
+def _starts(content: dict[int, list[int]], stride: int) -> dict[int, int]:
+    """Of each window of a text the index of its first token among all of the text, special ones left out."""
+    step = max(1, len(next(iter(content.values()))) - stride)
+    return {window: index * step for index, window in enumerate(content)}
 
 
 def collator(context: TaskContext, training: bool) -> Any:
@@ -169,34 +206,6 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tupl
     return [(labels[where], probabilities[where]) for labels, probabilities, where in pairs]
 
 
-def by_word(outputs: Any, samples: Any, rows: Any) -> list[dict[int, tuple[int, float, int, int]]]:
-    """For each row: word -> (label, probability, start, end); a word that two windows read is taken from the one where
-    it stands farther from the edge. The offsets are 0 where the words were given."""
-    found: list[dict[int, tuple[int, float, int, int]]] = [{} for _ in range(len(rows))]
-    margins: dict[tuple[int, int], int] = {}
-    with_offsets = "offsets" in samples.column_names
-    for (labels, scores), sample in zip(outputs, samples, strict=True):
-        row, ids = sample["row"], sample["word_ids"]
-        spans: dict[int, list[int]] = {}
-        for at, word in enumerate(ids):
-            if word < 0:
-                continue
-            start, end = sample["offsets"][at] if with_offsets else (0, 0)
-            if word in spans:
-                spans[word][1] = end
-                continue
-            spans[word] = [start, end]
-            margin = min(at, len(ids) - at)
-            if margin > margins.get((row, word), -1):
-                margins[row, word] = margin
-                found[row][word] = (int(labels[at]), float(scores[at]), start, end)
-        for word, (start, end) in spans.items():
-            label, score, first, _ = found[row][word]
-            if first == start:
-                found[row][word] = (label, score, start, end)
-    return found
-
-
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`entities`, as `pipeline(..., aggregation_strategy="first")` gives them, and `tags`, one for each word.
 
@@ -205,34 +214,10 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     out = []
     for index, words in enumerate(by_word(outputs, samples, rows)):
         row = rows[index]
-        given = row.get("words")
-        text = " ".join(given) if given else row["text"]
-        starts, at = [], 0
-        for word in given or []:
-            starts.append(at)
-            at += len(word) + 1
-        found: list[dict[str, Any]] = []
-        tags: list[str] = ["O"] * len(given) if given else []
-        previous = ""
-        for word, (label, score, start, end) in sorted(words.items()):
-            tag = context.labels[label]
-            if given:
-                start, end = starts[word], starts[word] + len(given[word])
-                tags[word] = tag
-            else:
-                tags.append(tag)
-            position, entity = parts(tag)
-            if position == "O":
-                previous = ""
-                continue
-            if position == "B" or entity != previous:
-                found.append({"entity_group": entity, "scores": [], "start": start, "end": end})
-            found[-1]["scores"].append(score)
-            found[-1]["end"] = end
-            previous = entity
+        text = joined(row["words"]) if row.get("words") else row["text"]
+        found, tags = read(words, row, context.labels)
         for each in found:
-            scores = each.pop("scores")
-            each |= {"score": sum(scores) / len(scores), "word": text[each["start"] : each["end"]]}
+            each["word"] = text[each["start"] : each["end"]]
         best = max(found, key=lambda each: each["score"], default=None)
         out.append(
             {
@@ -246,29 +231,40 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
-    """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words."""
-    import numpy as np
+    """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words.
 
-    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+    What is found is what the stock pipeline gives, where it knows the tags (O, B-x and I-x).
+    """
+    import numpy as np
 
     words = by_word(outputs, samples, rows)
     whole = "O" not in context.labels
+    piped = all(label == "O" or label[:2] in ("B-", "I-") for label in context.labels)
     kinds = sorted({parts(label)[1] for label in context.labels} - {""})
     at = {kind: index for index, kind in enumerate(kinds)}
     counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
     right = np.zeros((len(rows), 2))
     majority = np.zeros(len(context.labels))
-    for index, reference in enumerate(rows["tags"]):
-        true_tags = [context.labels[tag] for tag in reference]
-        given = [
-            context.labels[words[index][word][0]] if word in words[index] else "O" for word in range(len(true_tags))
-        ]
-        true, found = entities(true_tags, whole), entities(given, whole)
+    for index, row in enumerate(rows):
+        true_tags, given = [context.labels[tag] for tag in row["tags"]], row["words"]
+        spans, tags = read(words[index], row, context.labels)
+        true, found = spans_of(true_tags, given, whole), spans_of(tags, given, whole)
+        if piped and not whole:
+            found = {(each["entity_group"], *without_spaces(each, joined(given))) for each in spans}
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1
-        right[index] = sum(a == b for a, b in zip(true_tags, given, strict=True)), len(true_tags)
-        majority += np.bincount(reference, minlength=len(context.labels))
+        right[index] = sum(a == b for a, b in zip(true_tags, tags, strict=True)), len(true_tags)
+        majority += np.bincount(row["tags"], minlength=len(context.labels))
+    return _scores(counts, right, majority, kinds, options)
+
+
+def _scores(counts: Any, right: Any, majority: Any, kinds: list[str], options: Any) -> Measurement:
+    """Metrics of `counts` (rows, right/predicted/true, kinds) of entities and `right` (rows, right/all) of words."""
+    import numpy as np
+
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+
     sums = counts.sum(2)
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -297,7 +293,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
             }
         )
     baseline = {"accuracy": float(majority.max() / majority.sum())}
-    return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
+    return Measurement(with_intervals(scores, len(counts), **options), per_class, baseline=baseline)
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
@@ -343,6 +339,7 @@ TASK = Task(
     collect=collect,
     postprocess=postprocess,
     measure=measure,
+    configure=configure,
     render_html=render_html,
     inference=Inference(
         proof="""keys = ("entity_group", "score", "start", "end")

@@ -51,7 +51,7 @@ def test_long_texts_are_read_in_windows_and_every_word_is_trained(tmp_path: Path
     # what is predicted at each token comes back word by word
     outputs = [(np.array([0 if w < 0 else w % 3 for w in s["word_ids"]]), np.ones(len(s["word_ids"]))) for s in samples]
     found = by_word(outputs, samples, rows)
-    assert [found[0][word][0] for word in range(60)] == [0, 1, 2] * 20
+    assert [found[0][word].label for word in range(60)] == [0, 1, 2] * 20
     measured = measure(outputs, samples, rows, about, resamples=50)
     assert measured.values["f1"] == measured.values["accuracy"] == 1.0
     entities = postprocess(outputs, samples, rows, about)[0]["entities"]
@@ -152,7 +152,8 @@ def windows(words: list[str], tags: list[int], limit: int) -> Any:
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##happy", "film", "good"]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}, model_max_length=limit)
-    context = TaskContext(processor=tokenizer, preprocessing=Preprocessing(max_length=limit))
+    labels = ("O", *(f"I-{index}" for index in range(1, 10)))
+    context = TaskContext(labels=labels, processor=tokenizer, preprocessing=Preprocessing(max_length=limit))
     return TASK.preprocess(Dataset.from_dict({"words": [words], "tags": [tags]}), context, True)
 
 
@@ -167,16 +168,22 @@ def test_windows_overlap_by_a_quarter() -> None:
     assert found["labels"][1][1:-1] == [4, 5, 6, 7, 8, 9] and found["row"] == [0, 0]
 
 
+def read_words(windows: list[list[int]]) -> Dataset:
+    """Samples of one row whose words have a letter each, one token a word."""
+    spans = [[[2 * word, 2 * word + 1] if word >= 0 else [0, 0] for word in window] for window in windows]
+    return Dataset.from_dict({"row": [0] * len(windows), "word_ids": windows, "opens": windows, "offsets": spans})
+
+
 def test_a_word_of_two_windows_is_taken_from_the_one_where_it_is_farther_from_the_edge() -> None:
-    samples = Dataset.from_dict({"row": [0, 0], "word_ids": [[-1, 0, 1, 2, 3, -1], [-1, 1, 2, 3, 4, 5, -1]]})
+    samples = read_words([[-1, 0, 1, 2, 3, -1], [-1, 1, 2, 3, 4, 5, -1]])
     outputs = [(np.arange(6), np.full(6, 0.1)), (np.arange(10, 17), np.full(7, 0.2))]
     (found,) = by_word(outputs, samples, [None])
-    assert {word: label for word, (label, *_) in found.items()} == {0: 1, 1: 2, 2: 3, 3: 13, 4: 14, 5: 15}
+    assert {word: read.label for word, read in found.items()} == {0: 1, 1: 2, 2: 3, 3: 13, 4: 14, 5: 15}
 
 
 def test_entities_begin_and_end_where_their_tags_say() -> None:
     """A second B begins anew, and so does an I after O; the score is the mean over the words."""
-    samples = Dataset.from_dict({"row": [0], "word_ids": [[-1, 0, 1, 2, 3, 4, -1]]})
+    samples = read_words([[-1, 0, 1, 2, 3, 4, -1]])
     outputs = [(np.array([0, 1, 1, 0, 2, 2, 0]), np.array([0.9, 0.25, 0.5, 0.9, 0.5, 1.0, 0.9]))]
     rows = Dataset.from_dict({"words": [["a", "b", "c", "d", "e"]]})
     (found,) = postprocess(outputs, samples, rows, TaskContext(labels=("O", "B-x", "I-x")))
