@@ -122,7 +122,7 @@ class DataConfig(Section):
     """Share of train that becomes validation when the data has none."""
     validation_rows: int | None = Field(None, ge=1)
     """Rows of validation that are looked at during training, evenly spaced; default all, or as many as the task says.
-    The final figures are of every row."""
+    The final metrics are of every row."""
     max_samples: int | None = Field(None, ge=1)
     """At most so many rows of each split, drawn with the seed."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -214,6 +214,10 @@ class RunConfig(Section):
     generation: GenerationSection = Field(default_factory=GenerationSection)
     hub: HubConfig | None = None
     output: str | None = None
+    on_change: Literal["new", "stop"] | None = None
+    """What is done where the run folder holds a run of other data, of another model, or of another configuration: train
+    anew in the next free folder (`-2`, `-3`, ...), or stop. Default: stop, but for a changed data set or model in a
+    folder that `output` does not name, which is trained anew."""
     proof: bool = True
     """Whether the saved model is loaded again in a clean process, by plain Transformers, and has to answer as it was
     measured, before the run is done and before and after it is shared."""

@@ -61,7 +61,7 @@ def secrets() -> list[str]:
     return [token.strip() for token in found if len(token.strip()) >= 8]
 
 
-LONGEST_SENTENCE, LONGEST_NAME = 4000, 120
+MAX_SENTENCE, MAX_NAME = 4000, 120
 """Characters of a sentence, and of a name in it: labels, columns and files of others may have a million."""
 
 
@@ -104,15 +104,15 @@ class HubError(HfTlError):
 
 def _bounded(sentence: str) -> str:
     """A sentence whose middle is left out where nobody would read it; its end says what to do."""
-    if len(sentence) <= LONGEST_SENTENCE:
+    if len(sentence) <= MAX_SENTENCE:
         return sentence
-    return f"{sentence[: LONGEST_SENTENCE * 3 // 4]} … {sentence[-LONGEST_SENTENCE // 5 :]}"
+    return f"{sentence[: MAX_SENTENCE * 3 // 4]} … {sentence[-MAX_SENTENCE // 5 :]}"
 
 
 def shortened(name: object) -> str:
     """A name as a sentence quotes it."""
     text = str(name)
-    return repr(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
+    return repr(text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…")
 
 
 def panicked(error: BaseException) -> bool:
@@ -125,9 +125,9 @@ def did_you_mean(word: object, known: Iterable[object]) -> str:
 
     Long names are not compared: that takes the product of their lengths.
     """
-    if len(str(word)) > LONGEST_NAME:
+    if len(str(word)) > MAX_NAME:
         return ""
-    names = {str(name).lower(): str(name) for name in known if len(str(name)) <= LONGEST_NAME}
+    names = {str(name).lower(): str(name) for name in known if len(str(name)) <= MAX_NAME}
     near = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.6)
     return f"; did you mean {names[near[0]]!r}?" if near else ""
 

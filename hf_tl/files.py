@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,16 @@ def sha256(file: Path) -> str:
 def _sha256(file: Path, size: int, changed: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+NOT_FILES = {
+    stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device",
+    stat.S_ISSOCK: "a socket",
+}  # fmt: skip
+
+
+def instead_of_a_file(mode: int) -> str | None:
+    """What a path's `st_mode` says that it is, if not a plain file: a pipe or a device may have no end."""
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for check, name in NOT_FILES.items() if check(mode)), "something else")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,31 +76,62 @@ class RunFolder:
         return f"{type(self).__name__}({str(self.folder)!r}, stage={self.stage!r})"
 
     @classmethod
-    def begin(cls, config: RunConfig) -> Self:
+    def begin(cls, config: RunConfig, made_of: Mapping[str, Any] | None = None) -> Self:
         """Makes the run's folder, or opens it again when it holds this very run.
+
+        Args:
+            made_of: what the run learns from (`hf_tl.training.description.made_of`): a run of other data never goes on,
+                whatever its configuration says. `config.on_change` says what is done then.
 
         Raises:
             ConfigError: the folder holds another run, something that is no run, or links.
         """
-        folder = config.folder
-        if is_run_folder(folder):
+        made_of = dict(made_of or {})
+        why = ""
+        for folder in _numbered(config.folder):
+            if not is_run_folder(folder):
+                if not _taken(folder):
+                    if why:
+                        say(f"{why}; training anew in {folder}.")
+                    return cls._made(folder, config, made_of)
+                if folder == config.folder:
+                    raise ConfigError(
+                        f"output: {folder} exists and is not the folder of a run; choose another with --output."
+                    )
+                continue
             run = cls(folder)
-            if _essence(run.config) != _essence(config):
-                changed = _differences(_essence(run.config), _essence(config))
-                raise ConfigError(
-                    f"output: {folder} holds another run ({', '.join(changed[:4])}); "
-                    "choose another folder with --output, or remove it."
-                )
-            check_plain(folder)
-            run.set_back()
-            return run
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"output: {folder} exists and is not the folder of a run; choose another with --output.")
+            settings = _differences(_essence(run.config), _essence(config))
+            if not settings:
+                check_plain(folder)
+                run.set_back()
+                changed = changes(run.made_of, made_of)
+                if not changed:
+                    if made_of and "made_of" not in run.state:
+                        run.reach(run.stage, made_of=made_of)
+                    if why:
+                        say(f"{why}; {folder} holds the run of these.")
+                    return run
+            if folder == config.folder:
+                why = _or_stop(config, settings, [] if settings else changed)
+        raise AssertionError("folders never end")
+
+    @classmethod
+    def _made(cls, folder: Path, config: RunConfig, made_of: Mapping[str, Any]) -> Self:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", config.model_copy(update={"output": str(folder)}).to_yaml())
         run = cls(folder)
-        run.reach("started")
+        run.reach("started", **({"made_of": made_of} if made_of else {}))
         return run
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """What it learned from; of a run of an older hf_tl, what its `environment.json` says of that."""
+        known = self.state.get("made_of")
+        file = self.folder / "environment.json"
+        if known is None and file.exists():
+            data = read_part(file)["data"]
+            known = {key: data[key] for key in ("sha256", "labels", "rows") if data.get(key) is not None}
+        return dict(known or {})
 
     def set_back(self) -> None:
         """Where files of the run are damaged, to the stage that makes them again, with a sentence."""
@@ -174,9 +207,63 @@ def check_plain(folder: Path) -> None:
                 )
 
 
+def _numbered(folder: Path) -> Iterator[Path]:
+    """The folder, and then those with a number behind its name."""
+    yield folder
+    for number in itertools.count(2):
+        yield folder.with_name(f"{folder.name}-{number}")
+
+
+def _taken(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def _or_stop(config: RunConfig, settings: list[str], changed: list[str]) -> str:
+    """Why a folder that holds another run is left alone.
+
+    Raises:
+        ConfigError: `config.on_change` is to stop then.
+    """
+    folder = config.folder
+    if settings:
+        why, default = f"{folder} holds another run ({', '.join(settings[:4])})", "stop"
+    else:
+        why = f"{folder} holds a run of the same configuration and other data: {'; '.join(changed[:4])}"
+        default = "stop" if config.output else "new"
+    if (config.on_change or default) == "stop":
+        raise ConfigError(
+            f"output: {why}. Train anew in the next free folder with --on-change new, choose another folder with "
+            "--output, or remove it."
+        )
+    return why
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What two runs of one configuration were made of, as far as both say it and it differs, in words."""
+    out = []
+    before, after = old.get("labels"), new.get("labels")
+    if before is not None and after is not None and list(before) != list(after):
+        come, gone = ([name for name in a if name not in b] for a, b in ((after, before), (before, after)))
+        out += [f"class {listing(come)} is new"] if come else []
+        out += [f"class {listing(gone)} is gone"] if gone else []
+        out += [] if come or gone else ["the classes are in another order"]
+    for key, said in (("rows", "{name} has {new} rows, had {old}"), ("columns", "{name} is column {new}, was {old}")):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            for name in dict.fromkeys([*now, *was]):
+                if was.get(name) != now.get(name):
+                    out.append(said.format(name=name, new=now.get(name, "no"), old=was.get(name, "no")))
+    both = [key for key in ("sha256", "content_sha256") if old.get(key) and new.get(key)]
+    if not out and any(old[key] != new[key] for key in both):
+        out.append("the content of the rows has changed")
+    if old.get("model") and new.get("model") and old["model"] != new["model"]:
+        out.append("the weights of the pretrained model have changed")
+    return out
+
+
 def _essence(config: RunConfig) -> dict[str, Any]:
     """What makes two runs the same: all but where the result goes."""
-    return config.model_dump(mode="json", exclude={"output", "hub", "proof"}, exclude_none=True)
+    return config.model_dump(mode="json", exclude={"output", "on_change", "hub", "proof"}, exclude_none=True)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

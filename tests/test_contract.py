@@ -20,7 +20,7 @@ from tests.tiny import declare_torchvision_operators
 
 declare_torchvision_operators()
 CASES = [pytest.param(task, method, id=f"{task.name}-{method}") for task in all_tasks() for method in task.methods]
-STRANGER = """
+CLEAN_PROCESS = """
 import json, sys
 sys.modules["torchvision"] = None
 sys.modules["hf_tl"] = None
@@ -51,7 +51,7 @@ def top(found: Any) -> tuple[str, float] | None:
 
 @pytest.mark.parametrize(("task", "method"), CASES)
 def test_contract(task: Task, method: str, tmp_path: Path) -> None:
-    """Four steps, evaluated, saved, loaded by a stranger's pipeline; interrupted and resumed with the same result."""
+    """Four steps, evaluated, saved, loaded in a clean process; interrupted and resumed with the same result."""
     model, data = tiny_model(task, tmp_path / "model"), tiny_data(task, tmp_path / "data")
 
     def run(name: str) -> hf_tl.Run:
@@ -101,7 +101,7 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
         ours = done.predict(inputs)
         assert len(ours) == len(inputs) and all({"label", "score"} <= set(each) or "embedding" in each for each in ours)
         theirs = subprocess.run(
-            [sys.executable, "-c", STRANGER],
+            [sys.executable, "-c", CLEAN_PROCESS],
             input=json.dumps([task.name, str(done.model), inputs, OPTIONS.get(task.name, {})]),
             capture_output=True, text=True, cwd="/", timeout=300,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},

@@ -1,4 +1,4 @@
-"""Real weights and real data: shared on the test Hub and loaded by a stranger with an empty cache."""
+"""Real weights and real data: shared on the test Hub and loaded in a clean process with an empty cache."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import hf_tl
+from tests.clean_process import assert_same_scores, stock_scores
 from tests.hub.server import RunningHub
-from tests.stranger import assert_same_scores, stranger_scores
 
 TOKEN = "hf_test_alice"
 
@@ -47,8 +47,8 @@ def test_shared_and_loaded(
     files = hub.files("alice/it")
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
     assert not [name for name, content in files.items() if TOKEN.encode() in content]
-    stranger = {**hub.env(home="stranger"), "HF_HUB_OFFLINE": "0"}
-    assert_same_scores(ours, stranger_scores(task, "alice/it", inputs, env=stranger))
+    reader = {**hub.env(home="reader"), "HF_HUB_OFFLINE": "0"}
+    assert_same_scores(ours, stock_scores(task, "alice/it", inputs, env=reader))
     if method == "lora":
         hf(mine, "push", tmp_path / "run", "alice/adapter", "--no-merge", "--public")
         assert "model.safetensors" not in hub.files("alice/adapter")

@@ -19,8 +19,8 @@ from PIL import Image as PillowImage
 from hf_tl.commands.recipes import describe, measured, recipe_config, recipe_files, run_recipe
 from hf_tl.task import get_task
 from tests.anything import tiny_data, tiny_model
+from tests.clean_process import stock_scores
 from tests.hub.server import RunningHub
-from tests.stranger import stranger_scores
 from tests.tiny import tiny_bert, tiny_mobilenet, tiny_resnet, tiny_vit, tiny_writer
 
 TOKEN = "hf_test_alice"
@@ -257,11 +257,8 @@ def test_recipe_on_local_data(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-QUICK = ("text_classification_lora", "pretrain_then_transfer")
-CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in recipe_files()]
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_files())
 def test_recipe_from_download_to_push(name: str, hub: RunningHub, tmp_path: Path) -> None:
     stock(hub, tmp_path / "stock")
     script = recipe_files()[name]
@@ -289,5 +286,5 @@ def test_recipe_from_download_to_push(name: str, hub: RunningHub, tmp_path: Path
         PillowImage.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "red.png")
         inputs = [str(tmp_path / "red.png")]
         task = "image-classification"
-    found = stranger_scores(task, id, inputs, env={**hub.env(home="stranger"), "HF_HUB_OFFLINE": "0"})
+    found = stock_scores(task, id, inputs, env={**hub.env(home="reader"), "HF_HUB_OFFLINE": "0"})
     assert [set(scores) for scores in found] == [LABELS[name]] * len(inputs)

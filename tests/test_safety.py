@@ -30,7 +30,8 @@ def everything_below(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("place", [pytest.param("environment", marks=pytest.mark.slow), "login"])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["environment", "login"])
 def test_a_planted_token_is_found_nowhere(place: str, hub: RunningHub, tmp_path: Path) -> None:
     """Trained, pushed, refused with the token echoed, asked with --debug: it stands in no file and no line."""
     home = tmp_path / "person"

@@ -1,4 +1,4 @@
-"""The whole flow on tiny models: every method on text and images, what is saved, and what a stranger loads."""
+"""The whole flow on tiny models: every method on text and images, what is saved, and what Transformers alone loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hf_tl
-from tests.stranger import assert_same_scores, stranger_scores
+from tests.clean_process import assert_same_scores, stock_scores
 from tests.tiny import colour_folder, sentiment_csv, tiny_bert, tiny_mobilenet, tiny_vit
 
 TEXTS = ["the film was very good", "a bad meal", "so was the book"]
@@ -55,20 +55,22 @@ def check_folder(run: hf_tl.Run) -> None:
     assert metrics["train"]["total_parameters"] >= metrics["train"]["trainable_parameters"] > 0
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize("method", ["full", "lora", "frozen", pytest.param("scratch", marks=pytest.mark.slow)])
 def test_text(method: str, tmp_path: Path) -> None:
     run = text_run(tmp_path, method)
     check_folder(run)
     assert run.metrics["split"] == "validation"
     assert run.metrics["labels"] == ["negative", "positive"]
     ours = run.predict(TEXTS)
-    assert_same_scores(ours, stranger_scores("text-classification", run.model, TEXTS))
+    assert_same_scores(ours, stock_scores("text-classification", run.model, TEXTS))
     if method in ("full", "scratch"):
         assert run.metrics["metrics"]["accuracy"]["value"] > 0.8
         assert ours[0]["label"] == "positive" and ours[1]["label"] == "negative"
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize(
+    "method", ["full", "frozen", *(pytest.param(each, marks=pytest.mark.slow) for each in ("lora", "scratch"))]
+)
 def test_image(method: str, tmp_path: Path) -> None:
     # A network from random weights can be so sharp that the rounding of another batch size alone moves its scores by
     # 1e-5 (in float64 they are the same): hence a low rate, and one image at a time, as the stock pipeline does.
@@ -76,13 +78,13 @@ def test_image(method: str, tmp_path: Path) -> None:
     check_folder(run)
     assert run.metrics["split"] == "test" and run.metrics["samples"] == 10
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:4]]
-    assert_same_scores(run.predict(images, batch_size=1), stranger_scores("image-classification", run.model, images))
+    assert_same_scores(run.predict(images, batch_size=1), stock_scores("image-classification", run.model, images))
 
 
 def test_vision_transformer_with_lora(tmp_path: Path) -> None:
     run = image_run(tmp_path, {"name": "lora", "r": 4}, make=tiny_vit)
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    assert_same_scores(run.predict(images), stranger_scores("image-classification", run.model, images))
+    assert_same_scores(run.predict(images), stock_scores("image-classification", run.model, images))
     assert json.loads((run.model / "adapter" / "adapter_config.json").read_text())["r"] == 4
     adapter = hf_tl.predict(str(run.model / "adapter"), images)
     assert_same_scores(adapter, [each["scores"] for each in run.predict(images)])
@@ -92,16 +94,16 @@ def test_vision_transformer_with_lora(tmp_path: Path) -> None:
 def test_pooling_travels_with_its_code(pooling: str, tmp_path: Path) -> None:
     run = text_run(tmp_path, "full", model={"pooling": pooling})
     assert (run.model / "modeling_hf_tl.py").exists()
-    theirs = stranger_scores("text-classification", run.model, TEXTS, trust_remote_code=True)
+    theirs = stock_scores("text-classification", run.model, TEXTS, trust_remote_code=True)
     assert_same_scores(run.predict(TEXTS), theirs)
     assert "trust_remote_code" in (run.folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("method", ["frozen", "lora"])
+@pytest.mark.parametrize("method", ["frozen", pytest.param("lora", marks=pytest.mark.slow)])
 def test_mlp_head_on_images(method: str, tmp_path: Path) -> None:
     run = image_run(tmp_path, method, model={"head": "mlp", "head_hidden": 16})
     images = [str(path) for path in sorted((tmp_path / "colours" / "test").rglob("*.png"))[:2]]
-    theirs = stranger_scores("image-classification", run.model, images, trust_remote_code=True)
+    theirs = stock_scores("image-classification", run.model, images, trust_remote_code=True)
     assert_same_scores(run.predict(images), theirs)
 
 
@@ -164,3 +166,23 @@ def test_same_run_again_does_nothing_and_another_is_refused(tmp_path: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in again.folder.rglob("*") if path.is_file()} == before
     with pytest.raises(hf_tl.ConfigError, match=r"holds another run \(seed: 42 there, 7 here\)"):
         hf_tl.finetune(run.config, seed=7)
+
+
+def test_the_same_call_after_the_data_changed_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped half-way, then a class came: neither the old figures nor the old checkpoint are gone on with."""
+    monkeypatch.chdir(tmp_path)
+    tiny_bert(tmp_path / "bert")
+    sentiment_csv(tmp_path / "d.csv", rows=40)
+    options = {"model": "bert", "data": "d.csv", "training": {"max_steps": 2, "bf16": False}, "proof": False}
+    first = hf_tl.finetune(**options)
+    first.reach("started")  # as after a stop
+    sentiment_csv(tmp_path / "d.csv", rows=60, classes=("negative", "neutral", "positive"))
+    second = hf_tl.finetune(**options)
+    assert (first.folder, second.folder) == (Path("runs/bert-d-full"), Path("runs/bert-d-full-2"))
+    assert second.metrics["labels"] == ["negative", "neutral", "positive"]
+    assert second.metrics["train"]["resumed_from_step"] == 0
+    before = second.folder.joinpath("metrics.json").stat().st_mtime_ns
+    assert hf_tl.finetune(**options).folder == second.folder
+    assert second.folder.joinpath("metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(hf_tl.ConfigError, match="class 'neutral' is new"):
+        hf_tl.finetune(**options, output="runs/bert-d-full")

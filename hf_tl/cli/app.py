@@ -71,6 +71,13 @@ def train(
     method: MethodName = None,
     output: Annotated[str | None, typer.Option(help="Run folder; default runs/<model>-<data>-<method>.")] = None,
     push: Annotated[str | None, typer.Option(metavar="ME/NAME", help="Hub id to share the result under.")] = None,
+    on_change: Annotated[
+        str | None,
+        typer.Option(metavar="new|stop", help="Where the run folder holds a run of other data: train anew, or stop."),
+    ] = None,
+    proof: Annotated[
+        bool | None, typer.Option("--proof/--no-proof", help="Whether a clean process checks the saved model.")
+    ] = None,
     seed: Seed = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
     as_json: Json = False,
@@ -80,7 +87,8 @@ def train(
 
     Example: hf-tl train --model google/vit-base-patch16-224-in21k --data beans --method lora
     """
-    config = configure(words, data=data, model=model, task=task, method=method, output=output, hub=push, seed=seed)
+    flags: dict[str, Any] = {"model": model, "task": task, "method": method, "output": output, "hub": push}
+    config = configure(words, data=data, **flags, on_change=on_change, proof=proof, seed=seed)
     if processes and processes > 1:
         from hf_tl.cli.launch import launch, without_option
 

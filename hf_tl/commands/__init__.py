@@ -1,1 +1,1 @@
-"""One file a verb: what `hf-tl VERB` and `hf_tl.VERB` call. `train.py` is the whole run on one page."""
+"""One file a command: what `hf-tl COMMAND` and `hf_tl.COMMAND` call. `train.py` is the whole run on one page."""

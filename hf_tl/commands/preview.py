@@ -25,8 +25,8 @@ def preview(
         output: PNG file for the grid of augmented images; default `preview.png`. Texts need none.
 
     Returns:
-        `task`, `columns`, `labels` (id -> name), `rows` and `class_counts` by split, `notes`, and `samples`: for texts
-        the `tokens` with the number that is padding and whether the text was cut; for images the `image` file.
+        `task`, `columns`, `labels` (id -> name), `rows`, `class_counts` and `origins` by split, `notes`, and `samples`:
+        for texts the `tokens` with the number that is padding and whether the text was cut; for images the `image`.
     """
     config = load_config(config)
     data = load_data(config.data, config.task, seed=config.seed)
@@ -50,6 +50,7 @@ def preview(
         "labels": dict(enumerate(data.labels)),
         "rows": {split: len(part) for split, part in data.splits.items()},
         "class_counts": data.source.get("class_counts", {}),
+        "origins": data.source["origins"],
         "notes": context.notes,
         "batch": {
             key: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
@@ -84,8 +85,7 @@ def as_text(found: dict[str, Any]) -> str:
     """The preview as lines for a terminal."""
     from hf_tl.io.console import plain, shorten, table
 
-    lines = [f"Task {found['task']}; columns: " + ", ".join(f"{k} from {v!r}" for k, v in found["columns"].items())]
-    lines += [f"  {plain(note)}" for note in found["notes"]]
+    lines = [plain(note) for note in found["notes"]]
     lines += ["", "Rows and labels:"]
     splits = list(found["rows"])
     counts = found["class_counts"]
@@ -96,6 +96,7 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     more = len(found["labels"]) - len(body)
     lines.append(table([*body, ["all", *found["rows"].values()]], ["", *splits]))
+    lines.append("from: " + "; ".join(f"{split}: {plain(found['origins'][split])}" for split in splits))
     lines += [f"... and {more} more labels"] if more > 0 else []
     lines += ["", "A training batch: " + ", ".join(f"{key} {shape}" for key, shape in found["batch"].items())]
     for sample in found["samples"]:

@@ -67,7 +67,7 @@ def reproduce(
         if then != now:
             differences.append(f"{what} are not those of the card.")
     measured = run.metrics["metrics"]
-    figures = {
+    claimed = {
         name: number_of(each.get("value") if isinstance(each, dict) else each)
         for name, each in (found.get("metrics") or {}).items()
     }
@@ -80,7 +80,7 @@ def reproduce(
         "weights": "identical" if not different else f"different: {', '.join(different)}",
         "metrics": {
             name: {"card": value, "now": now["value"], "difference": None if value is None else now["value"] - value}
-            for name, value in figures.items()
+            for name, value in claimed.items()
             if (now := measured.get(name)) is not None
         },
         "differences": differences,

@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
+from hf_tl.data.understood import as_text as understood
 from hf_tl.errors import HubError
 from hf_tl.hub.upload import check_target
 from hf_tl.inference.held_out import measure_saved
@@ -29,7 +30,7 @@ from hf_tl.sharing import proof
 from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.training.arguments import check_training
-from hf_tl.training.description import check_adapter_alone, describe_run, label_weights
+from hf_tl.training.description import check_adapter_alone, check_adapter_loads, describe_run, label_weights, made_of
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 
@@ -38,7 +39,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     """Adapts a pretrained model to data, measures it on the held-out split, and writes the run folder.
 
     `config` is a `RunConfig`, a mapping or a YAML file; `options` are its keys (`model=`, `data=`, `method=`, ...) and
-    win. Called again with the same configuration and output, it goes on where the last call stopped.
+    win. Called again with the same configuration, output and data, it goes on where the last call stopped.
 
     Raises:
         InputError: something about the configuration, data or model, in one sentence.
@@ -65,6 +66,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 
     # 2. Data and model: found, read and matched before anything is written.
     data = load_data(config.data, config.task, seed=config.seed)
+    say("\n".join([*data.notes, understood(data.labels, data.source)]))
     task = data.task
     method.check(task)
     check_options(config, task)
@@ -78,11 +80,12 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     # 3. The run folder; a finished part of the same run is not done again.
     main = process_state()
     with main.main_process_first():
-        run = Run.begin(config)
+        run = Run.begin(config, made_of(data, pretrained))
     if not run.reached("saved"):
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
+        check_adapter_loads(config, loaded.model)
         context = make_context(
             task, pretrained, processor, loaded.model, config=config, targets=data.targets, class_weights=weights,
             notes=(*data.notes, *loaded.notes),

@@ -147,11 +147,11 @@ class _Held(io.RawIOBase):
         self.left: int | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        whole = size is None or size < 0
-        asked = self.most + 1 if whole or size is None else size
-        if asked > self.most and not whole:
+        everything = size is None or size < 0
+        wanted = self.most + 1 if everything or size is None else size
+        if wanted > self.most and not everything:
             raise ValueError(f"a header says that it is longer than {self.most:,} bytes")
-        found: bytes = self.inner.read(asked)
+        found: bytes = self.inner.read(wanted)
         if len(found) > self.most:
             raise ValueError(f"more than {self.most:,} bytes where a header should be")
         if self.left is not None:
@@ -219,9 +219,9 @@ def _in_zip(archive: Path, stream: IO[bytes], limits: _Limits) -> Iterator[tuple
         members = [info for info in packed.infolist() if not info.is_dir()]
         held.most = BLOCK  # the directory is read
         _check_overlaps(archive, members, packed.start_dir)
-        whole = _Limits(archive)
+        unpacked = _Limits(archive)
         for info in members:  # before anything is written
-            whole.add(info.filename, info.file_size)
+            unpacked.add(info.filename, info.file_size)
         for info in members:
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise DataError(f"{archive}: member {info.filename!r} is a link, which is not extracted.")

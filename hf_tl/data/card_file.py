@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.errors import ConfigError
-from hf_tl.io.card_text import head_of, read_card
+from hf_tl.io.card_text import metadata_of, read_card
 
 
 def license_of(folder: Path) -> str | None:
@@ -16,12 +16,12 @@ def license_of(folder: Path) -> str | None:
     return license_in(_read(folder))
 
 
-def license_in(head: Mapping[str, Any]) -> str | None:
-    """The same of a head already read; None for one that says that nobody knows."""
-    value = head.get("license")
+def license_in(metadata: Mapping[str, Any]) -> str | None:
+    """The same of metadata already read; None where they say that nobody knows."""
+    value = metadata.get("license")
     names = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str) and each.strip()]
-    if names == ["other"] and isinstance(head.get("license_name"), str):
-        names = [str(head["license_name"])]
+    if names == ["other"] and isinstance(metadata.get("license_name"), str):
+        names = [str(metadata["license_name"])]
     return None if "unknown" in names else " and ".join(names) or None
 
 
@@ -30,8 +30,8 @@ def languages_of(folder: Path) -> list[str]:
     return languages_in(_read(folder))
 
 
-def languages_in(head: Mapping[str, Any]) -> list[str]:
-    value = head.get("language", head.get("languages"))
+def languages_in(metadata: Mapping[str, Any]) -> list[str]:
+    value = metadata.get("language", metadata.get("languages"))
     given = value if isinstance(value, list) else [value]
     names = ["no" if each is False else str(each) for each in given]  # YAML takes Norwegian for a no
     return [name.lower() for name in names if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", name)]
@@ -49,6 +49,6 @@ def _read(folder: Path) -> dict[str, Any]:
     if not card.is_file():
         return {}
     try:
-        return head_of(read_card(card), str(card))
+        return metadata_of(read_card(card), str(card))
     except ConfigError:  # a card that cannot be parsed says nothing
         return {}

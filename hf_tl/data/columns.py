@@ -8,7 +8,7 @@ from datasets import Dataset, Features
 
 from hf_tl.data.kinds import KINDS, kind_of
 from hf_tl.data.sources import FILE
-from hf_tl.errors import LONGEST_NAME, ConfigError, DataError, did_you_mean, listing
+from hf_tl.errors import MAX_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
 MAX_SHOWN = 20
@@ -17,7 +17,7 @@ MAX_SHOWN = 20
 
 def describe(features: Features) -> str:
     shown = [
-        f"{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'} "
+        f"{name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'} "
         f"({getattr(feature, 'dtype', None) or type(feature).__name__})"
         for name, feature in features.items()
         if name != FILE
@@ -144,6 +144,11 @@ def _shown(name: str | list[str]) -> str:
     return repr(name) if isinstance(name, str) else listing(name)
 
 
+def roles_sentence(columns: Columns) -> str:
+    """`text from column 'body', label from column 'outcome'`."""
+    return ", ".join(f"{role} from column {_shown(name)}" for role, name in columns.items())
+
+
 def _demands(task: Task) -> tuple[bool, int, str]:
     return bool(task.forms), sum(column.required for column in task.columns), task.name
 
@@ -182,10 +187,9 @@ def infer_task(rows: Dataset, given: Mapping[str, str | list[str]]) -> tuple[Tas
     best = [(task, columns) for task, columns in best if len(_named(task, columns)) == most]
     if len(best) == 1:
         task, columns = best[0]
-        shown = ", ".join(f"{role} from column {_shown(name)}" for role, name in columns.items())
         others = [other.name for other, _ in fits if other is not task]
         also = f" The data would fit {listing(others)} too (task)." if others else ""
-        return task, columns, f"Task {task.name}: {shown}.{also}"
+        return task, columns, f"Task {task.name}: {roles_sentence(columns)}.{also}"
     if fits:
         raise DataError(f"task: the data fit {listing(task.name for task, _ in fits)}; say which with --task.")
     if errors:

@@ -133,15 +133,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = upright(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        image = Image.fromarray(_as_bytes(np.asarray(image), whole=image.mode != "F"))
+        image = Image.fromarray(_as_bytes(np.asarray(image), integers=image.mode != "F"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _as_bytes(values: np.ndarray, whole: bool) -> np.ndarray:
+def _as_bytes(values: np.ndarray, integers: bool) -> np.ndarray:
     """Grey values as uint8, scaled to their range; some rows at a time, since float64 takes eight times the memory."""
     least, most = values.min(initial=0), values.max(initial=0)
-    top = 65535.0 if whole and most > 255 else 255.0
-    if not whole and 0 <= least and most <= 1:
+    top = 65535.0 if integers and most > 255 else 255.0
+    if not integers and 0 <= least and most <= 1:
         top = 1.0
     out = np.empty(values.shape, dtype=np.uint8)
     for start in range(0, len(values), STRIP):

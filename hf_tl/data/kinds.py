@@ -65,7 +65,7 @@ class Widget:
     """Of Gradio, as Python with `{label}`."""
     missing: str = ""
     """A Python expression with `{name}`, true where nothing was given; empty: there is always a value."""
-    ask: str = ""
+    hint: str = ""
     """What is said then, with `{label}`."""
     is_text: bool = False
     """Whether it is typed: entered by a key, and filled by the task's examples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ import numpy as np
 from datasets import DatasetDict
 
 from hf_tl.config import DataConfig
-from hf_tl.data.columns import Columns, infer_task, match
+from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.sources import read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
+from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
 from hf_tl.task import Targets, Task, get_task
 
-LONGEST_LABEL = 1000
+MAX_LABEL = 1000
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,11 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     else:
         chosen = get_task(task)
         columns = match(chosen, first, config.columns)
+        notes.append(f"Task {chosen.name}, as given: {roles_sentence(columns)}.")
+    if unused := unused_columns(first, columns):
+        notes.append(f"Columns that are not used: {listing(unused, most=20)}.")
     splits = _with_roles(source.splits, columns, chosen)
+    origins = {split: origin(rows) for split, rows in splits.items()}
     splits = {split: check_inputs(rows, chosen, config, notes) for split, rows in splits.items()}
     targets = chosen.targets(splits, config, None, notes) if chosen.targets else Targets()
     _check_labels(targets.labels)
@@ -73,9 +79,9 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
     if "validation" not in splits:
         ids = np.asarray(splits["train"][role]) if role else None
         splits["train"], splits["validation"] = cut_validation(splits["train"], ids, config.validation, seed)
+        origins["validation"] = CUT
         notes.append(
-            f"There is no validation split: {len(splits['validation'])} of the training rows "
-            f"({config.validation:.0%}{', each class in proportion' if role else ''}) are held out as one."
+            f"There is no validation split: {_cut_sentence(splits, config.validation, stratified=role is not None)}"
         )
     for split, rows in splits.items():
         ids = np.asarray(rows[role]) if role else None
@@ -88,7 +94,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
             "There is no test split: the final metrics are measured on the validation split, which also selected the "
             "checkpoint."
         )
-    _say_leaks(splits, chosen, held_out, notes)
+    content = _say_leaks(splits, chosen, held_out, notes)
     order: tuple[str, ...] = ("train", "validation", "test")
     ordered = {split: decoded(splits[split], chosen) for split in order if split in splits}
     return Data(
@@ -98,16 +104,33 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         targets,
         held_out,
         tuple(notes),
-        {**source.metadata, **_counts(ordered, targets)},
+        {
+            **source.metadata,
+            **_counts(ordered, targets),
+            "content_sha256": content,
+            "origins": {split: origins[split] for split in ordered},
+            "unused_columns": unused,
+        },
     )
+
+
+def _cut_sentence(splits: Splits, share: float, *, stratified: bool) -> str:
+    """How many rows were cut off as validation, and what share that came to: of few rows not what was asked for."""
+    held = len(splits["validation"])
+    total = held + len(splits["train"])
+    kind = ", each class in proportion" if stratified else ""
+    said = f"{held} of the {total} training rows ({held / total:.0%}{kind}) are held out as one"
+    if f"{held / total:.0%}" == f"{share:.0%}":
+        return f"{said}."
+    return f"{said}: {share:.0%} of so few is not whole rows{' of every class' if stratified else ''}."
 
 
 def _check_labels(labels: Sequence[str]) -> None:
     """They stand in the model's configuration, on its card, and beside every prediction."""
-    long = next((name for name in labels if len(name) > LONGEST_LABEL), None)
+    long = next((name for name in labels if len(name) > MAX_LABEL), None)
     if long is not None:
         raise DataError(
-            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {LONGEST_LABEL:,}; "
+            f"data.path: label {shortened(long)} has {len(long):,} characters, expected at most {MAX_LABEL:,}; "
             "is it a text? data.columns says which column is the label."
         )
 
@@ -158,16 +181,27 @@ def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:
     return out
 
 
-def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> None:
-    """Counts held-out rows that stand in train as well: they are kept, but they flatter the figures."""
+def _say_leaks(splits: Splits, task: Task, held_out: str, notes: list[str]) -> str:
+    """Counts held-out rows that stand in train as well: they are kept, but they flatter the metrics.
+
+    Returns:
+        The hash of what all rows hold, in their order: two runs of one hash learn from the same.
+    """
+    digest = hashlib.sha256()
     roles = tuple(role for role in task.input_roles if role in splits["train"].column_names)
-    trained = set(content_hashes(splits["train"], roles))
-    for split in dict.fromkeys(("validation", held_out)):
-        same = sum(each in trained for each in content_hashes(splits[split], roles))
+    trained: set[str] = set()
+    for split in dict.fromkeys(("train", "validation", held_out)):
+        targets = tuple(role for role in task.target_roles if role in splits[split].column_names)
+        found = content_hashes(splits[split], roles)
+        for line in (split, *found, *(content_hashes(splits[split], targets) if targets else ())):
+            digest.update(f"{line}\n".encode())
+        trained = trained or set(found)
+        same = sum(each in trained for each in found) if split != "train" else 0
         if same:
             notes.append(
                 f"{same} of {len(splits[split])} {split} rows also occur in train, so the scores are optimistic."
             )
+    return digest.hexdigest()
 
 
 def _counts(splits: dict[str, Any], targets: Targets) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,10 +15,10 @@ import pyarrow.compute as pc
 from datasets import Dataset, Image
 
 from hf_tl.errors import DataError, shortened
+from hf_tl.files import instead_of_a_file
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 """How an address begins; a single letter is a drive of Windows."""
-NOT_PLAIN = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
 MAX_PATH = 4096
 """Characters of a path; what is longer names no file."""
 
@@ -132,9 +131,8 @@ def check_plain(path: Path) -> None:
         raise DataError(f"{path}: the link is broken; fix or remove it.") from None
     except (OSError, ValueError) as error:
         raise unreadable_file(path, error) from None
-    if not stat.S_ISREG(mode):
-        kind = next((name for check, name in NOT_PLAIN.items() if check(mode)), "something else")
-        raise DataError(f"{path}: expected a file, found {kind}, which has no end; remove it.")
+    if found := instead_of_a_file(mode):
+        raise DataError(f"{path}: expected a file, found {found}; remove it.")
 
 
 def unreadable_file(path: Path, error: Exception) -> DataError:

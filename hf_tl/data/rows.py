@@ -244,9 +244,9 @@ def problem_of(splits: Splits, role: str, config: DataConfig, known_problem: str
         return "single_label_classification"
     values = np.array([value for value in rows.with_format(None)[role] if value is not None], dtype=np.float64)
     values = values[~np.isnan(values)]
-    whole = (values == np.round(values)).all()
+    integers = (values == np.round(values)).all()
     few = len(np.unique(values)) <= max(20, len(values) // 2)
-    return "single_label_classification" if whole and few else "regression"
+    return "single_label_classification" if integers and few else "regression"
 
 
 def encode_numbers(splits: Splits, role: str, config: DataConfig, notes: list[str]) -> None:

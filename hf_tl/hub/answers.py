@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
 
 PASSING = (408, 429, 500, 502, 503, 504)
-MOST = 64 << 20
+MAX_ANSWER = 64 << 20
 """Bytes of an answer, unpacked, that is no file: it is held in memory."""
 PIECE = 1 << 16
 PACKINGS = ("gzip", "x-gzip", "deflate")
@@ -124,8 +124,8 @@ def may_be(request: httpx2.Request, file: bool, stream: bool, sizes: Sizes) -> i
     """Bytes that the answer to a request may have."""
     if file and stream:
         return sizes.most(request)
-    asked = re.fullmatch(r"bytes=(\d{1,18})-(\d{1,18})", request.headers.get("Range", ""))
-    return max(MOST, int(asked[2]) - int(asked[1]) + 1) if file and asked else MOST
+    span = re.fullmatch(r"bytes=(\d{1,18})-(\d{1,18})", request.headers.get("Range", ""))
+    return max(MAX_ANSWER, int(span[2]) - int(span[1]) + 1) if file and span else MAX_ANSWER
 
 
 def fault_of(request: httpx2.Request, response: httpx2.Response, stream: bool) -> Exception | None:

@@ -38,7 +38,7 @@ class Limits:
     """Of a request in all, from when it was sent; files excepted."""
     in_all: float = 40.0
     """Of failed tries and the waits between them, per operation."""
-    asked: float = 300.0
+    retry_after: float = 300.0
     """What the Hub may ask for by `Retry-After`, in all."""
     first: float = 1.0
     longest: float = 8.0
@@ -81,7 +81,7 @@ class Patience:
         """That failed."""
         self.lost = 0.0
         """Seconds of failed tries and waits."""
-        self.asked = 0.0
+        self.retry_after = 0.0
         """Seconds that the Hub asked for."""
         self.demand: float | None = None
         """Seconds that it asked for and did not get."""
@@ -137,14 +137,14 @@ class Patience:
         Returns:
             Whether there is to be one.
         """
-        asked = asked_of(error)
-        if asked is not None:
-            asked = min(asked, 1e9)  # a generation
-            if self.asked + asked > LIMITS.asked:
-                self.demand, self.over = asked, True
+        retry_after = retry_after_of(error)
+        if retry_after is not None:
+            retry_after = min(retry_after, 1e9)  # a generation
+            if self.retry_after + retry_after > LIMITS.retry_after:
+                self.demand, self.over = retry_after, True
                 return False
-            self.asked += asked
-            wait = asked
+            self.retry_after += retry_after
+            wait = retry_after
         else:
             wait = min(LIMITS.first * 2.0 ** max(0, self.tries - 1), LIMITS.longest)
             silent = "Timeout" in type(error).__name__  # the next try may take as long as this one
@@ -152,13 +152,13 @@ class Patience:
                 self.over = True
                 return False
         if wait > LIMITS.quiet:
-            wish = "asks for it" if asked is not None else reason(error)
+            wish = "asks for it" if retry_after is not None else reason(error)
             say(f"Trying the Hub again in {wait:.0f} s ({wish}).")
         began = time.monotonic()
         if self.cancelled.wait(wait):
             return False
         with self._lock:
-            if asked is None:
+            if retry_after is None:
                 self.lost += time.monotonic() - max(began, self._counted)
             self._counted = time.monotonic()
         self.waits(began, began)
@@ -166,7 +166,7 @@ class Patience:
 
     def said(self) -> str:
         """`3 tries in 20 s`."""
-        return f"{self.tries} {'try' if self.tries == 1 else 'tries'} in {self.lost + self.asked:.0f} s"
+        return f"{self.tries} {'try' if self.tries == 1 else 'tries'} in {self.lost + self.retry_after:.0f} s"
 
 
 _CURRENT: ContextVar[Patience | None] = ContextVar("hf_tl_patience", default=None)
@@ -219,17 +219,17 @@ def causes(error: BaseException) -> list[BaseException]:
     return out
 
 
-def asked_of(error: BaseException) -> float | None:
+def retry_after_of(error: BaseException) -> float | None:
     """Seconds that the Hub asks to wait: its `Retry-After` in seconds or as a date, or its rate limit's reset."""
     for each in causes(error):
         response: Any = getattr(each, "response", None)
         headers = getattr(response, "headers", None) or {}
-        asked = headers.get("Retry-After") or ""
-        if re.fullmatch(r"\d+(\.\d+)?", asked):
-            return float(asked)
-        if asked:
+        retry_after = headers.get("Retry-After") or ""
+        if re.fullmatch(r"\d+(\.\d+)?", retry_after):
+            return float(retry_after)
+        if retry_after:
             with contextlib.suppress(ValueError, TypeError):
-                return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+                return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
         limited = re.search(r"\br=0\b.*\bt=(\d+)", headers.get("RateLimit") or "")
         if limited and getattr(response, "status_code", 0) == 429:
             return float(limited[1])

@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import _http, _xet, set_client_factory
 
 from hf_tl.errors import redact
-from hf_tl.hub.answers import MOST, PACKINGS, PIECE, Sizes, bounded, fault_of, late, may_be, misled
+from hf_tl.hub.answers import MAX_ANSWER, PACKINGS, PIECE, Sizes, bounded, fault_of, late, may_be, misled
 from hf_tl.hub.patience import LIMITS, GivenUp, Patience, current, endpoint, reason
 
 
@@ -129,7 +129,7 @@ class Client(httpx2.Client):
         """Each answer, redirections too, is read within bounds."""
         response = super()._send_single_request(request)
         if response.is_redirect:
-            return bounded(response, MOST)
+            return bounded(response, MAX_ANSWER)
         streams = bool(request.extensions.get("hf_tl_stream")) and response.status_code < 400
         return bounded(response, may_be(request, bool(request.extensions.get("hf_tl_file")), streams, self.sizes))
 
@@ -233,12 +233,12 @@ class Session:
 
 
 class Watched:
-    """A group of Xet's transfers, and a thread that looks whether their figures change."""
+    """A group of Xet's transfers, and a thread that looks whether their counters change."""
 
     def __init__(self, make: Callable[..., Any], named: dict[str, Any]) -> None:
         self.make, self.named, self.own = make, named, current()
         self.told = named.get("progress_callback")
-        self.figures: Any = None
+        self.counters: Any = None
         self.began = self.last = time.monotonic()
         self.over = threading.Event()
         self.stalled = False
@@ -272,9 +272,9 @@ class Watched:
             raise XetStalled(f"the Xet transfer did not get on for {LIMITS.xet:.0f} s") from error
 
     def _progress(self, report: Any, items: Any = None) -> None:
-        figures = [repr(getattr(report, name)) for name in dir(report) if name[0] != "_" and "rate" not in name]
-        if figures != self.figures:
-            self.figures, self.last = figures, time.monotonic()
+        counters = [repr(getattr(report, name)) for name in dir(report) if name[0] != "_" and "rate" not in name]
+        if counters != self.counters:
+            self.counters, self.last = counters, time.monotonic()
             self.own.moved = self.last
         if self.told is not None:
             self.told(report, items)

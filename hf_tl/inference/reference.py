@@ -31,19 +31,19 @@ ROWS = 8
 SLOW_ROWS = 2
 """Where looking at a row is slow (`Task.validation_rows`), or may be: texts that are written."""
 CANDIDATES = 8
-"""Times as many rows are looked at, for some that can be asked."""
+"""Times as many rows are looked at, for some that the proof can use."""
 FOLDER = "proof"
 FILE = "answers.json"
 MEASURED_FILES = ("environment.json", "log.jsonl", "metrics.json", "predictions.parquet")
 """Files of the run folder, beside the model, that its card is made from."""
-FREE = ("hub", "output", "proof")
+FREE = ("hub", "on_change", "output", "proof")
 """Keys of the configuration that no figure depends on."""
 
 
 def write_reference(folder: Path, shared: Path, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
     """Asks `model`, on the CPU as everybody has one, and writes `folder`/proof. To be called on every process."""
     context = dataclasses.replace(context, mode="predicting", notes=[])
-    chosen = questions(task, context, rows)
+    chosen = reference_rows(task, context, rows)
     answers: list[dict[str, Any]] = []
     if chosen is not None and len(chosen):
         samples = task.preprocess(chosen, context, False)
@@ -52,13 +52,13 @@ def write_reference(folder: Path, shared: Path, model: Any, task: Task, context:
     if not process_state().is_main_process:
         return
     with replacing_folder(folder / FOLDER) as inside:
-        asked = [_kept(task, row, index, inside) for index, row in enumerate(chosen or [])] if answers else []
-        parts = {"task": task.name, "rows": asked, "answers": answers, **hashes(shared)}
+        inputs = [_kept(task, row, index, inside) for index, row in enumerate(chosen or [])] if answers else []
+        parts = {"task": task.name, "rows": inputs, "answers": answers, **hashes(shared)}
         write_json(inside / FILE, parts)
 
 
-def questions(task: Task, context: TaskContext, rows: Dataset) -> Dataset | None:
-    """A few rows, evenly drawn, with nothing but the inputs; None where nothing can be asked."""
+def reference_rows(task: Task, context: TaskContext, rows: Dataset) -> Dataset | None:
+    """A few rows, evenly drawn, with nothing but the inputs; None where the task has no proof."""
     if task.inference.proof is None:
         return None
     most = SLOW_ROWS if task.defaults.validation_rows else ROWS

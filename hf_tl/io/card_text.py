@@ -1,4 +1,4 @@
-"""The card (README.md) beside a model or data: its text and its head, whoever wrote them."""
+"""The card (README.md) beside a model or data: its text and its metadata, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf_tl.io.json_text import kind_of, read_bytes
 from hf_tl.io.yaml_text import parse_yaml
 
 BYTES = 2_000_000
-_HEAD = re.compile(r"\A\ufeff?\s*?^---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+_METADATA = re.compile(r"\A\ufeff?\s*?^---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 
 
 def read_card(path: Path) -> str:
@@ -27,16 +27,16 @@ def read_card(path: Path) -> str:
 
 
 def split_card(card: str) -> tuple[str, str]:
-    """(YAML of the head without its rulers, the rest); an empty head where there is none."""
-    found = _HEAD.match(card)
+    """(YAML of the metadata without its `---` lines, the rest); empty metadata where there is none."""
+    found = _METADATA.match(card)
     return (found[1], card[found.end() :]) if found else ("", card)
 
 
-def head_of(card: str, where: str) -> dict[Any, Any]:
-    """What a card's head says; nothing where it has none.
+def metadata_of(card: str, where: str) -> dict[Any, Any]:
+    """A card's metadata; nothing where it has none.
 
     Raises:
-        ConfigError: the head is no YAML mapping, or more than `hf_tl.io.yaml_text` allows.
+        ConfigError: the metadata are no YAML mapping, or more than `hf_tl.io.yaml_text` allows.
     """
     found = parse_yaml(split_card(card)[0], f"{where}: the metadata of the card")
     if found is not None and not isinstance(found, dict):

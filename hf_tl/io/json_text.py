@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hf_tl.errors import ConfigError, InputError
+from hf_tl.files import instead_of_a_file
 
 BYTES = 16_000_000
 """Of a text, unless more is allowed; ten thousand labels take one."""
@@ -30,18 +30,17 @@ def read_bytes(path: str | Path, *, error: type[InputError] = ConfigError, most:
         InputError: (`error`) no such file, no plain file, not readable, or more than `most` bytes.
     """
     try:
-        # what is no plain file (a device, a pipe) may have no end
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise error(f"{path}: expected a file, found something else.")
+        if found := instead_of_a_file(Path(path).stat().st_mode):
+            raise error(f"{path}: expected a file, found {found}.")
         with open(path, "rb") as stream:
-            found = stream.read(most + 1)
+            data = stream.read(most + 1)
     except FileNotFoundError:
         raise error(f"{path}: there is no such file.") from None
     except (OSError, ValueError) as reason:
         raise error(f"{path}: cannot be read ({reason}).") from None
-    if len(found) > most:
+    if len(data) > most:
         raise error(f"{path}: larger than {_size(most)}, the most that is read of such a file.")
-    return found
+    return data
 
 
 def read_text(path: str | Path, *, error: type[InputError] = ConfigError, most: int = BYTES) -> str:
@@ -129,7 +128,7 @@ def kind_of(value: Any) -> str:
 
 
 def _hooks(refuse: Callable[[str], NoReturn], nan: bool) -> dict[str, Any]:
-    def whole(digits: str) -> int:
+    def integer(digits: str) -> int:
         if len(digits) > DIGITS:
             refuse(f"found a whole number of {len(digits)} digits ({digits[:12]}...).")
         return int(digits)
@@ -151,7 +150,7 @@ def _hooks(refuse: Callable[[str], NoReturn], nan: bool) -> dict[str, Any]:
             refuse(f"key {twice[:80]!r} stands twice.")
         return out
 
-    return {"parse_int": whole, "parse_float": number, "parse_constant": constant, "object_pairs_hook": pairs}
+    return {"parse_int": integer, "parse_float": number, "parse_constant": constant, "object_pairs_hook": pairs}
 
 
 def _check_depth(value: Any, refuse: Callable[[str], NoReturn]) -> None:

@@ -78,6 +78,8 @@ class OfData(TypedDict):
     sha256: NotRequired[str | dict[str, str] | None]
     rows: NotRequired[dict[str, int] | int | None]
     class_counts: NotRequired[dict[str, dict[str, int]] | None]
+    origins: NotRequired[dict[str, str] | None]
+    unused_columns: NotRequired[list[str]]
     columns: NotRequired[dict[str, str] | None]
     labels: NotRequired[list[Any] | None]
     notes: NotRequired[list[str]]
@@ -115,6 +117,7 @@ class State(TypedDict):
     stage: str
     train: NotRequired[Trained]
     precision: NotRequired[list[str]]
+    made_of: NotRequired[dict[str, Any]]
     proof: NotRequired[str | None]
     commit: NotRequired[str | None]
     url: NotRequired[str | None]

@@ -83,8 +83,8 @@ def with_intervals(
         for name, score in scores.items():
             if score.per_sample is not None:
                 if id(score.per_sample) not in products:
-                    whole = score.per_sample if score.per_sample.ndim == 2 else score.per_sample[:, None]
-                    products[id(score.per_sample)] = weights @ whole
+                    per_sample = score.per_sample if score.per_sample.ndim == 2 else score.per_sample[:, None]
+                    products[id(score.per_sample)] = weights @ per_sample
                 sums = products[id(score.per_sample)]
                 drawn[name].append(sums[:, 0] / samples if score.from_sums is None else score.from_sums(sums))
             elif score.recompute is not None:

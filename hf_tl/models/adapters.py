@@ -20,7 +20,7 @@ LITERAL = re.compile(r"\^?(?:[\w.\-]|\\[.d])+\$?", re.A)
 REFUSED = ("megatron_config", "layer_replication", "eva_config", "corda_config", "loftq_config", "lora_ga_config")
 """They import a module that the file names, multiply layers, or are computed from data."""
 RANK = 65_536
-MOST = 10_000
+MAX_LIST = 10_000
 """Entries of a list."""
 
 
@@ -58,8 +58,8 @@ def check_adapter_config(folder: Path) -> dict[str, Any]:
         if not isinstance(names, list) or not all(isinstance(name, str) and LITERAL.fullmatch(name) for name in names):
             raise refused(key, "a list of names")
     for key, value in found.items():
-        if isinstance(value, list) and len(value) > MOST:
-            raise ModelError(f"{file}: {key} is a list of {len(value):,}, expected at most {MOST:,}.")
+        if isinstance(value, list) and len(value) > MAX_LIST:
+            raise ModelError(f"{file}: {key} is a list of {len(value):,}, expected at most {MAX_LIST:,}.")
     for key in ("rank_pattern", "alpha_pattern"):
         value = found.get(key) or {}
         if not isinstance(value, dict) or not all(LITERAL.fullmatch(name) and _rank(value[name]) for name in value):

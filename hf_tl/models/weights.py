@@ -84,7 +84,7 @@ def _tensor(entry: Any, offset: int) -> Tensor | None:
     """One entry of a header; None where it is not one."""
     if not isinstance(entry, dict):
         return None
-    dtype, shape, places = entry.get("dtype"), _whole(entry.get("shape")), _whole(entry.get("data_offsets"))
+    dtype, shape, places = entry.get("dtype"), _integers(entry.get("shape")), _integers(entry.get("data_offsets"))
     if not isinstance(dtype, str) or shape is None or places is None or len(places) != 2:
         return None
     if dtype in BITS and math.prod(shape) * BITS[dtype] != 8 * (places[1] - places[0]):
@@ -92,7 +92,7 @@ def _tensor(entry: Any, offset: int) -> Tensor | None:
     return Tensor(dtype, tuple(shape), offset + places[0], offset + places[1]) if places[0] <= places[1] else None
 
 
-def _whole(value: Any) -> list[int] | None:
+def _integers(value: Any) -> list[int] | None:
     """A short list of whole numbers; None for anything else."""
     good = isinstance(value, list) and len(value) < 33 and all(type(each) is int and each >= 0 for each in value)
     return value if good else None

@@ -305,9 +305,8 @@ def _mistakes(summary: RunSummary) -> list[dict[str, Any]]:
 def _notes(summary: RunSummary) -> list[str]:
     """What was done with the data, dropped and cut; but for what the columns say already."""
     given = [*summary.data.get("notes", []), *summary.environment.get("notes", [])]
-    return [
-        summary.without_paths(str(note)) for note in given if not str(note).startswith(f"Task {summary.task.name}:")
-    ]
+    said = (f"Task {summary.task.name}:", f"Task {summary.task.name}, as given:")
+    return [summary.without_paths(str(note)) for note in given if not str(note).startswith(said)]
 
 
 def _training(summary: RunSummary) -> list[tuple[str, str]]:

@@ -68,7 +68,7 @@ def allowed(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list
         revision = found.get("revision") if isinstance(found, Mapping) else None
         if revision is not None and (not REVISION.fullmatch(str(revision)) or ".." in str(revision)):
             raise ConfigError(f"{where}: {section}.revision of its card is {_short(revision)}, which is no revision.")
-    return out, [key for key in left if key.partition(".")[0] not in ("output", "hub", "proof")]
+    return out, [key for key in left if key.partition(".")[0] not in ("output", "on_change", "hub", "proof")]
 
 
 def _check(value: Any, place: str, where: str) -> None:

@@ -114,7 +114,7 @@ def remake_command(config: RunConfig, revisions: dict[str, str | None]) -> str:
     Args:
         revisions: `model` and `data` -> commit sha, where they came from the Hub.
     """
-    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"output", "hub"})
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"output", "on_change", "hub"})
     values = json.loads(json.dumps(values))
     model, data = values["model"], values["data"]
     words = ["hf-tl", "train", "--model", elsewhere(model.pop("id"))]

@@ -1,4 +1,4 @@
-"""A card that people may edit: hf_tl owns what lies between its markers, and the keys of the head that it wrote.
+"""A card that people may edit: hf_tl owns what lies between its markers, and the keys of the metadata that it wrote.
 
 A marker is an HTML comment on a line of its own, which no rendering shows: `<!-- hf_tl:begin NAME -->` and
 `<!-- hf_tl:end NAME -->`. A last comment, `<!-- hf_tl:wrote {...} -->`, remembers what hf_tl wrote, so that the next
@@ -28,13 +28,13 @@ from hf_tl.io.yaml_text import compose_yaml, parse_yaml
 OWN_KEYS = frozenset(
     {"base_model", "base_model_relation", "co2_eq_emissions", "library_name", "metrics", "model-index", "pipeline_tag"}
 )
-"""Keys of the head that say what is so: always hf_tl's. Of its other keys a person's change stays."""
+"""Keys of the metadata that say what is so: always hf_tl's. Of its other keys a person's change stays."""
 LICENSE = ("license", "license_name", "license_link")
 """Belong together: who changes one has changed the licence."""
 TAG = "hf_tl"
 """Among the tags of every card that hf_tl has made."""
 WROTE = "wrote"
-_FENCE = re.compile(r"<!--[ \t]*hf_tl:(begin|end)[ \t]+([A-Za-z0-9_-]+)[ \t]*-->[ \t]*\r?\n?\Z")
+_MARKER = re.compile(r"<!--[ \t]*hf_tl:(begin|end)[ \t]+([A-Za-z0-9_-]+)[ \t]*-->[ \t]*\r?\n?\Z")
 _WROTE = re.compile(r"<!--[ \t]*hf_tl:wrote[ \t]+(\{.*\})[ \t]*-->[ \t]*\r?\n?\Z")
 _CODE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)\n?")
 _NONE: Any = object()
@@ -50,11 +50,11 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Card:
-    head: str
-    """YAML, without its rulers."""
+    metadata: str
+    """YAML, without its `---` lines."""
     parts: tuple[_Part, ...]
     wrote: dict[str, Any] | None
-    """What hf_tl wrote: `head` (key -> value, but for the facts), `facts`, `sections`, `texts`; None: nothing says."""
+    """What hf_tl wrote: `head` (key -> value, but for `OWN_KEYS`), `facts`, `sections`, `texts`; None: unknown."""
 
     @cached_property
     def sections(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ class _Card:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        return dict(_yaml(self.head) or {})
+        return dict(_yaml(self.metadata) or {})
 
     def known(self, what: str) -> Any:
         return (self.wrote or {}).get(what) or ({} if what == "head" else [])
@@ -91,7 +91,7 @@ def merge_cards(ours: str, theirs: str) -> str:
         theirs: any card; it may be empty.
 
     Raises:
-        ConfigError: the head of one is not YAML.
+        ConfigError: the metadata of one are not YAML.
     """
     mine, other = _read(ours), _read(theirs)
     wrote = {**(mine.wrote or {"head": {}, "facts": []})}
@@ -99,21 +99,21 @@ def merge_cards(ours: str, theirs: str) -> str:
     texts = [_digest(part) for part in mine.parts if part.name is None and part.text.strip()]
     wrote["texts"] = _union(other.known("texts"), mine.known("texts"), texts)
     if not theirs.strip():
-        return _assembled(mine.head, list(mine.parts), wrote) if mine.wrote is not None and texts else ours
-    head = _merged_head(mine, other)
+        return _assembled(mine.metadata, list(mine.parts), wrote) if mine.wrote is not None and texts else ours
+    metadata = _merged_metadata(mine, other)
     made = other.sections or other.wrote or TAG in _strings(other.values.get("tags")) or "hf_tl:begin" in theirs
     if not made:
         above = "".join(part.text for part in other.parts)
         above = above + _closing(above)
         gap = "" if not above.strip() else "\n" if above.endswith("\n") else "\n\n"
-        return _assembled(head, [_Part(above + gap), *_without_edge(mine.parts)], wrote)
+        return _assembled(metadata, [_Part(above + gap), *_without_edge(mine.parts)], wrote)
     parts = _updated(mine, other)
     for after, text in _texts(mine):
         if _digest(text) not in other.known("texts") and not any(
             each.name is None and text.text.strip() in each.text for each in parts
         ):
             _insert(parts, after, text.text.strip() + "\n")
-    return _assembled(head, parts, wrote)
+    return _assembled(metadata, parts, wrote)
 
 
 def read_text(path: Path) -> str:
@@ -126,17 +126,17 @@ def read_text(path: Path) -> str:
 
 
 def _read(card: str) -> _Card:
-    head, body = split_card(card)
-    if not isinstance(_yaml(head) or {}, dict):
-        head, body = "", card
+    metadata, body = split_card(card)
+    if not isinstance(_yaml(metadata) or {}, dict):
+        metadata, body = "", card
     parts = tuple(_parts(body))
     wrote = next((_remembered(part.text) for part in parts if part.name == WROTE), None)
-    return _Card(head, parts, wrote)
+    return _Card(metadata, parts, wrote)
 
 
-def _yaml(head: str) -> Any:
+def _yaml(metadata: str) -> Any:
     try:
-        return parse_yaml(head, "README.md: the metadata of the card")
+        return parse_yaml(metadata, "README.md: the metadata of the card")
     except ConfigError as error:
         raise ConfigError(f"{visible(str(error)).rstrip('.')}; fix it there.") from None
 
@@ -169,7 +169,7 @@ def _markers(lines: list[str]) -> dict[int, tuple[int, str]]:
         before, code = code, _code(code, line)
         if before or code:
             continue
-        if found := _FENCE.match(line):
+        if found := _MARKER.match(line):
             if found[1] == "begin":
                 opened = (at, found[2])
             else:
@@ -251,10 +251,10 @@ def _without_edge(parts: tuple[_Part, ...]) -> list[_Part]:
     return list(parts[1:] if parts and parts[0].name is None and not parts[0].text.strip() else parts)
 
 
-def _assembled(head: str, parts: list[_Part], wrote: dict[str, Any]) -> str:
+def _assembled(metadata: str, parts: list[_Part], wrote: dict[str, Any]) -> str:
     """The card, with one comment that remembers: where the first stood, else at the end."""
     comment = _comment({key: value for key, value in wrote.items() if value or key != "texts"})
-    text, placed = f"---\n{head}---\n" if head else "", False
+    text, placed = f"---\n{metadata}---\n" if metadata else "", False
     for part in parts:
         if part.name != WROTE:
             text += part.text
@@ -266,14 +266,14 @@ def _assembled(head: str, parts: list[_Part], wrote: dict[str, Any]) -> str:
     return longer if _read(longer).wrote is not None else text  # after a code block that never ends it would be code
 
 
-def _merged_head(mine: _Card, other: _Card) -> str:
+def _merged_metadata(mine: _Card, other: _Card) -> str:
     values = dict(other.values)
-    was, facts = other.known("head"), other.known("facts")
+    was, owned = other.known("head"), other.known("facts")
     relicensed = any(key in was and other.values.get(key, _NONE) != was[key] for key in LICENSE)
-    for key in dict.fromkeys([*mine.values, *was, *facts]):
+    for key in dict.fromkeys([*mine.values, *was, *owned]):
         ours, theirs = mine.values.get(key, _NONE), other.values.get(key, _NONE)
         if key in OWN_KEYS:
-            value = theirs if ours is _NONE and key not in facts else ours
+            value = theirs if ours is _NONE and key not in owned else ours
         elif key in LICENSE and (relicensed or (was.get("license") is None and "license" in other.values)):
             value = theirs
         else:
@@ -300,10 +300,10 @@ def _settled(ours: Any, theirs: Any, was: Any) -> Any:
 
 
 def _written(values: dict[str, Any], mine: _Card, other: _Card) -> str:
-    """The head: their lines wherever a value is theirs still, with the comments among them; ours in the others."""
-    lines = {key: text for key, text in _chunks(mine.head) if key}
+    """The metadata: their lines wherever a value is theirs still, with the comments among them; ours in the others."""
+    lines = {key: text for key, text in _chunks(mine.metadata) if key}
     out, done = "", set()
-    for key, text in _chunks(other.head):
+    for key, text in _chunks(other.metadata):
         if key is None or (key in values and values[key] == other.values.get(key)):
             out += text
         elif key in values and key not in done:
@@ -329,23 +329,23 @@ def _entry(key: str, values: dict[str, Any], mine: _Card, lines: dict[str, str])
     return str(yaml.safe_dump({key: values[key]}, sort_keys=False, allow_unicode=True))
 
 
-def _chunks(head: str) -> Iterator[tuple[Any, str]]:
+def _chunks(metadata: str) -> Iterator[tuple[Any, str]]:
     """(key, its lines) in order, keys as YAML reads them; comments and empty lines above and between have None.
 
-    A head on one line (`{license: mit}`) or one that merges keys (`<<`) has no lines of its own: one chunk.
+    Metadata on one line (`{license: mit}`) or with merged keys (`<<`) have no lines of their own: one chunk.
     """
-    node = compose_yaml(head, "README.md: the metadata of the card")
+    node = compose_yaml(metadata, "README.md: the metadata of the card")
     if not isinstance(node, yaml.MappingNode) or node.flow_style or any(key.value == "<<" for key, _ in node.value):
-        if head:
-            yield None, head
+        if metadata:
+            yield None, metadata
         return
     loader = yaml.SafeLoader("")
     # from the start of the line: `? ` may stand before a key
-    starts = [head.rfind("\n", 0, key.start_mark.index) + 1 for key, _ in node.value]
-    if head[: starts[0]]:
-        yield None, head[: starts[0]]
-    for (key, _), start, stop in zip(node.value, starts, [*starts[1:], len(head)], strict=True):
-        text = head[start:stop]
+    starts = [metadata.rfind("\n", 0, key.start_mark.index) + 1 for key, _ in node.value]
+    if metadata[: starts[0]]:
+        yield None, metadata[: starts[0]]
+    for (key, _), start, stop in zip(node.value, starts, [*starts[1:], len(metadata)], strict=True):
+        text = metadata[start:stop]
         at = len(text) - sum(len(line) for line in _loose(text))
         yield loader.construct_object(key), text[:at]
         if text[at:]:

@@ -32,7 +32,9 @@ def provenance(summary: RunSummary) -> dict[str, Any]:
     Folders of somebody's machine are written `path/to/<last part>`; no token is part of a configuration.
     """
     config, environment = summary.config, summary.environment
-    values: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True, exclude={"output", "hub", "proof"})
+    values: dict[str, Any] = config.model_dump(
+        mode="json", exclude_defaults=True, exclude={"output", "on_change", "hub", "proof"}
+    )
     values = {"task": summary.task.name, "model": {}, "data": {}, "method": {}, "training": {}, **values}
     values["model"] |= {"id": summary.model_id or ELSEWHERE + last_part(config.model.id)}
     paths = [summary.data_id] if summary.data_id else [ELSEWHERE + last_part(path) for path in config.data.paths]

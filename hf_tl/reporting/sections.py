@@ -293,8 +293,15 @@ def _data_uri(image: bytes | None) -> str | None:
 
 def data(summary: RunSummary) -> dict[str, Any]:
     found, counts = summary.data, summary.class_counts
+    origins = found.get("origins") or {}
     splits = [
-        {"name": name, "rows": rows, "held_out": name == found.get("held_out"), "counts": _spread(counts.get(name, {}))}
+        {
+            "name": name,
+            "rows": rows,
+            "held_out": name == found.get("held_out"),
+            "counts": _spread(counts.get(name, {})),
+            "origin": summary.without_paths(str(origins.get(name, ""))),
+        }
         for name, rows in summary.rows.items()
     ]
     sizes = {name: list(each.values()) for name, each in counts.items() if each}

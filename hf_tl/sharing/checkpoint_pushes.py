@@ -23,7 +23,7 @@ from hf_tl.run_folder import RunFolder
 
 BRANCH = "training"
 """Where checkpoints go: main gets the finished model alone."""
-UNMOVED, AT_MOST = 60.0, 900.0
+MAX_STALL, MAX_WAIT = 60.0, 900.0
 """Seconds for which the end of training waits for pushes: without anything getting on, and in all."""
 IN_VAIN = 10.0
 """Seconds lost with a Hub that cannot be reached."""
@@ -72,7 +72,7 @@ class PushCheckpoints(TrainerCallback):
     ) -> None:
         """Waits for what is under way, within bounds; what failed last is tried once more, unless the Hub was waited
         for in vain: the finished model is pushed next."""
-        ends = time.monotonic() + AT_MOST
+        ends = time.monotonic() + MAX_WAIT
         self._join(ends)
         in_vain = self.patience is not None and self.patience.lost > IN_VAIN
         if self.unshared is not None and not self.given_up and not in_vain:
@@ -136,10 +136,10 @@ class PushCheckpoints(TrainerCallback):
         """Waits while the push gets on."""
         began = time.monotonic()
         while (thread := self.thread) is not None and thread.is_alive():
-            thread.join(min(0.5, UNMOVED / 4))
+            thread.join(min(0.5, MAX_STALL / 4))
             now = time.monotonic()
             moved = max(began, self.patience.moved if self.patience is not None else 0.0)
-            if thread.is_alive() and (now - moved > UNMOVED or now > ends):
+            if thread.is_alive() and (now - moved > MAX_STALL or now > ends):
                 with self.lock:
                     self.given_up, self.waiting = True, None
                 if self.patience is not None:

@@ -1,4 +1,4 @@
-"""The figures that a card claims, wherever it does, and what is to be said of each once it was measured again."""
+"""The metrics that a card claims, wherever it does, and what is to be said of each once it was measured again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEFT_OUT = f"{FALSE}: measured, but not on the card"
 OTHER_DATA = "not checked: of other data"
 OF_THE_HUB = "not checked: a metric of the Hub, whose code is not run"
 TABLE = re.compile(r"\|\s*metric\s*\|\s*value\s*\|\s*95 % interval\s*\|\s*")
-"""Head of the table of figures that hf_tl writes."""
+"""Header of the table of metrics that hf_tl writes."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Claim:
 
 
 def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(data set, metric) of each figure in the head, as they stand there.
+    """(data set, metric) of each metric in the metadata, as they stand there.
 
     Raises:
-        ConfigError: the head is not YAML, or its `model-index` is built in another way than the Hub's.
+        ConfigError: the metadata are not YAML, or its `model-index` is built in another way than the Hub's.
     """
     place = "model-index"
 
@@ -68,7 +68,7 @@ def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[st
             )
         return value
 
-    for entry in each(card_text.head_of(card, model).get(place) or [], list, place):
+    for entry in each(card_text.metadata_of(card, model).get(place) or [], list, place):
         for result in each(each(entry, dict, place).get("results") or [], list, "results of model-index"):
             source = each(each(result, dict, "a result of model-index").get("dataset") or {}, dict, "dataset")
             for metric in each(result.get("metrics") or [], list, "metrics of model-index"):
@@ -77,14 +77,14 @@ def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[st
 
 
 def claims_of(card: str, model: str, data: Mapping[str, Any] | None = None) -> list[Claim]:
-    """The figures of a card: of its head (`model-index`) and of the table that hf_tl writes.
+    """The metrics of a card: of its metadata (`model-index`) and of the table that hf_tl writes.
 
     Args:
-        data: what the head calls the data that are measured on (some of `type`, `config`, `split`, `revision`); default
-            those of its first figure.
+        data: what the metadata call the data that are measured on (some of `type`, `config`, `split`, `revision`);
+            default those of its first metric.
 
     Raises:
-        ConfigError: the head is not YAML, or there are no figures.
+        ConfigError: the metadata are not YAML, or there are no metrics.
     """
     out: list[Claim] = []
     for source, metric in model_index(card, model):
@@ -104,7 +104,7 @@ def _of_the_table(card: str, titles: Mapping[str, str]) -> Iterator[Claim]:
     """The rows of hf_tl's table, and others that look like them.
 
     Args:
-        titles: title -> metric, of the head's figures.
+        titles: title -> metric, of the metrics in the metadata.
     """
     inside = False
     for line in card.splitlines():
@@ -125,7 +125,7 @@ def number_of(value: Any) -> float | None:
 
 
 def of_the_block(found: Mapping[str, Any]) -> list[Claim]:
-    """The figures in the block by which hf_tl says what it measured; those that were no number had none to claim."""
+    """The metrics in the block by which hf_tl says what it measured; those that were no number had none to claim."""
     metrics = found.get("metrics")
     values = {
         str(name): each.get("value") if isinstance(each, Mapping) else each

@@ -46,7 +46,7 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     from transformers.pipelines import get_supported_tasks
 
     options: dict[str, Any] = {"trust_remote_code": job["trust"]}
-    whole: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    weights: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     piped = request["task"] in get_supported_tasks()
     path = job["path"]
     if job["base"] is None and piped:
@@ -63,7 +63,7 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     auto = getattr(transformers, request["auto_class"])
     processor = getattr(transformers, request["processor_class"]).from_pretrained(path, **options)
     if job["base"] is None:
-        model, info = auto.from_pretrained(path, output_loading_info=True, **whole, **options)
+        model, info = auto.from_pretrained(path, output_loading_info=True, **weights, **options)
         missing = sorted({*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])})
         if missing:
             raise ValueError(f"weights are missing: {', '.join(missing[:3])}")
@@ -77,7 +77,7 @@ def load(request: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
             ignore_mismatched_sizes=True,
             revision=job["revision"],
             trust_remote_code=False,  # the base is another model than the one that is proved
-            **whole,
+            **weights,
         )
         model = PeftModel.from_pretrained(base, path).merge_and_unload()
         with contextlib.suppress(OSError):  # a model that writes nothing has none

@@ -79,7 +79,7 @@ class DemoApp:
     def checks(self) -> list[tuple[str, str]]:
         """(Python expression that is true where an input is missing, what is said then)."""
         return [
-            (widget.missing.format(name=name), widget.ask.format(label=self.labels[name]))
+            (widget.missing.format(name=name), widget.hint.format(label=self.labels[name]))
             for name, widget in self.takes
             if widget.missing
         ]

@@ -160,7 +160,7 @@ def compare(
         trust: whether code of others in them may run.
         pinned: whether they are commits in the Hub's cache.
     """
-    for copy, result in zip(copies, _asked(run, copies, known, trust, pinned), strict=True):
+    for copy, result in zip(copies, _results(run, copies, known, trust, pinned), strict=True):
         if "error" in result:
             said = f"it cannot be loaded in a clean process ({result['error']})"
         else:
@@ -189,7 +189,7 @@ def _loads_itself(task: Task) -> bool:
 
 
 def card_lines(task: Task) -> str | None:
-    """The lines of the card, and then those that ask them for the rows."""
+    """The lines of the card, and then those that call them on the rows."""
     if task.inference.proof is None or task.inference.snippet is None:
         return task.inference.proof
     return join_lines(task.inference.snippet.replace("{model}", 'path, device="cpu"'), task.inference.proof)
@@ -219,7 +219,7 @@ def request_for(run: RunFolder, known: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asked(
+def _results(
     run: RunFolder, copies: list[Copy], known: dict[str, Any], trust: bool, pinned: bool
 ) -> list[dict[str, Any]]:
     """For each copy what the clean process found, or its error."""

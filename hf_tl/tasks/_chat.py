@@ -150,14 +150,14 @@ def _by_prefix(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[list[int
     def written(count: int, prompt: bool = False) -> str:
         return str(tokenizer.apply_chat_template(messages[:count], tokenize=False, add_generation_prompt=prompt))
 
-    whole, spans = written(len(messages)), []
+    text, spans = written(len(messages)), []
     for index, turn in enumerate(messages):
         if turn["role"] != "assistant":
             continue
         before, through = written(index, prompt=True), written(index + 1)
-        if not whole.startswith(before):
+        if not text.startswith(before):
             before = written(index)
-        if not whole.startswith(through) or not through.startswith(before):
+        if not text.startswith(through) or not through.startswith(before):
             raise ValueError(
                 "the chat template has no {% generation %} markers and writes earlier turns otherwise once there are "
                 "later ones, so that the assistant's tokens cannot be told from the others"
@@ -165,7 +165,7 @@ def _by_prefix(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[list[int
         spans.append((len(before), len(through)))
     if not tokenizer.is_fast:
         raise ValueError("the chat template has no {% generation %} markers, and the tokenizer does not tell places")
-    found = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     inside = [any(start <= at < end for start, end in spans) and at < to for at, to in found["offset_mapping"]]
     return list(found["input_ids"]), inside
 
@@ -180,7 +180,7 @@ def prompt_ids(messages: list[dict[str, Any]], tokenizer: Any) -> list[int]:
     return list(found["input_ids"])
 
 
-def asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def prompt_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A conversation up to the last turn that is not the assistant's: what is answered anew."""
     last = max((at for at, turn in enumerate(messages) if turn["role"] != "assistant"), default=-1)
     return messages[: last + 1]

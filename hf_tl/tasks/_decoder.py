@@ -24,7 +24,7 @@ def _where(row: Any, index: int) -> str:
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Samples of `input_ids` and `labels`, -100 where nothing is learned; short ones packed together in training
-    (`seq_lengths`); else `row`, and `asked`: the prompt of a text that is to be written, mostly none.
+    (`seq_lengths`); else `row`, and `prompt_ids`: the prompt of a text that is to be written, mostly none.
 
     Raises:
         ModelError: no end-of-sequence token, or conversations and no chat template.
@@ -44,7 +44,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {
-            name: [] for name in ("row", "input_ids", "labels", "asked", "length", "long", "learned")
+            name: [] for name in ("row", "input_ids", "labels", "prompt_ids", "length", "long", "learned")
         }
         for at, index in enumerate(indices):
             row = {name: batch[name][at] for name in batch}
@@ -56,7 +56,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
                 piece, learned = ids[start : min(most, start + limit)], labels[start : min(most, start + limit)]
                 learned = [-100, *learned[1:]] if learned else []  # nothing stands before the first
                 first = index in shown and start == 0
-                values = (index, piece, learned, _asked(row, context, ids) if first else [], len(piece), long,
+                values = (index, piece, learned, _prompt_ids(row, context, ids) if first else [], len(piece), long,
                           sum(label != -100 for label in learned))  # fmt: skip
                 for name, value in zip(out, values, strict=True):
                     out[name].append(value)
@@ -65,7 +65,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     from datasets import Features, List, Value
 
     ints, one = List(Value("int64")), Value("int64")
-    features = {"row": one, "input_ids": ints, "labels": ints, "asked": ints, "length": one, "long": Value("bool")}
+    features = {"row": one, "input_ids": ints, "labels": ints, "prompt_ids": ints, "length": one, "long": Value("bool")}
     found = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False,
         features=Features({**features, "learned": one}),
@@ -80,7 +80,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
             "(data.preprocessing.long_samples), or the chat template marks no turn as the assistant's."
         )
     # What a report shows is kept in an evaluation, though nothing of it is learned within the limit.
-    shown_too = {index for index, asked in enumerate(found["asked"]) if asked} if shown else set()
+    shown_too = {index for index, prompt in enumerate(found["prompt_ids"]) if prompt} if shown else set()
     found = found.select(sorted({*used, *shown_too})).remove_columns(["long", "learned"])
     packing = context.preprocessing.packing if context.preprocessing else None
     if training and (plain if packing is None else packing):
@@ -89,7 +89,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
 
 
 def _reader(rows: Any, context: TaskContext) -> Any:
-    """`(row, index) -> (token ids, whether each is trained on)`, whole."""
+    """`(row, index) -> (token ids, whether each is trained on)`, untruncated."""
     tokenizer = context.processor
     if "messages" in rows.column_names:
         template, marked = _chat.training_template(tokenizer, _where(rows[0], 0))
@@ -116,11 +116,11 @@ def _reader(rows: Any, context: TaskContext) -> Any:
     return of_text
 
 
-def _asked(row: Any, context: TaskContext, ids: list[int]) -> list[int]:
+def _prompt_ids(row: Any, context: TaskContext, ids: list[int]) -> list[int]:
     """The prompt of a row, without its beginning where it is too long; of a plain text its first tokens."""
     tokenizer = context.processor
     if "messages" in row:
-        found = _chat.prompt_ids(_chat.asked(_chat.clean(row["messages"])), tokenizer)
+        found = _chat.prompt_ids(_chat.prompt_turns(_chat.clean(row["messages"])), tokenizer)
     elif "prompt" in row:
         found = tokenizer(row["prompt"], verbose=False)["input_ids"]
     else:
@@ -140,10 +140,10 @@ def _prompts(rows: Any, context: TaskContext) -> Any:
             if what:
                 raise DataError(f"{_where(row, index)}: {what}.")
             _chat.training_template(context.processor, _where(row, index))
-            prompt = _asked(row, context, [])
+            prompt = _prompt_ids(row, context, [])
         else:
-            prompt = _asked({"prompt": row.get("prompt") or row["text"]}, context, [])
-        out.append({"row": index, "input_ids": prompt, "asked": prompt, "length": len(prompt)})
+            prompt = _prompt_ids({"prompt": row.get("prompt") or row["text"]}, context, [])
+        out.append({"row": index, "input_ids": prompt, "prompt_ids": prompt, "length": len(prompt)})
     return Dataset.from_list(out)
 
 
@@ -199,7 +199,7 @@ def _accepted(context: TaskContext) -> set[str]:
 
 
 def collator(context: TaskContext, training: bool) -> Any:
-    """TRL's: padding on the right, packed samples with the texts' own positions; `asked`, int64
+    """TRL's: padding on the right, packed samples with the texts' own positions; `prompt_ids`, int64
     (batch, tokens) with -1 on the left, are prompts of texts to be written."""
     import torch
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -224,9 +224,9 @@ def collator(context: TaskContext, training: bool) -> Any:
         if accepted & {"use_cache", "past_key_values"}:
             batch["use_cache"] = False  # with a cache Transformers does not look for packed texts
         if not training:
-            width = max(1, *(len(sample["asked"]) for sample in samples))
-            prompts = [sample["asked"] for sample in samples]
-            batch["asked"] = torch.tensor([[-1] * (width - len(each)) + list(each) for each in prompts])
+            width = max(1, *(len(sample["prompt_ids"]) for sample in samples))
+            prompts = [sample["prompt_ids"] for sample in samples]
+            batch["prompt_ids"] = torch.tensor([[-1] * (width - len(each)) + list(each) for each in prompts])
         return batch
 
     return collate

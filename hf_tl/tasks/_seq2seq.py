@@ -51,18 +51,18 @@ def preprocess(rows: Any, context: TaskContext, training: bool, *, name: str, so
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         texts = [prefix + text for text in batch[source]]
-        whole = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        untruncated = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
         found = tokenizer(texts, truncation=True, max_length=limit)
         out = {key: found[key] for key in ("input_ids", "attention_mask")}
         out["length"] = [len(ids) for ids in out["input_ids"]]
-        out["cut"] = [len(ids) > limit for ids in whole]
+        out["cut"] = [len(ids) > limit for ids in untruncated]
         out["target_cut"] = [False] * len(texts)
         if target in batch:
-            whole = tokenizer(text_target=batch[target], truncation=False, verbose=False)["input_ids"]
+            untruncated = tokenizer(text_target=batch[target], truncation=False, verbose=False)["input_ids"]
             ids = tokenizer(text_target=batch[target], truncation=True, max_length=target_most)["input_ids"]
             # A language code may follow the end.
             out["labels"] = [each if end in each[-2:] else [*each[: target_most - 1], end] for each in ids]
-            out["target_cut"] = [len(each) > target_most for each in whole]
+            out["target_cut"] = [len(each) > target_most for each in untruncated]
         return out
 
     encoded = rows.map(encode, batched=True, remove_columns=rows.column_names, load_from_cache_file=False)

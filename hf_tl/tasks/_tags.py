@@ -49,15 +49,15 @@ def parts(tag: str) -> tuple[str, str]:
     return ("B" if match.group(1).upper() in "BUS" else "I"), match.group(2)
 
 
-def entities(tags: list[str], whole: bool) -> set[tuple[str, int, int]]:
-    """(entity, first, last) of a row's tags, by seqeval. With `whole`, where no tag says `O`, each word is one."""
+def entities(tags: list[str], each_word: bool) -> set[tuple[str, int, int]]:
+    """(entity, first, last) of a row's tags, by seqeval. With `each_word`, where no tag says `O`, each word is one."""
     from seqeval.metrics.sequence_labeling import get_entities
 
-    plain = [("B", parts(tag)[1]) if whole else parts(tag) for tag in tags]
+    plain = [("B", parts(tag)[1]) if each_word else parts(tag) for tag in tags]
     return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
 
 
-def spans_of(tags: list[str], words: list[str], whole: bool) -> set[tuple[str, int, int]]:
+def spans_of(tags: list[str], words: list[str], each_word: bool) -> set[tuple[str, int, int]]:
     """(entity, start, end) of each entity that tags of words spell, in characters of the words joined by spaces."""
     starts = [0, *itertools.accumulate(len(word) + 1 for word in words)]
-    return {(kind, starts[a], starts[b] + len(words[b])) for kind, a, b in entities(tags, whole)}
+    return {(kind, starts[a], starts[b] + len(words[b])) for kind, a, b in entities(tags, each_word)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Form, Inference, Targets, Task, TaskContext
-from hf_tl.tasks._texts import TEXT_NAMES, text_limit, whole_texts
+from hf_tl.tasks._texts import TEXT_NAMES, text_limit, untruncated_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ TASK = Task(
         proof="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row["text"], top_k=None)}} for row in rows
 ]""",
-        reference_rows=whole_texts,
+        reference_rows=untruncated_texts,
     ),
     reads=("data.preprocessing.max_length",),
     defaults=Defaults(models=("distilbert/distilbert-base-uncased",)),

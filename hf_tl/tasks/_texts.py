@@ -26,7 +26,7 @@ def text_limit(context: TaskContext, most: int = 512) -> int:
     return min(wanted or most, possible)
 
 
-def whole_texts(rows: Any, context: TaskContext) -> Any:
+def untruncated_texts(rows: Any, context: TaskContext) -> Any:
     """Rows whose texts fit into what the model reads at once: a stock pipeline neither cuts a text where hf_tl does
     (`data.preprocessing.max_length`) nor reads it in windows."""
     limit = text_limit(context)
@@ -40,7 +40,7 @@ def whole_texts(rows: Any, context: TaskContext) -> Any:
 
 
 def bare_texts(rows: Any, context: TaskContext) -> Any:
-    """As `whole_texts`, of rows that may be lists of words: others have the text."""
+    """As `untruncated_texts`, of rows that may be lists of words: others have the text."""
     if "words" in rows.column_names:
         rows = type(rows).from_dict({"text": [" ".join(words) for words in rows["words"]]})
-    return whole_texts(rows, context)
+    return untruncated_texts(rows, context)

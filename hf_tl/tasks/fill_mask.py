@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Task, TaskContext
-from hf_tl.tasks._texts import TEXT_NAMES, text_limit, whole_texts
+from hf_tl.tasks._texts import TEXT_NAMES, text_limit, untruncated_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ def one_mask(rows: Any, context: TaskContext) -> Any:
         return " ".join([*words[: len(words) // 2], sign, *words[len(words) // 2 + 1 :]])
 
     texts = [hidden(text) for text in rows["text"] if sign not in text]
-    return whole_texts(type(rows).from_dict({"text": texts}), context)
+    return untruncated_texts(type(rows).from_dict({"text": texts}), context)
 
 
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
@@ -119,7 +119,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
 
 
 def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
-    """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `asked`,
+    """Of each window: `sums`, float64 (3,): negative log-likelihood, hidden tokens, those guessed right; and `masks`,
     for each mask that nobody knows the answer of, its best tokens with their probabilities."""
     import numpy as np
 
@@ -131,8 +131,8 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
         nll = -log_p.gather(1, true[:, None]).sum().item() if len(true) else 0.0
         right = int((log_p.argmax(-1) == true).sum()) if len(true) else 0
         scores, tokens = logits[open_masks].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
-        asked = [list(zip(s, t, strict=True)) for s, t in zip(scores.tolist(), tokens.tolist(), strict=True)]
-        found.append({"sums": np.array([nll, len(true), right]), "asked": asked})
+        masks = [list(zip(s, t, strict=True)) for s, t in zip(scores.tolist(), tokens.tolist(), strict=True)]
+        found.append({"sums": np.array([nll, len(true), right]), "masks": masks})
     return found
 
 
@@ -142,11 +142,11 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     import numpy as np
 
     sums = _by_row(outputs, samples, rows)
-    asked: list[list[Any]] = [[] for _ in range(len(rows))]
+    by_row: list[list[Any]] = [[] for _ in range(len(rows))]
     for each, row in zip(outputs, samples.rows["row"], strict=True):
-        asked[row] += each["asked"]
+        by_row[row] += each["masks"]
     out = []
-    for index, masks in enumerate(asked):
+    for index, masks in enumerate(by_row):
         words = [
             [{"token_str": context.processor.decode([token]).strip(), "score": score} for score, token in each]
             for each in masks

@@ -83,9 +83,9 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
-    """Each image of the split asks all others: whether the nearest is of its class (`recall_at_1`), whether the
-    majority of the nearest are (`knn_accuracy`, the nearest decides a tie), and the mean average precision at R
-    (Musgrave et al. 2020, https://arxiv.org/abs/2003.08505). Images that are alone in their class are not asked."""
+    """Each image of the split is a query against all others: whether the nearest is of its class (`recall_at_1`),
+    whether the majority of the nearest are (`knn_accuracy`, the nearest decides a tie), and the mean average precision
+    at R (Musgrave et al. 2020, https://arxiv.org/abs/2003.08505). Images alone in their class are no queries."""
     import numpy as np
 
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
@@ -94,8 +94,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     counts = np.bincount(labels)
     order, _ = nearest(outputs, max(NEAREST, int(counts.max()) - 1))
     same = labels[order] == labels[:, None]  # (images, neighbours)
-    asked = counts[labels] > 1
-    if not asked.any():
+    queries = counts[labels] > 1
+    if not queries.any():
         nothing = dict.fromkeys(("value", "low", "high"), float("nan"))
         return Measurement({name: dict(nothing) for name in TASK.metrics})
     others = counts[labels] - 1
@@ -112,11 +112,11 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         return out
 
     scores = {
-        name: Score(float(values[asked].mean()), np.stack([values * asked, asked * 1.0], axis=1), mean)
+        name: Score(float(values[queries].mean()), np.stack([values * queries, queries * 1.0], axis=1), mean)
         for name, values in parts.items()
     }
-    chance = float((others[asked] / (len(labels) - 1)).mean())
-    baseline = {"recall_at_1": chance, "knn_accuracy": float(counts.max() / len(labels))}
+    by_chance = float((others[queries] / (len(labels) - 1)).mean())
+    baseline = {"recall_at_1": by_chance, "knn_accuracy": float(counts.max() / len(labels))}
     return Measurement(with_intervals(scores, len(rows), **options), baseline=baseline)
 
 

@@ -72,7 +72,7 @@ def _notes(coding: masks.Coding, seen: set[int], named: Any, notes: list[str]) -
     if absent:
         notes.append(f"{listing(absent)} have no pixel in train.")
     if coding.ignores and masks.IGNORED in {coding.plain(value) for value in seen}:
-        notes.append(f"Pixels of value {masks.IGNORED} count for nothing, neither in training nor in the figures.")
+        notes.append(f"Pixels of value {masks.IGNORED} count for nothing, neither in training nor in the metrics.")
 
 
 def configure(model: Any, context: TaskContext) -> None:
@@ -251,8 +251,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         "dice": lambda sums: np.nanmean(dice(sums), axis=1),
         "pixel_accuracy": accuracy,
     }
-    whole = parts.sum(0, keepdims=True)
-    scores = {name: Score(float(recompute(whole)[0]), parts, recompute) for name, recompute in recomputes.items()}
+    total = parts.sum(0, keepdims=True)
+    scores = {name: Score(float(recompute(total)[0]), parts, recompute) for name, recompute in recomputes.items()}
     each = {
         str(index): Score(
             float(iou(counts[:, :, index].sum(0)[None])[0, 0]), counts[:, :, index], lambda s: iou(s)[:, 0]

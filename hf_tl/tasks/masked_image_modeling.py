@@ -201,9 +201,9 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
         out: np.ndarray = drawn[:, 0] / drawn[:, 1]
         return out
 
-    whole = sums.sum(0)
-    scores = {"loss": Score(float(whole[0] / whole[1]), sums, mean)}
-    return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(whole[2] / whole[1])})
+    total = sums.sum(0)
+    scores = {"loss": Score(float(total[0] / total[1]), sums, mean)}
+    return Measurement(with_intervals(scores, len(rows), **options), baseline={"loss": float(total[2] / total[1])})
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Inference, Targets, Task, TaskContext
 from hf_tl.tasks._answers import MAX_ANSWER_TOKENS, best_span, check_answers, exact_and_f1, tokens_of
-from hf_tl.tasks._texts import text_limit, whole_texts
+from hf_tl.tasks._texts import text_limit, untruncated_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -283,7 +283,7 @@ TASK = Task(
     render_html=render_html,
     inference=Inference(
         proof="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
-        reference_rows=whole_texts,
+        reference_rows=untruncated_texts,
         snippet=USAGE,
         example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
         demo=(

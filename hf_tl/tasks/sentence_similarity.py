@@ -166,8 +166,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     if made.shape[1] > 2:
         parts["triplet_accuracy"] = (near > pairwise(made[:, 0], made[:, 2], by)) * 1.0
     scores = {name: Score(float(values.mean()), values[:, None]) for name, values in parts.items()}
-    chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
-    return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": chance})
+    by_chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
+    return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": by_chance})
 
 
 def ranks_of(queries: Any, answers: Any, texts: list[str], by: str = "cosine") -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Inference, Task, TaskContext
 from hf_tl.tasks import _classification as classification
-from hf_tl.tasks._texts import PAIR_NAMES, TEXT_NAMES, text_limit, whole_texts
+from hf_tl.tasks._texts import PAIR_NAMES, TEXT_NAMES, text_limit, untruncated_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,12 +46,12 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     limit = text_limit(context)
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        # Tokenised whole first, so that what is cut can be counted.
+        # Tokenized without truncation first, so that what is cut can be counted.
         texts = [batch[role] for role in ("text", "text_pair") if role in batch]
-        whole = context.processor(*texts, truncation=False, verbose=False)["input_ids"]
+        untruncated = context.processor(*texts, truncation=False, verbose=False)["input_ids"]
         out = dict(context.processor(*texts, truncation=True, max_length=limit))
         out["length"] = [len(ids) for ids in out["input_ids"]]
-        out["cut"] = [len(ids) > limit for ids in whole]
+        out["cut"] = [len(ids) > limit for ids in untruncated]
         if "label" in batch:
             out["labels"] = batch["label"]
         return out
@@ -103,7 +103,7 @@ TASK = Task(
         proof="""found = [
     {"scores": {each["label"]: each["score"] for each in pipe(row, top_k=None)}} for row in rows
 ]""",
-        reference_rows=whole_texts,
+        reference_rows=untruncated_texts,
         demo=(
             Demo(
                 (("text", "text"), ("text_pair", "text")),

@@ -53,7 +53,7 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
 
 def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict[str, Any]]:
     """Of each sample: `sums`, float64 (3,): negative log-likelihood, tokens, those guessed right; and `written`, what
-    the model writes after its prompt, where it is asked."""
+    the model writes after its prompt, where it has one."""
     import numpy as np
 
     found: list[dict[str, Any]] = []
@@ -67,9 +67,9 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
             nll = -log_p.gather(1, true[:, None]).sum().item()
             sums = np.array([nll, len(true), int((log_p.argmax(-1) == true).sum())])
         found.append({"sums": sums, "written": None})
-    who = (batch["asked"] >= 0).any(1).nonzero().flatten().tolist()
+    who = (batch["prompt_ids"] >= 0).any(1).nonzero().flatten().tolist()
     if who:
-        prompts = batch["asked"][who]
+        prompts = batch["prompt_ids"][who]
         prompts = prompts[:, (prompts >= 0).any(0)]
         for index, written in zip(who, _generation.write(model, prompts, context), strict=True):
             found[index]["written"] = written
@@ -78,8 +78,8 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[dict
 
 PROOF = """found = []
 for row in rows:
-    asked = row.get("messages") or row.get("prompt") or row["text"]
-    found.append({"generated_text": pipe(asked)[0]["generated_text"]})"""
+    prompt = row.get("messages") or row.get("prompt") or row["text"]
+    found.append({"generated_text": pipe(prompt)[0]["generated_text"]})"""
 PROMPT = 40
 """Characters of a text that a prompt holds."""
 
@@ -100,13 +100,9 @@ def prompts(rows: Any, context: TaskContext) -> Any:
         return len(ids) <= room
 
     if "messages" in rows.column_names:
-        asked: list[Any] = [_chat.asked(_chat.clean(each)) for each in rows["messages"]]
-        asked = [each for each in asked if each and fits(_chat.prompt_ids(each, context.processor))]
-        return (
-            type(rows).from_dict({"messages": asked})
-            if not asked
-            else type(rows).from_list([{"messages": each} for each in asked])
-        )
+        turns: list[Any] = [_chat.prompt_turns(_chat.clean(each)) for each in rows["messages"]]
+        turns = [each for each in turns if each and fits(_chat.prompt_ids(each, context.processor))]
+        return type(rows).from_list([{"messages": each} for each in turns]) if turns else rows.select([])
     role = "prompt" if "prompt" in rows.column_names else "text"
     texts = [text if role == "prompt" else text[:PROMPT].rpartition(" ")[0] for text in rows[role]]
     texts = [text for text in texts if text and text.strip()]
@@ -124,7 +120,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     sums, written = _by_row(outputs, samples, rows), {}
     for each, sample in zip(outputs, samples, strict=True):
         if each["written"] is not None:
-            written[sample["row"]] = {**each["written"], "prompt": sample["asked"]}
+            written[sample["row"]] = {**each["written"], "prompt": sample["prompt_ids"]}
     out: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
         nll, count, _ = sums[index]
@@ -134,13 +130,13 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
             out.append({"label": "", "score": 0.0, **known})
             continue
         if "messages" in row:
-            turns = _chat.asked(_chat.clean(row["messages"]))
-            whole: Any = [*turns, {"role": "assistant", "content": new["text"]}]
+            turns = _chat.prompt_turns(_chat.clean(row["messages"]))
+            text: Any = [*turns, {"role": "assistant", "content": new["text"]}]
         elif context.mode == "predicting" or "prompt" in row:
-            whole = (row.get("prompt") or row["text"]) + new["text"]
+            text = (row.get("prompt") or row["text"]) + new["text"]
         else:
-            whole = context.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
-        out.append({"label": new["text"], "score": new["score"], "generated_text": whole, "cut": new["cut"], **known})
+            text = context.processor.decode(new["prompt"], skip_special_tokens=True) + new["text"]
+        out.append({"label": new["text"], "score": new["score"], "generated_text": text, "cut": new["cut"], **known})
     return out
 
 
@@ -185,14 +181,14 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
     new = prediction["label"]
     if "messages" in row:
         turns = _chat.clean(row["messages"])
-        before = _chat.asked(turns)
+        before = _chat.prompt_turns(turns)
         said = "".join(f"<p><b>{escape(turn['role'])}</b> {short(turn.get('content') or '')}</p>" for turn in before)
         true = "\n".join(turn.get("content") or "" for turn in turns[len(before) :])
     elif "prompt" in row:
         said, true = f"<p><b>prompt</b> {short(row['prompt'])}</p>", row.get("completion") or ""
     else:
-        whole = prediction["generated_text"]
-        prompt = whole[: len(whole) - len(new)]
+        text = prediction["generated_text"]
+        prompt = text[: len(text) - len(new)]
         at = len(prompt) if row["text"].startswith(prompt) else 0
         said, true = f"<p><b>prompt</b> {short(prompt)}</p>", row["text"][at:]
     expected = f"<p><b>expected</b> {short(true)}</p>" if true else ""
@@ -247,7 +243,7 @@ TASK = Task(
     ),
     configure=_generation.configure,
     library=Library(save=_generation.save),
-    label_fields=("labels", "asked"),
+    label_fields=("labels", "prompt_ids"),
     new_head=False,
     methods=("full", "lora", "scratch"),
     defaults=Defaults(

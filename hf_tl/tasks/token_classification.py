@@ -238,7 +238,7 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     import numpy as np
 
     words = by_word(outputs, samples, rows)
-    whole = "O" not in context.labels
+    each_word = "O" not in context.labels
     piped = all(label == "O" or label[:2] in ("B-", "I-") for label in context.labels)
     kinds = sorted({parts(label)[1] for label in context.labels} - {""})
     at = {kind: index for index, kind in enumerate(kinds)}
@@ -248,8 +248,8 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     for index, row in enumerate(rows):
         true_tags, given = [context.labels[tag] for tag in row["tags"]], row["words"]
         spans, tags = read(words[index], row, context.labels)
-        true, found = spans_of(true_tags, given, whole), spans_of(tags, given, whole)
-        if piped and not whole:
+        true, found = spans_of(true_tags, given, each_word), spans_of(tags, given, each_word)
+        if piped and not each_word:
             found = {(each["entity_group"], *without_spaces(each, joined(given))) for each in spans}
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:

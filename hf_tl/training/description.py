@@ -11,8 +11,9 @@ from hf_tl.config import LossConfig, RunConfig
 from hf_tl.data import Data
 from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
-from hf_tl.files import write_json
+from hf_tl.files import sha256, write_json
 from hf_tl.models.custom import MODEL_TYPE
+from hf_tl.models.layers import names_embeddings
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
@@ -30,6 +31,15 @@ def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -
         raise ConfigError(
             "hub.merge: false shares an adapter alone, which works on a base and a head of Transformers' own; "
             "share the merged model (hub.merge: true)."
+        )
+
+
+def check_adapter_loads(config: RunConfig, model: Any) -> None:
+    """Raises ConfigError where PEFT could not load the adapter that alone would be shared."""
+    if config.hub is not None and config.hub.merge is False and not names_embeddings(model):
+        raise ConfigError(
+            f"hub.merge: false shares an adapter alone, and PEFT cannot load one of a {type(model).__name__}, which does "
+            "not tell its input embeddings; share the merged model (hub.merge: true)."
         )
 
 
@@ -64,6 +74,19 @@ def label_weights(loss: LossConfig, data: Data) -> torch.Tensor | None:
             raise ConfigError("loss.class_weights: every weight must be above 0.")
     mean = (weights * counts).sum() / counts.sum()
     return torch.tensor(weights / mean, dtype=torch.float32)
+
+
+def made_of(data: Data, pretrained: Pretrained) -> dict[str, Any]:
+    """What a run learns from, to tell it from another of the same configuration: labels, columns and rows of the data,
+    the hashes of what they hold, and those of the pretrained weights."""
+    adapter = sorted(pretrained.adapter.glob("*.safetensors")) if pretrained.adapter is not None else []
+    return {
+        "labels": list(data.labels),
+        "columns": {role: name if isinstance(name, str) else list(name) for role, name in data.columns.items()},
+        "rows": {str(split): len(rows) for split, rows in data.splits.items()},
+        **{key: data.source[key] for key in ("sha256", "content_sha256") if data.source.get(key)},
+        "model": {**pretrained.hashes, **{f"adapter/{file.name}": sha256(file) for file in adapter}},
+    }
 
 
 def describe_run(run: RunFolder, pretrained: Pretrained, data: Data, context: TaskContext, fitted: Fitted) -> None:

@@ -135,7 +135,8 @@ def _prepare_datasets(config: RunConfig, data: Data, task: Task, context: TaskCo
     validation = task.preprocess(rows, context, False)
     collators = (task.collator(context, True), task.collator(context, False))
     for note in context.notes:
-        _say(note)
+        if note not in data.notes:  # those were said when the data had been read
+            _say(note)
     lengths = np.asarray(train["length"]) if "length" in getattr(train, "column_names", ()) else None
     return Prepared(train, validation, rows, collators, lengths)
 

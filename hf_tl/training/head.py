@@ -44,8 +44,8 @@ def head_on_features(
     if not task.cacheable_features:
         return every_step
     inputs = {key: value.to(loaded.model.device) for key, value in model_inputs(task, batch).items()}
-    whole = feature_model(loaded.model, loaded.heads, inputs)
-    if whole is None:
+    extractor = feature_model(loaded.model, loaded.heads, inputs)
+    if extractor is None:
         return every_step
     size = config.training.passed_through.get("per_device_eval_batch_size")
     names = ("features", "mean")
@@ -63,13 +63,13 @@ def head_on_features(
             "preprocessing": config.data.preprocessing.model_dump(),
             "processor": repr(context.processor),
             "precision": precision,
-            "head": [loaded.heads, config.model.pooling, whole.first_only],
+            "head": [loaded.heads, config.model.pooling, extractor.first_only],
             "torch": torch.__version__,
         }
 
         def compute(samples: Any = samples) -> dict[str, np.ndarray]:
             found = outputs_of(
-                whole, task, context, samples, batch_size=size, bf16=precision == "bf16", collect=collect
+                extractor, task, context, samples, batch_size=size, bf16=precision == "bf16", collect=collect
             )
             return {name: np.stack([each[name] for each in found.items]) for name in found.items[0]}
 
@@ -77,9 +77,9 @@ def head_on_features(
         try:
             arrays[split] = cached_features(key, compute, write=state.is_main_process)
         except ValueError:  # as many vectors as tokens, so no two samples are alike
-            whole.close()
+            extractor.close()
             return every_step
-    whole.close()
+    extractor.close()
     labels = {split: _targets(data, split) for split in arrays}
     notes = _pooling_note(config, arrays["train"], labels["train"]) if data.targets.class_column else []
     changes = set(config.data.preprocessing.augmentations) - {"default"}

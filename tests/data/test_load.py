@@ -43,7 +43,7 @@ def test_validation_is_cut_from_train_by_class(tmp_path: Path) -> None:
     }
     assert data.held_out == "test" and data.labels == ("rare", "usual")
     assert (
-        "There is no validation split: 20 of the training rows (20%, each class in proportion) are held out as one."
+        "There is no validation split: 20 of the 100 training rows (20%, each class in proportion) are held out as one."
         in data.notes
     )
     assert not any("no test split" in note for note in data.notes)
@@ -142,9 +142,9 @@ def test_the_task_as_given_or_inferred(tmp_path: Path) -> None:
     assert any(note.startswith("Task text-classification: text from column 'text'") for note in load(tmp_path).notes)
     asked = load(tmp_path, "fill-mask")
     assert asked.task.name == "fill-mask" and asked.columns == {"text": "text"}
-    assert not any(note.startswith("Task ") for note in asked.notes)
+    assert "Task fill-mask, as given: text from column 'text'." in asked.notes
     assert len(asked.splits["validation"]) == 2
-    assert "There is no validation split: 2 of the training rows (10%) are held out as one." in asked.notes
+    assert "There is no validation split: 2 of the 20 training rows (10%) are held out as one." in asked.notes
     with pytest.raises(ConfigError, match="is not a task"):
         load(tmp_path, "fill-mark")
 
@@ -211,3 +211,29 @@ def test_the_cap_of_rows_to_measure(tmp_path: Path) -> None:
     csv(tmp_path, "test.csv", [("one", "usual"), ("", "usual")])
     with pytest.raises(DataError, match="line 3: the text is missing"):
         measured(tmp_path)
+
+
+def test_the_share_that_is_held_out_is_said_as_it_came_to(tmp_path: Path) -> None:
+    file = tmp_path / "few.csv"
+    file.write_text("text,label\n" + "".join(f"text {index},{'abcd'[index % 4]}\n" for index in range(12)))
+    said = next(note for note in load_data(DataConfig(path=str(file))).notes if "no validation split" in note)
+    assert said == (
+        "There is no validation split: 4 of the 12 training rows (33%, each class in proportion) are held out as one: "
+        "10% of so few is not whole rows of every class."
+    )
+
+
+def test_the_hash_of_the_content_is_that_of_inputs_targets_and_splits(tmp_path: Path) -> None:
+    def content(name: str, rows: list[str]) -> str:
+        (tmp_path / name).write_text("text,label,id\n" + "\n".join(rows) + "\n")
+        found: str = load_data(DataConfig(path=str(tmp_path / name))).source["content_sha256"]
+        return found
+
+    rows = [f"text {index},{'ab'[index % 2]},{index}" for index in range(20)]
+    first = content("a.csv", rows)
+    assert content("b.csv", rows) == first
+    assert content("c.csv", [f"{row}0" for row in rows]) == first  # a column that nobody reads
+    assert content("d.csv", [rows[0].replace("text 0", "text nought"), *rows[1:]]) != first
+    swapped = [rows[0].replace(",a,", ",b,"), rows[1].replace(",b,", ",a,"), *rows[2:]]
+    assert content("e.csv", swapped) != first
+    assert content("f.csv", rows[:-2]) != first

@@ -27,9 +27,9 @@ class Talk:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def ask(self, **asked: Any) -> dict[str, Any]:
+    def ask(self, **request: Any) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the process ended"
@@ -42,56 +42,58 @@ class Talk:
         self.process.wait(20)
 
 
-def served(asked: dict[str, Any]) -> dict[str, Any]:
+def served(request: dict[str, Any]) -> dict[str, Any]:
     from hf_tl.config import hub_config
     from hf_tl.hub import client as hubclient
 
     hubclient._silent_since.clear()
-    if asked["do"] == "limits":
+    if request["do"] == "limits":
         from hf_tl.hub import patience
 
-        for name, value in asked["limits"].items():
+        for name, value in request["limits"].items():
             setattr(patience.LIMITS, name, value)
         return {}
-    if asked["do"] == "main":
+    if request["do"] == "main":
         from hf_tl.cli import main as command
 
-        return {"code": command(asked["words"])}
-    if asked["do"] == "downloaded":  # what the proof after a push compares, which is another test's matter
+        return {"code": command(request["words"])}
+    if request["do"] == "downloaded":  # what the proof after a push compares, which is another test's matter
         from hf_tl.hub.upload import Pushed
         from hf_tl.run import Run
         from hf_tl.sharing import proof
 
         compared: list[Any] = []
         proof.compare = lambda *given, **_: compared.append(given)  # type: ignore[assignment]
-        proof.prove_pushed(Run(asked["run"]), Pushed(asked["id"], asked["commit"], "", ()))
+        proof.prove_pushed(Run(request["run"]), Pushed(request["id"], request["commit"], "", ()))
         return {"compared": len(compared)}
-    if asked["do"] == "access":
+    if request["do"] == "access":
         from hf_tl.hub.upload import check_access
 
-        return {"id": check_access(hub_config(id=asked["id"]))}
-    if asked["do"] == "push":
+        return {"id": check_access(hub_config(id=request["id"]))}
+    if request["do"] == "push":
         from hf_tl.hub.upload import push_folder
 
-        files = {file.name: file for file in Path(asked["folder"]).iterdir()}
-        done = push_folder(Path(asked["folder"]), hub_config(**asked["hub"]), files=files, resume_command="THE COMMAND")
+        files = {file.name: file for file in Path(request["folder"]).iterdir()}
+        done = push_folder(
+            Path(request["folder"]), hub_config(**request["hub"]), files=files, resume_command="THE COMMAND"
+        )
         return {"commit": done.commit, "changed": done.changed, "url": done.url}
-    if asked["do"] == "fetch":
-        folder, commit = hubclient.fetch_model(asked["id"], asked.get("revision"))
+    if request["do"] == "fetch":
+        folder, commit = hubclient.fetch_model(request["id"], request.get("revision"))
         return {"folder": str(folder), "commit": commit}
-    if asked["do"] == "data":
+    if request["do"] == "data":
         from hf_tl.data import hub_data
 
-        found = hub_data.read(asked["id"], asked.get("name"), asked.get("revision"))
+        found = hub_data.read(request["id"], request.get("name"), request.get("revision"))
         rows = {split: [list(row.values()) for row in part] for split, part in found.rows.items()}
         return {"rows": rows, "facts": {k: v for k, v in found.metadata.items() if k != "fingerprint"}}
-    if asked["do"] == "load":
+    if request["do"] == "load":
         from hf_tl.config import DataConfig
         from hf_tl.data import load_data
 
-        data = load_data(DataConfig(path=asked["id"], min_per_class=1, validation=0.5))
+        data = load_data(DataConfig(path=request["id"], min_per_class=1, validation=0.5))
         return {"sizes": sorted(row["image"].size for split in data.splits.values() for row in split)}
-    raise AssertionError(asked)
+    raise AssertionError(request)
 
 
 def main() -> None:
@@ -102,11 +104,11 @@ def main() -> None:
         setattr(patience.LIMITS, name, value)
     answers = sys.stdout
     for line in sys.stdin:
-        asked, err, out = json.loads(line), io.StringIO(), io.StringIO()
+        request, err, out = json.loads(line), io.StringIO(), io.StringIO()
         began = time.monotonic()
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
             try:
-                result = served(asked)
+                result = served(request)
             except HfTlError as error:
                 result = {"said": str(error), "code": error.exit_code}
             except Exception as error:

@@ -1,4 +1,4 @@
-"""Which rows are asked as a proof, what is kept of them, and the hashes of the files that answered."""
+"""Which rows are inputs as a proof, what is kept of them, and the hashes of the files that answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from hf_tl.errors import ModelError
 from hf_tl.inference import reference as module
-from hf_tl.inference.reference import hashes, questions, tensors, write_reference
+from hf_tl.inference.reference import hashes, reference_rows, tensors, write_reference
 from hf_tl.task import TaskContext, get_task
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
@@ -48,7 +48,7 @@ def texts(count: int) -> Dataset:
     ],
 )
 def test_rows_are_evenly_drawn_and_hold_inputs_alone(count: int, fields: dict[str, Any], chosen: Any) -> None:
-    found = questions(plain(**fields), TaskContext(), texts(count))
+    found = reference_rows(plain(**fields), TaskContext(), texts(count))
     assert found is not None and found.column_names == ["text"]
     assert found["text"] == [f"text {at}" for at in chosen]
 
@@ -56,20 +56,20 @@ def test_rows_are_evenly_drawn_and_hold_inputs_alone(count: int, fields: dict[st
 def test_of_many_rows_eight_times_as_many_are_looked_at() -> None:
     seen = []
 
-    def asked(rows: Dataset, context: TaskContext) -> Dataset:
+    def inputs(rows: Dataset, context: TaskContext) -> Dataset:
         seen.append(rows["text"])
         return rows.select(range(5))
 
-    found = questions(plain(inference={"reference_rows": asked}), TaskContext(), texts(1000))
+    found = reference_rows(plain(inference={"reference_rows": inputs}), TaskContext(), texts(1000))
     assert len(seen[0]) == 64 and seen[0][0] == "text 0" and seen[0][-1] == "text 999"
     assert found is not None and found["text"] == seen[0][:5]
     seen.clear()
-    questions(plain(inference={"reference_rows": asked}, validation_rows=9), TaskContext(), texts(1000))
+    reference_rows(plain(inference={"reference_rows": inputs}, validation_rows=9), TaskContext(), texts(1000))
     assert len(seen[0]) == 16
 
 
-def test_a_task_that_no_stranger_asks_has_no_rows() -> None:
-    assert questions(plain(inference={"proof": None}), TaskContext(), texts(3)) is None
+def test_a_task_without_a_proof_has_no_reference_rows() -> None:
+    assert reference_rows(plain(inference={"proof": None}), TaskContext(), texts(3)) is None
 
 
 class Answers(torch.nn.Module):

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from transformers import BertForSequenceClassification, TrainingArguments
 
-from hf_tl.config import MethodConfig
+from hf_tl.config import HubConfig, MethodConfig, RunConfig
 from hf_tl.errors import ConfigError
 from hf_tl.models.methods import UnfreezeStep, first_step, get_method, optimizer_groups
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import get_task
+from hf_tl.training.description import check_adapter_loads
 from tests.tiny import bert_classifier, resnet_classifier
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
@@ -506,3 +507,8 @@ def test_an_adapter_that_peft_could_not_load_is_merged_only(tmp_path: Path) -> N
     random_adapter(module)
     plain = method.finish(adapted, tmp_path)
     assert not (tmp_path / "adapter").exists() and "get_input_embeddings" not in plain.__dict__
+    config = RunConfig(model="m", data="d", hub=HubConfig(id="me/x", merge=False))
+    plain.get_input_embeddings = unknown  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=r"hub\.merge: false .* PEFT cannot load one of a ResNetForImageClass"):
+        check_adapter_loads(config, plain)
+    check_adapter_loads(config, bert_classifier())

@@ -328,7 +328,7 @@ def test_the_code_for_an_adapter_runs(tmp_path: Path, labels: int) -> None:
     card = ModelCard.load(write_card(folder))
     assert card.data.library_name == "peft" and card.data.base_model_relation == "adapter"
 
-    alone = "import sys\nfor name in ('hf_tl', 'torchvision'):\n    sys.modules[name] = None\n"  # a stranger's machine
+    alone = "import sys\nfor name in ('hf_tl', 'torchvision'):\n    sys.modules[name] = None\n"  # without hf_tl
     lines = alone + snippet(card).replace('"me/x"', repr(str(adapter)))
     lines = lines.replace('"sentence-transformers/all-MiniLM-L6-v2"', repr(str(base)))
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd="/", timeout=120)

@@ -1,4 +1,4 @@
-"""The Python on a card runs as it stands, for every task: by a stranger with an empty cache, and with hf_tl."""
+"""The Python on a card runs as it stands, for every task: in a clean process with an empty cache, and with hf_tl."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ SHORT = (
     "training.bf16=false",
     "data.validation=0.25",
 )
-QUICK = {("text-classification", "adapter")}
-"""Run by default; the others are slow."""
 CASES = [
-    pytest.param(task, kind, id=f"{task.name}-{kind}", marks=[] if (task.name, kind) in QUICK else pytest.mark.slow)
+    pytest.param(task, kind, id=f"{task.name}-{kind}")
     for task in all_tasks()
     for kind in ("full", "adapter")
     if kind == "full" or "lora" in task.methods
@@ -79,6 +77,7 @@ def run_blocks(hub: RunningHub, folder: Path, card: str) -> list[str]:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "kind"), CASES)
 def test_the_lines_of_the_card_run(task: Task, kind: str, hub: RunningHub, tmp_path: Path) -> None:
     options = ("--method", "lora", "hub.merge=false") if kind == "adapter" else ("--method", "full")

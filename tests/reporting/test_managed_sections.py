@@ -231,7 +231,7 @@ def test_text_of_the_run_folder_is_added_once() -> None:
     changed = edited(on_hub, "Of the folder.", "Of the folder, fixed on the Hub.")
     assert merge_cards(local, changed) == changed
     first = merge_cards(local, "")
-    assert merge_cards(local, edited(first, "Of the folder.\n", "Mended.\n")).count("Of the folder.") == 0
+    assert merge_cards(local, edited(first, "Of the folder.\n", "Fixed.\n")).count("Of the folder.") == 0
 
 
 def test_the_run_folders_card_is_edited(tmp_path: Path) -> None:

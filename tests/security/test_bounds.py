@@ -138,8 +138,8 @@ def test_what_is_no_plain_file_is_not_read(read: Callable[[Path], Any], tmp_path
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "zero").symlink_to("/dev/zero")
-    for name in ("pipe", "folder", "zero"):
-        with pytest.raises(ConfigError, match=f"{name}: expected a file"):
+    for name, found in (("pipe", "a pipe"), ("folder", "a folder"), ("zero", "a device")):
+        with pytest.raises(ConfigError, match=f"{name}: expected a file, found {found}"):
             read(tmp_path / name)
     with pytest.raises(ConfigError, match="there is no such"):
         read(tmp_path / "nothing")

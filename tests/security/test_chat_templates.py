@@ -105,4 +105,4 @@ def test_no_demo_and_no_proof_of_a_template_without_bounds(runs: str, tmp_path: 
         if runs == "demo":
             describe_demo(str(tmp_path))
         else:
-            proof._asked(None, [proof.Copy("m", tmp_path)], {}, False, False)  # type: ignore[arg-type]
+            proof._results(None, [proof.Copy("m", tmp_path)], {}, False, False)  # type: ignore[arg-type]

@@ -27,8 +27,8 @@ MODEL = {"id": "bob/base", "sha": "0" * 40}
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"in_all": 0.2, "first": 0.01, "longest": 0.02, "total": 1.0}.items():
         monkeypatch.setattr(LIMITS, name, value)
-    monkeypatch.setattr(answers, "MOST", 100_000)
-    monkeypatch.setattr("hf_tl.hub.wire.MOST", 100_000)
+    monkeypatch.setattr(answers, "MAX_ANSWER", 100_000)
+    monkeypatch.setattr("hf_tl.hub.wire.MAX_ANSWER", 100_000)
 
 
 def asked(

@@ -468,7 +468,7 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
 
     run = SimpleNamespace(folder=tmp_path)
     monkeypatch.setattr(saves, "push_folder", push)
-    monkeypatch.setattr(saves, "UNMOVED", 0.4)
+    monkeypatch.setattr(saves, "MAX_STALL", 0.4)
     base = SimpleNamespace(revision=None, adapter=None)
     callback = saves.PushCheckpoints(run, hub_config(id="alice/x", every_save=True), None, base)  # type: ignore[arg-type]
     (tmp_path / ".save-2").mkdir()

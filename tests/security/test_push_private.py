@@ -151,18 +151,18 @@ def test_a_run_reached_through_a_link_and_hard_links_are_fine(run: Path, served:
 
 
 def test_what_the_run_did_not_write_is_named_and_left(run: Path, served: Served) -> None:
-    strangers = ["model/.env", "model/notes.txt", "model/adapter/key.pem", "model/sub/deep.txt", "figures/mine.png"]
+    others = ["model/.env", "model/notes.txt", "model/adapter/key.pem", "model/sub/deep.txt", "figures/mine.png"]
     (run / "model" / f"{TOKEN}.txt").write_text("its name is not printed")
-    for name in strangers:
+    for name in others:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text(SECRET)
     os.mkfifo(run / "model" / "pipe")
     done = served.main("push", run, "alice/x")
     (line,) = [line for line in done["err"].splitlines() if line.startswith("Not shared")]
-    assert all(name in line for name in [*strangers, "model/pipe"])
+    assert all(name in line for name in [*others, "model/pipe"])
     files = served.hub.files("alice/x")
     assert SECRET.encode() not in everything_sent(served)
-    assert not {name.removeprefix("model/") for name in strangers} & set(files)
+    assert not {name.removeprefix("model/") for name in others} & set(files)
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "figures/curves.png"} <= set(files)
     kept = json.loads((run / "state.json").read_text())["measured"]["files"]
     for name, content in files.items():
@@ -789,7 +789,7 @@ def test_a_checkpoint_with_a_link_is_not_pushed(run: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("times", [1, 1000])
 def test_a_download_damaged_after_a_push(times: int, run: Path, served: Served) -> None:
-    """Once: it is fetched again. For good: the push is not called one that strangers cannot use, as its hashes hold."""
+    """Once: it is fetched again. For good: the push is not called one that others cannot use, as its hashes hold."""
     pushed = served.main("push", run, "alice/x", "--no-proof", "--json")
     commit = json.loads(pushed["out"])["commit"]
     served.hub.faults.plan("GET .*/resolve/.*/model.safetensors", -1, times)
@@ -799,7 +799,7 @@ def test_a_download_damaged_after_a_push(times: int, run: Path, served: Served) 
     else:
         assert done["code"] == 4 and "came with other bytes than the Hub's hash says, twice" in done["said"], done
         assert f"Commit {commit[:8]} is on the Hub, as its hashes say" in done["said"]
-        assert "The same push again proves it" in done["said"] and "stranger" not in done["said"]
+        assert "The same push again proves it" in done["said"] and "STRANGER" not in done["said"]
     assert not list(run.glob(".pushed-*"))
 
 

@@ -22,7 +22,7 @@ from hf_tl.sharing.demo import describe_demo
 from hf_tl.sharing.demo_app import SHOWN, WIDGETS, app_source
 from hf_tl.task import all_tasks
 from tests.hub.server import RunningHub
-from tests.sharing.pages import opened, served, tiny_run
+from tests.sharing.demos import opened, served, tiny_run
 from tests.sharing.test_push import TOKEN, command
 from tests.tiny import declare_torchvision_operators, sentiment_csv, tiny_bert
 
@@ -177,7 +177,8 @@ def test_no_page_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         describe_demo(str(embeddings))
 
 
-@pytest.mark.parametrize("merge", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["merged", "adapter"])
+@pytest.mark.slow
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "adapter"])
 def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
     """What is pushed answers as the run does, in a process that has neither hf_tl nor the run."""
     hub.seed_model("bob/tiny", tiny_bert(tmp_path / "bert"))
@@ -211,9 +212,9 @@ def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
         "import sys; sys.modules['hf_tl'] = sys.modules['torchvision'] = None\n"
         f"import app, json; print('RESULT' + json.dumps(app.answer({TEXT!r})))"
     )
-    stranger = {**hub.env(TOKEN, home="stranger"), "PYTHONPATH": "", "GRADIO_ANALYTICS_ENABLED": "False"}
+    reader = {**hub.env(TOKEN, home="reader"), "PYTHONPATH": "", "GRADIO_ANALYTICS_ENABLED": "False"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "space", env=stranger, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=tmp_path / "space", env=reader, capture_output=True, text=True, timeout=120
     )
     assert "RESULT" in done.stdout, done.stderr[-2000:]
     theirs = json.loads(done.stdout.partition("RESULT")[2])

@@ -23,25 +23,25 @@ from hf_tl.config import hub_config
 from hf_tl.errors import HfTlError
 import hf_tl.hub.patience as patience
 patience.LIMITS.first = 0.01  # the waits of an unasked retry
-asked = json.loads(sys.stdin.read())
+request = json.loads(sys.stdin.read())
 try:
-    if asked["do"] == "push":
+    if request["do"] == "push":
         from hf_tl.hub.upload import push_folder
-        folder = pathlib.Path(asked["folder"])
+        folder = pathlib.Path(request["folder"])
         files = {file.name: file for file in folder.iterdir()}
-        done = push_folder(folder, hub_config(**asked["hub"]), files=files, resume_command="THE COMMAND")
+        done = push_folder(folder, hub_config(**request["hub"]), files=files, resume_command="THE COMMAND")
         print("RESULT" + json.dumps({"commit": done.commit, "url": done.url, "changed": done.changed}))
     else:
-        folder, commit = client.fetch_model(asked["id"], asked.get("revision"))
+        folder, commit = client.fetch_model(request["id"], request.get("revision"))
         print("RESULT" + json.dumps({"folder": str(folder), "commit": commit}))
 except HfTlError as error:
     print("FAILED" + json.dumps({"said": str(error), "code": error.exit_code}))
 """
 
 
-def ask(env: dict[str, str], **asked: object) -> dict[str, object]:
+def ask(env: dict[str, str], **request: object) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], input=json.dumps(asked), capture_output=True, text=True, env=env, timeout=240
+        [sys.executable, "-c", CODE], input=json.dumps(request), capture_output=True, text=True, env=env, timeout=240
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("RESULT", "FAILED"))]
     assert lines, done.stderr[-3000:]
@@ -101,7 +101,7 @@ def test_a_passing_fault_of_any_route_is_outlived(
 @pytest.mark.parametrize(
     ("route", "status"),
     [
-        ("(POST|GET) .*whoami-v2", 503),
+        pytest.param("(POST|GET) .*whoami-v2", 503, marks=pytest.mark.slow),
         pytest.param("POST .*repos/create", 500, marks=pytest.mark.slow),
         pytest.param("POST .*/preupload/", 403, marks=pytest.mark.slow),
         pytest.param("POST .*objects/batch", 507, marks=pytest.mark.slow),
@@ -136,6 +136,7 @@ def test_a_cut_upload_goes_on(hub: RunningHub, folder: Path) -> None:
     assert hub.faults.planned[0].times == 0
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_down(hub: RunningHub, folder: Path) -> None:
     hub.stop()
     done = push(hub, folder)

@@ -82,7 +82,7 @@ def test_the_proof_runs_the_lines_of_the_card(task: Task) -> None:
         assert f", {task.inference.pipeline_kwargs})" in lines if task.inference.pipeline_kwargs else "pipe(" in lines
 
 
-def test_a_task_with_a_pipeline_says_what_a_stranger_asks() -> None:
+def test_a_task_with_a_pipeline_says_what_it_is_called_with() -> None:
     from transformers.pipelines import get_supported_tasks
 
     assert not [
@@ -171,7 +171,7 @@ def test_proved_once_and_again_after_the_push(
 ) -> None:
     run = runs["text"]
     proof.prove(run)
-    monkeypatch.setattr(proof, "_asked", lambda *_: pytest.fail("proved twice"))
+    monkeypatch.setattr(proof, "_results", lambda *_: pytest.fail("proved twice"))
     proof.prove(run)
     monkeypatch.undo()
     env = {**hub.env(TOKEN), "HF_TL_PROOF": "1"}

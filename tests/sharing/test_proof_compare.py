@@ -95,8 +95,8 @@ def test_long_values_are_shortened() -> None:
 # Of each copy
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:
-    monkeypatch.setattr(proof, "_asked", lambda *words: list(found))
+def answering(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:
+    monkeypatch.setattr(proof, "_results", lambda *words: list(found))
 
 
 KNOWN: dict[str, Any] = {
@@ -110,20 +110,20 @@ def test_each_copy_has_to_answer_within_its_own_tolerance(monkeypatch: pytest.Mo
     whole, adapter = Copy("the model", Path()), Copy("the adapter", Path(), base="b")
     good, near = {"found": KNOWN["answers"]}, {"found": [{"score": 0.5005}, {"score": 0.25}]}
     run: Any = SimpleNamespace()
-    asked(monkeypatch, good, near)
+    answering(monkeypatch, good, near)
     compare(run, [whole, adapter], KNOWN)
-    asked(monkeypatch, near, good)
+    answering(monkeypatch, near, good)
     with pytest.raises(
         ProofError, match=r"the model: its predictions differ from those that were measured: row 0, score"
     ):
         compare(run, [whole, adapter], KNOWN)
-    asked(monkeypatch, good, {"found": [{"score": 0.5}, {"score": 0.2}]})
+    answering(monkeypatch, good, {"found": [{"score": 0.5}, {"score": 0.2}]})
     with pytest.raises(ProofError, match=r"the adapter: .*row 1, score: 0.25 measured, 0.2 now"):
         compare(run, [whole, adapter], KNOWN)
-    asked(monkeypatch, good, {"found": [{"score": 0.5}]})
+    answering(monkeypatch, good, {"found": [{"score": 0.5}]})
     with pytest.raises(ProofError, match=r"the adapter: .*2 rows measured, 1 now"):
         compare(run, [whole, adapter], KNOWN)
-    asked(monkeypatch, {"error": "OSError: no such file"}, good)
+    answering(monkeypatch, {"error": "OSError: no such file"}, good)
     with pytest.raises(
         ProofError, match=r"the model: it cannot be loaded in a clean process \(OSError: no such file\)"
     ):
@@ -131,7 +131,7 @@ def test_each_copy_has_to_answer_within_its_own_tolerance(monkeypatch: pytest.Mo
 
 
 def test_what_has_changed_since_is_named_beside_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked(monkeypatch, {"found": []})
+    answering(monkeypatch, {"found": []})
     now = {**KNOWN, "files": {**KNOWN["files"], "config.json": "9"}, "configuration": {"id2label": {}, "same": 1}}
     with pytest.raises(ProofError, match=r"0 now; since it was measured, config.json has changed \(id2label\)"):
         compare(SimpleNamespace(), [Copy("it", Path())], KNOWN, now)  # type: ignore[arg-type]

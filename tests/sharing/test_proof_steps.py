@@ -205,4 +205,4 @@ def test_an_adapter_beside_whole_weights_is_refused(compared: list[Any], tmp_pat
     run = a_run(tmp_path)
     adapter(run.model)
     with pytest.raises(ProofError, match=r"it: an adapter_config\.json lies beside whole weights"):
-        proof._asked(run, [Copy("it", run.model)], KNOWN, False, False)
+        proof._results(run, [Copy("it", run.model)], KNOWN, False, False)

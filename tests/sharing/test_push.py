@@ -1,4 +1,4 @@
-"""From a run to the Hub and back: what a stranger loads by id, with an empty cache."""
+"""From a run to the Hub and back: what others load by id, with an empty cache."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import hf_tl
+from tests.clean_process import assert_same_scores, stock_scores
 from tests.hub.server import RunningHub
-from tests.stranger import assert_same_scores, stranger_scores
 from tests.tiny import sentiment_csv, tiny_bert
 
 TEXTS = ["the film was very good", "a bad meal"]
@@ -36,9 +36,8 @@ def train(hub: RunningHub, folder: Path, method: str, *extra: object, model: obj
     return folder / "run"
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param("full", marks=pytest.mark.slow), "lora", pytest.param("frozen", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
 def test_round_trip(method: str, hub: RunningHub, tmp_path: Path) -> None:
     run = train(hub, tmp_path, method)
     pushed = json.loads(command(hub.env(TOKEN), "push", run, "alice/reviews", "--private", "--json").stdout)
@@ -49,8 +48,8 @@ def test_round_trip(method: str, hub: RunningHub, tmp_path: Path) -> None:
     assert not [name for name, content in files.items() if TOKEN.encode() in content]
     assert hub.store.repos["model", "alice/reviews"].private
     assert ("adapter/adapter_model.safetensors" in files) == (method == "lora")
-    stranger = {**hub.env(TOKEN, home="stranger"), "HF_HUB_OFFLINE": "0"}
-    theirs = stranger_scores("text-classification", "alice/reviews", TEXTS, env=stranger)
+    reader = {**hub.env(TOKEN, home="reader"), "HF_HUB_OFFLINE": "0"}
+    theirs = stock_scores("text-classification", "alice/reviews", TEXTS, env=reader)
     assert_same_scores(hf_tl.predict(str(run), TEXTS), theirs)
     # and by id with hf_tl, from another empty cache
     fresh = {**hub.env(TOKEN, home="third"), "HF_HUB_OFFLINE": "0"}

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from hf_tl.run import Run
-from hf_tl.sharing import clean_process as stranger
-from hf_tl.sharing import proof
+from hf_tl.sharing import clean_process, proof
 from hf_tl.task import Task, all_tasks
 from tests.anything import tiny_data, tiny_model
 from tests.hub.server import RunningHub
@@ -21,11 +20,11 @@ from tests.sharing.test_push import TOKEN
 SHARE = """
 import json, sys
 import hf_tl
-asked = json.loads(sys.stdin.read())
-for id, method, merge in asked["forms"]:
+request = json.loads(sys.stdin.read())
+for id, method, merge in request["forms"]:
     run = hf_tl.finetune(
-        task=asked["task"], model="bob/base", data={"path": asked["data"], "validation": 0.25}, method=method,
-        output=f"{asked['folder']}/{method}",
+        task=request["task"], model="bob/base", data={"path": request["data"], "validation": 0.25}, method=method,
+        output=f"{request['folder']}/{method}",
         training={"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 2e-2, "bf16": False},
     )
     run.push(id, merge=merge, private=False)
@@ -34,9 +33,9 @@ FORMS = (("full", None), ("lora", True), ("lora", False), ("frozen", None))
 """(method, hub.merge)"""
 
 
-def python(code: str, asked: Any, env: dict[str, str]) -> str:
+def python(code: str, request: Any, env: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(asked), capture_output=True, text=True, env=env, timeout=600
+        [sys.executable, "-c", code], input=json.dumps(request), capture_output=True, text=True, env=env, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert TOKEN not in done.stdout + done.stderr
@@ -55,8 +54,8 @@ def test_shared_in_every_form(task: Task, any_hub: RunningHub, tmp_path: Path) -
         if method in task.methods
     ]
     assert {method for _, method, _ in forms} >= {"full", "lora"}
-    asked = {"task": task.name, "data": str(data), "folder": str(tmp_path), "forms": forms}
-    python(SHARE, asked, hub.env(TOKEN))
+    request = {"task": task.name, "data": str(data), "folder": str(tmp_path), "forms": forms}
+    python(SHARE, request, hub.env(TOKEN))
     for id, method, merge in forms:
         run = Run(tmp_path / method)
         known = json.loads((run.folder / "proof" / "answers.json").read_text(encoding="utf-8"))
@@ -67,9 +66,9 @@ def test_shared_in_every_form(task: Task, any_hub: RunningHub, tmp_path: Path) -
         assert not [name for name, content in hub.files(id).items() if TOKEN.encode() in content]
         job = {"path": id, "base": "bob/base" if alone else None, "revision": None, "trust": False}
         request = {**proof.request_for(run, known), "jobs": [job]}
-        env = {**hub.env(home=f"stranger-{id.partition('/')[2]}"), "HF_HUB_OFFLINE": "0"}
-        said = python(Path(stranger.__file__).read_text(encoding="utf-8"), request, env)
-        (found,) = json.loads(said.rpartition(stranger.MARK)[2])
+        env = {**hub.env(home=f"reader-{id.partition('/')[2]}"), "HF_HUB_OFFLINE": "0"}
+        said = python(Path(clean_process.__file__).read_text(encoding="utf-8"), request, env)
+        (found,) = json.loads(said.rpartition(clean_process.MARK)[2])
         assert "error" not in found, (id, found)
         tolerance = proof.ADAPTER_TOLERANCE if alone else 1e-5
         assert proof.difference(known["answers"], found["found"], tolerance) is None, id

@@ -61,18 +61,18 @@ def row_far_off(text: str) -> str:
 
 def test_verify_confirms_an_honest_card_and_catches_an_edited_one(hub: RunningHub, tmp_path: Path) -> None:
     shared(hub, tmp_path, "text", "full")
-    stranger = hub.env(TOKEN, home="stranger")
-    result = json.loads(command(stranger, "verify", "alice/made", "--json").stdout)
+    reader = hub.env(TOKEN, home="reader")
+    result = json.loads(command(reader, "verify", "alice/made", "--json").stdout)
     assert result["holds"] and result["notes"] == [] and result["split"] == "test"
     assert {claim["verdict"] for claim in result["claims"]} == {"holds"}
     assert {claim["place"] for claim in result["claims"]} == {"block", "model-index", "text"}
     original = hub.files("alice/made")["README.md"].decode()
     edit_card(hub, far_off)
-    done = command(stranger, "verify", "alice/made", "--json", code=1)
+    done = command(reader, "verify", "alice/made", "--json", code=1)
     wrong = [claim for claim in json.loads(done.stdout)["claims"] if claim["verdict"] == "does not hold"]
     assert [claim["place"] for claim in wrong] == ["model-index"]
     edit_card(hub, lambda _: row_far_off(original))
-    shown = command(stranger, "verify", "alice/made", code=1).stdout
+    shown = command(reader, "verify", "alice/made", code=1).stdout
     assert re.search(r"accuracy +text .* does not hold", shown) and "do NOT hold" in shown
 
 
@@ -91,7 +91,7 @@ def test_verify_says_that_the_model_is_another(hub: RunningHub, tmp_path: Path) 
     entry = hub.store.add_blob((tmp_path / "other.safetensors").read_bytes(), lfs=True)
     hub.store.commit(repo, "main", {"model.safetensors": entry}, "Other weights")
     # the modelling file of the mean is hf_tl's own, byte for byte, so that no trust is asked for
-    done = json.loads(command(hub.env(TOKEN, home="stranger"), "verify", "alice/made", "--json", code=1).stdout)
+    done = json.loads(command(hub.env(TOKEN, home="reader"), "verify", "alice/made", "--json", code=1).stdout)
     assert "model.safetensors is not the file" in done["failures"][0] and not done["holds"]
 
 
@@ -99,7 +99,7 @@ def test_verify_says_that_the_model_is_another(hub: RunningHub, tmp_path: Path) 
 @pytest.mark.parametrize(("kind", "method"), [("text", "lora"), ("image", "full")])
 def test_reproduce_makes_the_same_bits(kind: str, method: str, hub: RunningHub, tmp_path: Path) -> None:
     shared(hub, tmp_path, kind, method)
-    again = hub.env(TOKEN, home="stranger")
+    again = hub.env(TOKEN, home="reader")
     done = command(again, "reproduce", "alice/made", "--output", tmp_path / "again", "--json")
     result = json.loads(done.stdout)
     assert result["weights"] == "identical" and result["differences"] == [], result
@@ -114,7 +114,7 @@ def test_reproduce_uses_what_was_pinned_and_says_what_differs(hub: RunningHub, t
     sentiment_csv(tmp_path / "data" / "train.csv", rows=30)
     hub.seed_dataset("bob/data", tmp_path / "data")  # the data go on; the card names the commit
     edit_card(hub, lambda text: re.sub(r"(?m)^(\s+torch: ).*$", r"\g<1>1.0.0", text))
-    again = hub.env(TOKEN, home="stranger")
+    again = hub.env(TOKEN, home="reader")
     done = command(again, "reproduce", "alice/made", "--output", tmp_path / "again")
     assert "weights: identical" in done.stdout
     assert "torch was 1.0.0 and is" in done.stdout and "torch was 1.0.0 and is" in done.stderr
@@ -129,14 +129,14 @@ def test_data_of_another_machine_are_asked_for(hub: RunningHub, tmp_path: Path) 
     )  # fmt: skip
     card = hub.files("alice/made")["README.md"].decode()
     assert str(tmp_path) not in card
-    stranger = hub.env(TOKEN, home="stranger")
-    asked = command(stranger, "verify", "alice/made", code=2).stderr
-    assert "its data was a folder or file" in asked and "reviews.csv" in asked and "--data PATH" in asked
-    asked = command(stranger, "reproduce", "alice/made", "--data", data, code=2).stderr
-    assert "give yours with --model PATH" in asked
-    assert json.loads(command(stranger, "verify", "alice/made", "--data", data, "--json").stdout)["holds"]
+    reader = hub.env(TOKEN, home="reader")
+    err = command(reader, "verify", "alice/made", code=2).stderr
+    assert "its data was a folder or file" in err and "reviews.csv" in err and "--data PATH" in err
+    err = command(reader, "reproduce", "alice/made", "--data", data, code=2).stderr
+    assert "give yours with --model PATH" in err
+    assert json.loads(command(reader, "verify", "alice/made", "--data", data, "--json").stdout)["holds"]
     done = command(
-        stranger, "reproduce", "alice/made", "--data", data, "--model", tmp_path / "bert", "--output",
+        reader, "reproduce", "alice/made", "--data", data, "--model", tmp_path / "bert", "--output",
         tmp_path / "again", "--json",
     )  # fmt: skip
     assert json.loads(done.stdout)["weights"] == "identical"

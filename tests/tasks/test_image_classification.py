@@ -124,7 +124,7 @@ def timm_model(architecture: str, folder: Path, **options: Any) -> Path:
     return folder
 
 
-STRANGER = """
+CLEAN_PROCESS = """
 import json, runpy, sys
 # torchvision beside CPU torch, as hf_tl lives with it; nothing else of hf_tl is here
 kept = runpy.run_path(sys.argv[1])
@@ -135,9 +135,9 @@ print("RESULT" + json.dumps(pipeline("image-classification", model=sys.argv[2], 
 """
 
 
-def stranger(model: Path, image: Path) -> dict[str, float]:
+def stock_scores(model: Path, image: Path) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, str(compat.__file__), str(model), str(image)],
+        [sys.executable, "-c", CLEAN_PROCESS, str(compat.__file__), str(model), str(image)],
         capture_output=True, text=True, cwd="/", timeout=300, check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
     )  # fmt: skip
@@ -146,14 +146,14 @@ def stranger(model: Path, image: Path) -> dict[str, float]:
     return {each["label"]: each["score"] for each in json.loads(line.removeprefix("RESULT"))}
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen", "scratch"])
+@pytest.mark.parametrize("method", [pytest.param("full", marks=pytest.mark.slow), "lora", "frozen", "scratch"])
 def test_a_timm_backbone(method: str, tmp_path: Path) -> None:
     model, data = timm_model("test_resnet", tmp_path / "timm"), colour_folder(tmp_path / "data")
     done = run(tmp_path, model, data, "run", method=method)
     image = next(data.rglob("*.png"))
     (ours,) = done.predict([str(image)])
     assert set(ours["scores"]) == {"blue", "red"}
-    assert stranger(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
+    assert stock_scores(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
     if method == "full":
         again = run(tmp_path, model, data, "again", augment="none")  # the processor's own cut, as in evaluation
         assert np.isfinite(again.metrics["metrics"]["loss"]["value"])
@@ -167,7 +167,7 @@ def test_vgg(method: str, tmp_path: Path) -> None:
     done = run(tmp_path, timm_model("vgg11", tmp_path / "vgg"), data, "run", method=method)
     image = next(data.rglob("*.png"))
     (ours,) = done.predict([str(image)])
-    assert stranger(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
+    assert stock_scores(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
     assert done.metrics["train"]["trainable_parameters"] < 0.1 * done.metrics["train"]["total_parameters"]
 
 

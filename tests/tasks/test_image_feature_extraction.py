@@ -48,7 +48,7 @@ def test_map_at_r_and_the_vote_by_hand() -> None:
     assert task._vote(np.array([[1, 0, 0], [2, 1, 0], [0, 1, 1]])).tolist() == [0, 2, 1]
 
 
-def test_an_image_alone_in_its_class_is_not_asked() -> None:
+def test_an_image_alone_in_its_class_is_no_query() -> None:
     vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [1, 0.1], [0, 1])]
     rows = Dataset.from_dict({"label": [0, 0, 1]})
     assert task.measure(vectors, None, rows, TaskContext(), resamples=0).values["recall_at_1"] == 1.0
@@ -59,7 +59,7 @@ def test_an_image_alone_in_its_class_is_not_asked() -> None:
 def test_loss_of_the_hardest_triplet_by_hand() -> None:
     out = {"pooler_output": torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])[:, :, None, None]}
     batch = {"labels": torch.tensor([0, 0, 1])}
-    # unit vectors: the two of class 0 are sqrt(2) apart, the stranger 0 and sqrt(2); the stranger has no positive (0)
+    # unit vectors: the two of class 0 are sqrt(2) apart, the odd one 0 and sqrt(2); the odd one has no positive (0)
     root = np.sqrt(2)
     wanted = np.mean([np.log1p(np.exp(root - 0)), np.log1p(np.exp(root - root)), np.log1p(np.exp(0 - 0))])
     assert task.loss(out, batch, TaskContext(), None).item() == pytest.approx(wanted, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Semantic segmentation: masks of every kind, what is measured, and what a stranger gets from the saved model."""
+"""Semantic segmentation: masks of every kind, what is measured, and what Transformers alone gives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 64, 48
 QUICK = {"num_train_epochs": 15, "learning_rate": 3e-3, "bf16": False, "per_device_train_batch_size": 4}
 PATHS = {"train": 12, "validation": 4, "test": 4}
 
-STRANGER = """
+CLEAN_PROCESS = """
 import base64, json, sys
 sys.modules["torchvision"] = None  # a machine with torch and transformers alone
 sys.modules["hf_tl"] = None
@@ -47,10 +47,10 @@ print("RESULT" + json.dumps(out))
 """
 
 
-def stranger_maps(model: Path, inputs: list[str]) -> list[np.ndarray]:
+def stock_maps(model: Path, inputs: list[str]) -> list[np.ndarray]:
     """Class of each pixel, uint8 (height, width), as the stock pipeline's masks say in a fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER], input=json.dumps([str(model), inputs]), capture_output=True, text=True,
+        [sys.executable, "-c", CLEAN_PROCESS], input=json.dumps([str(model), inputs]), capture_output=True, text=True,
         cwd="/", env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}, timeout=300,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
@@ -118,9 +118,9 @@ def run_of(folder: Path, method: str, make: Any = tiny_segformer, **options: Any
     )
 
 
-def check_stranger(run: hf_tl.Run, folder: Path) -> None:
+def check_stock(run: hf_tl.Run, folder: Path) -> None:
     images = [str(folder / "data" / "test" / f"{index}.png") for index in range(3)]
-    for ours, theirs in zip(run.predict(images), stranger_maps(run.model, images), strict=True):
+    for ours, theirs in zip(run.predict(images), stock_maps(run.model, images), strict=True):
         assert theirs.shape == (HEIGHT, WIDTH)
         assert np.array_equal(masks.from_uri(ours["mask"]), theirs)
         shares = {each["label"]: each["share"] for each in ours["segments"]}
@@ -128,8 +128,8 @@ def check_stranger(run: hf_tl.Run, folder: Path) -> None:
             assert shares.get(label, 0) == pytest.approx((theirs == index).mean())
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
-def test_corridor(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.slow), "frozen"])
+def test_every_method(method: str, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     run = run_of(tmp_path, method)
@@ -142,7 +142,7 @@ def test_corridor(method: str, tmp_path: Path) -> None:
     assert sum(row["support"] for row in metrics["per_class"]) == 4 * HEIGHT * WIDTH
     if method == "full":
         assert metrics["metrics"]["mean_iou"]["value"] > 0.6
-    check_stranger(run, tmp_path)
+    check_stock(run, tmp_path)
     shown = pq.read_table(run.folder / "predictions.parquet").to_pandas()["shown"]
     assert shown.iloc[0].count("data:image/jpeg;base64,") == 2
     again = run.evaluate()
@@ -158,7 +158,7 @@ def test_backbone_of_a_classifier_sees_the_whole_image(tmp_path: Path) -> None:
     assert json.loads((run.model / "config.json").read_text())["architectures"] == [
         "MobileNetV2ForSemanticSegmentation"
     ]
-    check_stranger(run, tmp_path)
+    check_stock(run, tmp_path)
 
 
 def colour(mask: np.ndarray) -> Image.Image:

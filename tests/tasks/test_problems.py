@@ -9,7 +9,7 @@ import pytest
 
 import hf_tl
 from hf_tl.errors import DataError
-from tests.stranger import stranger_scores
+from tests.clean_process import stock_scores
 from tests.tiny import colour_folder, tiny_bert, tiny_vit
 
 QUICK = {"num_train_epochs": 40, "learning_rate": 2e-3, "bf16": False}
@@ -30,7 +30,7 @@ def jsonl(path: Path, records: list[dict[str, object]]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("form", ["lists", "columns"])
+@pytest.mark.parametrize("form", [pytest.param("lists", marks=pytest.mark.slow), "columns"])
 def test_several_labels_a_text(form: str, tmp_path: Path) -> None:
     found = rows()
     if form == "lists":
@@ -48,14 +48,14 @@ def test_several_labels_a_text(form: str, tmp_path: Path) -> None:
     for each in ours:
         assert each["labels"] == [name for name, score in each["scores"].items() if score >= 0.5]
     assert ours[0]["label"] == "good"
-    for mine, other in zip(ours, stranger_scores("text-classification", run.model, TEXTS), strict=True):
+    for mine, other in zip(ours, stock_scores("text-classification", run.model, TEXTS), strict=True):
         assert mine["scores"] == pytest.approx(other, abs=1e-5)
     assert (
         run.evaluate({"path": str(tmp_path / "d.jsonl"), "columns": columns})["metrics"]["exact_match"]["value"] > 0.8
     )
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen"])
+@pytest.mark.parametrize("method", [pytest.param("full", marks=pytest.mark.slow), "lora", "frozen"])
 def test_numbers_in_any_unit(method: str, tmp_path: Path) -> None:
     """Amounts in the thousands: the head is scaled back, so that stock classes give the data's own unit."""
     found = [{"text": r["text"], "price": 5000.5 + 2000 * r["good"] - 1000 * r["bad"]} for r in rows()]  # type: ignore[operator]
@@ -68,7 +68,7 @@ def test_numbers_in_any_unit(method: str, tmp_path: Path) -> None:
     if method == "full":
         assert values["r2"]["value"] > 0.5
     ours = run.predict(TEXTS)
-    theirs = stranger_scores("text-classification", run.model, TEXTS)
+    theirs = stock_scores("text-classification", run.model, TEXTS)
     assert [each["score"] for each in ours] == pytest.approx([one["value"] for one in theirs], rel=1e-5)
     assert all(2000 < each["score"] < 9000 for each in ours)
     if method == "full":  # a finished model goes on from its own head
@@ -79,6 +79,7 @@ def test_numbers_in_any_unit(method: str, tmp_path: Path) -> None:
         assert [each["score"] for each in again.predict(TEXTS)] == pytest.approx([e["score"] for e in ours], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_pairs_of_texts(tmp_path: Path) -> None:
     pairs = [("good film", "good song"), ("good film", "bad song"), ("bad film", "bad song"), ("bad meal", "good book")]
     found = [

@@ -1,4 +1,4 @@
-"""Answers in their context: windows, the official scores, and what a stranger's plain forward gives."""
+"""Answers in their context: windows, the official scores, and what a plain forward pass gives."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ print("RESULT" + json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("unanswerable", [False, True])
+@pytest.mark.parametrize("unanswerable", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_trained_shared_and_asked(unanswerable: bool, tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in records(unanswerable)))

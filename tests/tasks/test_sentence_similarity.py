@@ -22,7 +22,7 @@ from tests.tiny import declare_torchvision_operators, tiny_bert
 
 declare_torchvision_operators()
 SUBJECTS = ("film", "book", "song", "meal", "room")
-STRANGER = """
+CLEAN_PROCESS = """
 import json, sys
 sys.modules["torchvision"] = None
 sys.modules["hf_tl"] = None
@@ -82,12 +82,12 @@ def test_pairs_and_triplets(columns: tuple[str, ...], metrics: set[str], tmp_pat
     assert "before training)" in report and "gained nothing" not in report and "smallest class" not in report
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-def test_stranger_has_the_same_vectors(pooling: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["mean", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cls", "max"))])
+def test_sentence_transformers_gives_the_same_vectors(pooling: str, tmp_path: Path) -> None:
     data = write(tmp_path / "pairs.jsonl", [{"query": row["anchor"], "positive": row["positive"]} for row in rows()])
     run = train(tmp_path, data, model={"pooling": pooling})
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, str(run.model)], capture_output=True, text=True, cwd="/", check=False
+        [sys.executable, "-c", CLEAN_PROCESS, str(run.model)], capture_output=True, text=True, cwd="/", check=False
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), None)
     assert line, done.stderr[-2000:]

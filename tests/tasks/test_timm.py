@@ -25,7 +25,7 @@ timm = pytest.importorskip("timm")
 TASK = get_task("image-classification")
 RESNET = ("resnet10t", {})
 VIT = ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 32, "num_heads": 2})
-STRANGER = """
+CLEAN_PROCESS = """
 import importlib.util, json, sys
 sys.modules["hf_tl"] = None
 there = importlib.util.spec_from_file_location("compat", sys.argv[1])
@@ -55,8 +55,8 @@ def timm_folder(folder: Path, name: str, options: dict[str, Any], classes: int =
     return folder
 
 
-def stranger(model: Path, images: list[str]) -> list[dict[str, float]]:
-    command = [sys.executable, "-c", STRANGER, compat.__file__, str(model), *images]
+def stock_scores(model: Path, images: list[str]) -> list[dict[str, float]]:
+    command = [sys.executable, "-c", CLEAN_PROCESS, compat.__file__, str(model), *images]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-3000:]
@@ -86,7 +86,7 @@ def test_every_method(name: str, options: dict[str, Any], method: str, tmp_path:
     done = run(model, data, tmp_path / "run", method)
     images = [str(path) for path in sorted((data / "test").rglob("*.png"))[:2]]
     ours = done.predict(images)
-    for mine, scores in zip(ours, stranger(done.model, images) if method == "lora" else [], strict=False):
+    for mine, scores in zip(ours, stock_scores(done.model, images) if method == "lora" else [], strict=False):
         for label, score in scores.items():
             assert mine["scores"][label] == pytest.approx(score, abs=1e-5)
     before = _weights(model)
@@ -144,7 +144,7 @@ def test_another_size_travels_with_the_model(tmp_path: Path) -> None:
     done = run(model, data, tmp_path / "run", preprocessing={"image_size": 48})
     assert json.loads((done.model / "config.json").read_text())["pretrained_cfg"]["input_size"] == [3, 48, 48]
     image = str(next((data / "test" / "red").iterdir()))
-    (mine,), (theirs,) = done.predict([image]), stranger(done.model, [image])
+    (mine,), (theirs,) = done.predict([image]), stock_scores(done.model, [image])
     assert mine["scores"]["red"] == pytest.approx(theirs["red"], abs=1e-5)
 
 

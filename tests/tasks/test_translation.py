@@ -1,4 +1,4 @@
-"""Translation: sacreBLEU's figures on every resample, directions and languages, and what a stranger's lines write."""
+"""Translation: sacreBLEU's figures on every resample, directions and languages, and what the card's lines write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import translation
 from hf_tl.tasks._writing import configure
-from tests.stranger import stranger_says
+from tests.clean_process import card_prints
 from tests.tiny import tiny_writer
 
 TASK = get_task("translation")
@@ -78,7 +78,8 @@ def test_texts_without_spaces_are_cut_otherwise(text: str, way: str) -> None:
     assert f"tok:{way}" in found.extra["signatures"]["bleu"] and found.values["chrf"] == pytest.approx(100)
 
 
-def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.slow
+def test_a_t5_learns_to_translate_and_the_card_gives_the_same(tmp_path: Path, capsys: Any) -> None:
     """From a `translation` column, with T5's prefix, generation settings and all; a tiny T5 starts from nothing."""
     data = write(tmp_path / "train.jsonl", pairs(600))
     model = tiny_writer(tmp_path / "t5", ["translate:", *ENGLISH, *FRENCH], "t5")
@@ -100,7 +101,7 @@ def test_a_t5_learns_to_translate_and_a_stranger_gets_the_same(tmp_path: Path, c
     assert generation["num_beams"] == 2 and generation["max_new_tokens"] == 12
     text = "the song is very good"
     mine = run.predict([text])[0]
-    assert mine["translation_text"] == mine["label"] == stranger_says(run.folder / "README.md", text)
+    assert mine["translation_text"] == mine["label"] == card_prints(run.folder / "README.md", text)
     # the model alone, without its run: task, prefix and direction are known from it
     alone = hf_tl.predict(str(run.model), [text])[0]
     assert alone == mine
@@ -123,7 +124,7 @@ def test_an_adapter_writes_as_it_was_set(tmp_path: Path) -> None:
     adapter = run.model / "adapter"
     assert json.loads((adapter / "generation_config.json").read_text())["max_new_tokens"] == 5
     assert hf_tl.predict(str(adapter), ["the film"]) == run.predict(["the film"])
-    assert run.predict(["the film"])[0]["label"] == stranger_says(run.folder / "README.md", "the film")
+    assert run.predict(["the film"])[0]["label"] == card_prints(run.folder / "README.md", "the film")
 
 
 def read(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> Any:

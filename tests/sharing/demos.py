@@ -1,4 +1,4 @@
-"""Runs for the tests of `demo`, and what opens their pages in headless Chromium."""
+"""Runs for the tests of `demo`, served, and opened in headless Chromium."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def opened(url: str) -> Iterator[Any]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(
             "request",
-            lambda asked: None if asked.url.startswith((url, "data:", "blob:")) else wrong.append(asked.url),
+            lambda request: None if request.url.startswith((url, "data:", "blob:")) else wrong.append(request.url),
         )
         page.goto(url)
         yield page

@@ -1,6 +1,6 @@
-"""What a stranger does with a model: `pipeline(task, model=...)` in a process that cannot import hf_tl.
+"""A model in a clean process: `pipeline(task, model=...)` in a process that cannot import hf_tl.
 
-python -m tests.stranger TASK MODEL INPUTS.json [MODEL_KWARGS.json]   ->  one JSON list of [{label: score}, ...]
+python -m tests.clean_process TASK MODEL INPUTS.json [MODEL_KWARGS.json]   ->  one JSON list of [{label: score}, ...]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ print("RESULT" + json.dumps([{each["label"]: each["score"] for each in one} for 
 """
 
 
-def stranger_scores(
+def stock_scores(
     task: str, model: str | Path, inputs: list[str], env: dict[str, str] | None = None, **options: Any
 ) -> list[dict[str, float]]:
     """Label -> score of each input, from the stock pipeline in a fresh process outside the repository."""
@@ -53,7 +53,7 @@ def assert_same_scores(ours: list[dict[str, Any]], theirs: list[dict[str, float]
             assert abs(mine["scores"][name] - score) < tolerance, (name, mine["scores"][name], score)
 
 
-def stranger_says(card: Path, text: str) -> str:
+def card_prints(card: Path, text: str) -> str:
     """What the Python lines of a model card print for `text` (in place of their own example), run as they stand in a
     process that cannot import hf_tl."""
     code = card.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
