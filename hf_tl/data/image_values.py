@@ -98,6 +98,7 @@ def image_processors(model_type: str) -> set[str]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
 
     types = {name for auto in AUTO_CLASSES for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    types.add("dinov3_vit")  # whose processor is that of all DINOv3
     found = [known[name].values() for name in types | {model_type} if name in known]
     return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 

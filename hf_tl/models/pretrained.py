@@ -24,7 +24,7 @@ from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
-from hf_tl.models.custom import MODEL_TYPE, own_classes, register
+from hf_tl.models.custom import MODEL_TYPE, goes_around, own_classes, register
 from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.resized import carry_over
 from hf_tl.models.trusted import (
@@ -227,7 +227,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
     """Raises ModelError when the model cannot do the task, with models that can."""
     auto = getattr(transformers, task.auto_class)
     custom = task.auto_class in (getattr(pretrained.config, "auto_map", None) or {})
-    if type(pretrained.config) not in auto._model_mapping and not custom:
+    known = type(pretrained.config) in auto._model_mapping or goes_around(pretrained.config, task.auto_class)
+    if not known and not custom:
         raise ModelError(
             f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
             f"models that can are for example {listing(task.defaults.models)}."
@@ -240,14 +241,15 @@ def load_model(
     """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in a
     checkpoint's float16 may diverge without an error.
 
-    With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
-    `hf_tl.models.custom`'s.
+    With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp`, and of a network
+    that Transformers has no classifier of, the class is `hf_tl.models.custom`'s.
     """
     options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
     labels, names = targets.labels, _config_fields(targets)
     auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
-        if (model.pooling and not task.pools_itself) or model.head != "linear":
+        own = (model.pooling and not task.pools_itself) or model.head != "linear"
+        if own or goes_around(pretrained.config, task.auto_class):
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
             config = copy.deepcopy(pretrained.config)
@@ -363,6 +365,9 @@ def _custom(
         with building(pretrained.id, pretrained.files):
             backbone, new, filled = _from_weights(AutoModel, pretrained, pretrained.config, options)
     pooling: str | None = model.pooling
+    alone = goes_around(pretrained.config, task.auto_class)
+    if alone:
+        pooling = pooling or ("pooler" if _pools(backbone) else "mean")
     if pooling is None:
         pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
         pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
@@ -378,7 +383,16 @@ def _custom(
     built = cls(config, backbone=backbone)
     built.name_or_path = str(pretrained.path)  # by which an adapter names its base
     resized = _modules_of(built, {f"backbone.{key}" for key in filled})
-    return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}), resized=resized)
+    said = f"Transformers has no classifier of a {pretrained.config.model_type}: this one needs trust_remote_code=True."
+    heads = head_modules(built, {f"backbone.{key}" for key in new})
+    return Loaded(built, heads, notes=[said] if alone else [], resized=resized)
+
+
+def _pools(backbone: torch.nn.Module) -> bool:
+    """Whether a backbone gives one vector of an image itself."""
+    side = getattr(backbone.config, "image_size", None) or 224
+    with torch.no_grad():
+        return backbone(pixel_values=torch.zeros(1, 3, side, side)).get("pooler_output") is not None
 
 
 def _convolutional(backbone: torch.nn.Module) -> bool:

@@ -38,8 +38,8 @@ def check_adapter_loads(config: RunConfig, model: Any) -> None:
     """Raises ConfigError where PEFT could not load the adapter that alone would be shared."""
     if config.hub is not None and config.hub.merge is False and not names_embeddings(model):
         raise ConfigError(
-            f"hub.merge: false shares an adapter alone, and PEFT cannot load one of a {type(model).__name__}, which does "
-            "not tell its input embeddings; share the merged model (hub.merge: true)."
+            f"hub.merge: false shares an adapter alone, and PEFT cannot load one of a {type(model).__name__}, which "
+            "does not tell its input embeddings; share the merged model (hub.merge: true)."
         )
 
 
