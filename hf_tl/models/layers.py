@@ -217,8 +217,9 @@ def spare_single_values(model: nn.Module) -> None:
 
 
 def _hold(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    values = inputs[0]
-    module.held = module.training and values.numel() == values.shape[1]  # type: ignore[assignment]
+    values = inputs[0] if inputs else None
+    single = values is not None and values.numel() == values.shape[1]
+    module.held = module.training and single  # type: ignore[assignment]
     if module.held:
         module.training = False
 

@@ -33,17 +33,31 @@ class Found:
 
 
 def joined(words: Sequence[str]) -> str:
-    """The text that words are given as; where they end up in it says `word_at`."""
+    """The text that words are read as."""
     return " ".join(words)
 
 
-def word_at(words: Sequence[str]) -> list[int]:
-    """Of each character of `joined` the index of its word; a space belongs to the word that it comes before, as in the
-    tokens of byte-level tokenizers."""
-    out: list[int] = []
-    for index, word in enumerate(words):
-        out += [index] * (len(word) + (index > 0))
+def text_of(row: Any) -> str:
+    """A row's text, or its words as one."""
+    return str(row["text"]) if row.get("text") else joined(row["words"])
+
+
+def starts_of(words: Sequence[str], text: str) -> list[int]:
+    """Where in `text`, which holds them in order, each of `words` begins."""
+    out, at = [], 0
+    for word in words:
+        out.append(text.index(word, at))
+        at = out[-1] + len(word)
     return out
+
+
+def word_at(words: Sequence[str], text: str) -> list[int]:
+    """Of each character of `text` the index of its word, -1 after the last; what stands between words belongs to the
+    one that it comes before, as the space in the tokens of byte-level tokenizers."""
+    out: list[int] = []
+    for index, (word, start) in enumerate(zip(words, starts_of(words, text), strict=True)):
+        out += [index] * (start + len(word) - len(out))
+    return out + [-1] * (len(text) - len(out))
 
 
 def begins_word(token: Token, text: str, tokenizer: Any, first: bool) -> bool:
@@ -69,22 +83,22 @@ def numbered(tokens: Sequence[Token], text: str, tokenizer: Any) -> list[int]:
     return out
 
 
-def places(tokens: Sequence[Token], words: Sequence[int], given: Sequence[str]) -> list[tuple[int, str]]:
+def places(tokens: Sequence[Token], words: Sequence[int], given: Sequence[str], text: str) -> list[tuple[int, str]]:
     """Of each token (index of the word of the data, what it is there): `opens` it, goes on `inside`, stands `before`
     its text, or is `within` a word of the pipeline, which looks at its first token alone.
 
     Args:
         words: `numbered`.
-        given: the words of the data.
+        given: the words of the data, and the `text` that they are in.
     """
-    where, text = word_at(given), joined(given)
+    where = word_at(given, text)
     out, opened = [(-1, "within")] * len(tokens), -1
     firsts = [at for at, word in enumerate(words) if at == 0 or word != words[at - 1]]
     for at, following in zip(firsts, [*firsts[1:], None], strict=True):
         token = tokens[at]
-        if token.start >= len(where):
+        word = where[token.start] if token.start < len(where) else -1
+        if word < 0:
             continue
-        word = where[token.start]
         then = tokens[following] if following is not None else None
         same = then is not None and then.start < len(where) and where[then.start] == word
         bare = then is not None and (then.start < token.end or not text[token.start : token.end].strip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import Any
 
@@ -57,7 +56,10 @@ def entities(tags: list[str], each_word: bool) -> set[tuple[str, int, int]]:
     return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
 
 
-def spans_of(tags: list[str], words: list[str], each_word: bool) -> set[tuple[str, int, int]]:
-    """(entity, start, end) of each entity that tags of words spell, in characters of the words joined by spaces."""
-    starts = [0, *itertools.accumulate(len(word) + 1 for word in words)]
+def spans_of(tags: list[str], words: list[str], starts: list[int], each_word: bool) -> set[tuple[str, int, int]]:
+    """(entity, start, end) of each entity that tags of words spell, in characters.
+
+    Args:
+        starts: where each word begins.
+    """
     return {(kind, starts[a], starts[b] + len(words[b])) for kind, a, b in entities(tags, each_word)}

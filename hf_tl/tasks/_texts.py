@@ -41,6 +41,8 @@ def untruncated_texts(rows: Any, context: TaskContext) -> Any:
 
 def bare_texts(rows: Any, context: TaskContext) -> Any:
     """As `untruncated_texts`, of rows that may be lists of words: others have the text."""
-    if "words" in rows.column_names:
+    if "text" in rows.column_names:
+        rows = rows.select_columns(["text"])
+    elif "words" in rows.column_names:
         rows = type(rows).from_dict({"text": [" ".join(words) for words in rows["words"]]})
     return untruncated_texts(rows, context)

@@ -15,6 +15,8 @@ from hf_tl.tasks._pipeline_words import (
     numbered,
     places,
     read,
+    starts_of,
+    text_of,
     without_spaces,
 )
 from hf_tl.tasks._tags import as_records, parts, spans_of, tag_words
@@ -76,7 +78,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
 
 
 def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
-    """`text` and `spans` (start, end, label) as `words` and `tags`."""
+    """`text` and `spans` (start, end, label) as `words` and `tags`; the text stays, since it is what is read."""
     from datasets import List, Value
 
     from hf_tl.data.rows import encode_rows
@@ -85,7 +87,7 @@ def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
         return tag_words(text, as_records(spans))
 
     found = encode_rows(splits, split, ("text", "spans"), tagged, config, notes)
-    rows = splits[split].remove_columns(["text", "spans"])
+    rows = splits[split].remove_columns("spans")
     for at, role in enumerate(("words", "tags")):
         rows = rows.add_column(role, [each[at] for each in found]).cast_column(role, List(Value("string")))
     splits[split] = rows
@@ -109,9 +111,10 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     limit, by_words = text_limit(context), "words" in rows.column_names
     context.processor.truncation_side = "right"  # windows are counted from the left
     ids = {label: index for index, label in enumerate(context.labels)}
+    words = {"all": 0, "told": 0}
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        texts = [joined(words) for words in batch["words"]] if by_words else batch["text"]
+        texts = batch["text"] if "text" in batch else [joined(words) for words in batch["words"]]
         found = context.processor(
             texts,
             truncation=True,
@@ -135,7 +138,10 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
                     tokens[at] = Token(found["input_ids"][w][token], *offsets[w][token])
             whole = [tokens[at] for at in range(len(tokens))]
             numbers = numbered(whole, texts[row], context.processor)
-            given = places(whole, numbers, batch["words"][row]) if by_words else None
+            given = places(whole, numbers, batch["words"][row], texts[row]) if by_words else None
+            if given is not None:
+                words["all"] += len(batch["words"][row])
+                words["told"] += sum(what == "opens" for _, what in given)
             tags = [context.labels[tag] for tag in batch["tags"][row]] if "tags" in batch else None
             for w, places_in in content.items():
                 at = {token: starts[w] + index for index, token in enumerate(places_in)}
@@ -150,12 +156,22 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     encoded = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
     )
-    if training and len(encoded) > len(rows):
-        more = len(encoded) - len(rows)
-        context.notes.append(
-            f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts."
-        )
+    if training:
+        context.notes += _notes(len(encoded) - len(rows), limit, words)
     return encoded
+
+
+def _notes(more: int, limit: int, words: dict[str, int]) -> list[str]:
+    """What there is to say of `more` windows than texts, and of words that the pipeline does not tell apart."""
+    out = []
+    if more:
+        out.append(f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts.")
+    if words["told"] < words["all"]:
+        out.append(
+            f"{words['all'] - words['told']} of {words['all']} words are part of another to Transformers' pipeline, "
+            'which with this tokenizer takes "Rome," for one; tokenizers of BERT\'s kind tell them apart.'
+        )
+    return out
 
 
 def _starts(content: dict[int, list[int]], stride: int) -> dict[int, int]:
@@ -214,7 +230,7 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     out = []
     for index, words in enumerate(by_word(outputs, samples, rows)):
         row = rows[index]
-        text = joined(row["words"]) if row.get("words") else row["text"]
+        text = text_of(row)
         found, tags = read(words, row, context.labels)
         for each in found:
             each["word"] = text[each["start"] : each["end"]]
@@ -248,9 +264,11 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     for index, row in enumerate(rows):
         true_tags, given = [context.labels[tag] for tag in row["tags"]], row["words"]
         spans, tags = read(words[index], row, context.labels)
-        true, found = spans_of(true_tags, given, each_word), spans_of(tags, given, each_word)
+        text = text_of(row)
+        starts = starts_of(given, text)
+        true, found = (spans_of(each, given, starts, each_word) for each in (true_tags, tags))
         if piped and not each_word:
-            found = {(each["entity_group"], *without_spaces(each, joined(given))) for each in spans}
+            found = {(each["entity_group"], *without_spaces(each, text)) for each in spans}
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1

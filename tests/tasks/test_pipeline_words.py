@@ -172,3 +172,25 @@ def test_entities_in_the_pipelines_own_words() -> None:
         ("A", 0, 2), ("A", 2, 3), ("A", 4, 6), ("A", 6, 7), ("B", 7, 8),
     ]  # fmt: skip
     assert parts("U-A") == ("B", "A")  # a scheme that the pipeline does not know
+
+
+@pytest.mark.parametrize(("make", "apart"), [(byte_level, False), (unigram, False), (word_piece, True)])
+def test_spans_of_a_text_are_read_in_the_text_itself(make: Any, apart: bool) -> None:
+    """Where the tokenizer says nothing of words, the pipeline takes a sign for a part of the word before it: that is
+    what a user gets, so it is measured, and said."""
+    import numpy as np
+
+    about = context(make())
+    text, words = "Rome, New  York.", ["Rome", ",", "New", "York", "."]
+    tags = [LABELS.index(tag) for tag in ("B-LOC", "O", "B-LOC", "I-LOC", "O")]
+    rows = Dataset.from_dict({"text": [text], "words": [words], "tags": [tags]})
+    samples = TASK.preprocess(rows, about, True)
+    assert samples["input_ids"][0] == about.processor(text)["input_ids"]
+    outputs = [(np.maximum(samples["labels"][0], 0), np.ones(len(samples["labels"][0])))]
+    (found,) = postprocess(outputs, samples, rows, about)
+    assert [each["word"].strip() for each in found["entities"]] == (
+        ["Rome", "New  York"] if apart else ["Rome,", "New  York."]
+    )
+    assert measure(outputs, samples, rows, about, resamples=0).values["f1"] == float(apart)
+    said = "2 of 5 words are part of another to Transformers' pipeline"
+    assert any(said in note for note in about.notes) is not apart

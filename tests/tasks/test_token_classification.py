@@ -105,9 +105,9 @@ def write(path: Path, records: list[dict[str, object]]) -> str:
 
 
 def test_trained_on_spans(tmp_path: Path) -> None:
-    texts = [f"the {noun} was {key}" for noun in ("film", "book", "meal", "song") for key in ("good", "bad") * 5]
+    texts = [f"the {noun} was {key}." for noun in ("film", "book", "meal", "song") for key in ("good", "bad") * 5]
     records = [
-        {"text": text, "entities": [{"start": text.rindex(" ") + 1, "end": len(text), "label": "key"}]}
+        {"text": text, "entities": [{"start": text.rindex(" ") + 1, "end": len(text) - 1, "label": "key"}]}
         for text in texts
     ]
     run = hf_tl.finetune(
@@ -115,7 +115,10 @@ def test_trained_on_spans(tmp_path: Path) -> None:
         output=str(tmp_path / "run"), training={"num_train_epochs": 12, "learning_rate": 3e-3, "bf16": False},
     )  # fmt: skip
     assert run.metrics["metrics"]["f1"]["value"] == 1.0
-    (entity,) = run.predict("a meal very bad")[0]["entities"]
+    # and what was read is the text itself, "bad." as in it and not "bad ."
+    asked = json.loads((run.folder / "proof" / "answers.json").read_text())["rows"]
+    assert all(set(row) == {"text"} and " ." not in row["text"] for row in asked)
+    (entity,) = run.predict("a meal very bad.")[0]["entities"]
     assert (entity["entity_group"], entity["start"], entity["end"]) == ("key", 12, 15)
     assert "<mark" in (run.folder / "report.html").read_text()
 
