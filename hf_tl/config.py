@@ -108,7 +108,7 @@ class DataConfig(Section):
     path: str | list[str]
     """Hub id, folder, file, archive, or several files."""
     name: str | None = None
-    """Configuration of a Hub data set."""
+    """Configuration of a Hub dataset."""
     revision: str | None = None
     splits: dict[Literal["train", "validation", "test"], str] = Field(default_factory=dict)
     """Our split -> the data's own name for it (a split, folder or file)."""
@@ -193,7 +193,7 @@ class HubConfig(Section):
     merge: bool | None = None
     """Adapters: push the merged model with the adapter beside it (default), or with false the adapter alone."""
     examples: bool | None = None
-    """Whether the card may quote rows of the data; default: only of data sets that are public on the Hub."""
+    """Whether the card may quote rows of the data; default: only of datasets that are public on the Hub."""
 
     @model_validator(mode="after")
     def _one_place(self) -> HubConfig:
@@ -216,7 +216,7 @@ class RunConfig(Section):
     output: str | None = None
     on_change: Literal["new", "stop"] | None = None
     """What is done where the run folder holds a run of other data, of another model, or of another configuration: train
-    anew in the next free folder (`-2`, `-3`, ...), or stop. Default: stop, but for a changed data set or model in a
+    anew in the next free folder (`-2`, `-3`, ...), or stop. Default: stop, but for a changed dataset or model in a
     folder that `output` does not name, which is trained anew."""
     proof: bool = True
     """Whether the saved model is loaded again in a clean process, by plain Transformers, and has to answer as it was
@@ -288,7 +288,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` applied to `base`, mapping by mapping; other values replace. Neither argument is changed."""
     out = copy.deepcopy(expand(base))
     for key, value in expand(over).items():
-        # A new method starts from its own defaults; a new model or data set keeps the options beside it.
+        # A new method starts from its own defaults; a new model or dataset keeps the options beside it.
         if key == "method" and isinstance(value, Mapping) and set(value) == {"name"}:
             same = isinstance(out.get(key), Mapping) and out[key].get("name") == value["name"]
             out[key] = {**out[key], **value} if same else dict(value)

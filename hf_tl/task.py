@@ -67,7 +67,7 @@ class Column:
     kind: str
     """What its values are; the kinds are `hf_tl.data.kinds.KINDS`."""
     names: tuple[str, ...]
-    """Usual names in data sets, best first; compared without case and surrounding space."""
+    """Usual names in datasets, best first; compared without case and surrounding space."""
     required: bool = True
     target: bool = False
     """Whether it is what the model learns to give, and so missing when one predicts."""
@@ -121,7 +121,7 @@ class Form:
     roles: tuple[str, ...]
     """All of them have to be there."""
     inferred: bool = True
-    """Whether data may suggest the task by it; otherwise the task is asked for: half of all data sets would fit."""
+    """Whether data may suggest the task by it; otherwise the task is asked for: half of all datasets would fit."""
     by_name: tuple[str, ...] = ()
     """Roles whose columns must have one of their usual names for data to suggest the task."""
 

@@ -59,7 +59,7 @@ def pytest_make_collect_report(
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of the real data sets (`text/`, `vision/`): HF_TL_TEST_DATA, or ../shared/data beside the checkout."""
+    """Folder of the real datasets (`text/`, `vision/`): HF_TL_TEST_DATA, or ../shared/data beside the checkout."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("HF_TL_TEST_DATA", default)).resolve()
     if not folder.is_dir():

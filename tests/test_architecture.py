@@ -13,7 +13,7 @@ import hf_tl
 from hf_tl.task import task_names
 
 PACKAGE = Path(hf_tl.__file__).parent
-FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_shipped" not in file.parts)
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if "_package_data" not in file.parts)
 
 LAYERS = (
     "errors",

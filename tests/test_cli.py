@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from hf_tl import errors
 from hf_tl.cli import main
 from hf_tl.cli.launch import without_option
 from hf_tl.commands.recipes import recipe_files
+from hf_tl.errors import Stopped
 from hf_tl.io import console
 
 METRICS = {"split": "test", "samples": 4, "metrics": {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}}
@@ -97,7 +99,6 @@ def test_text_says_what_to_type_next(training: Any, capsys: pytest.CaptureFixtur
         (errors.ConfigError("a: wrong."), 2),
         (errors.DataError("a: wrong."), 2),
         (errors.ModelError("a: wrong."), 2),
-        (errors.Stopped("a: wrong."), 3),
         (errors.HubError("a: wrong."), 4),
         (errors.HfTlError("a: wrong."), 1),
     ],
@@ -129,8 +130,32 @@ def test_interrupt_ends_with_3(training: Any, capsys: pytest.CaptureFixture[str]
         raise KeyboardInterrupt
 
     training(fail)
+    words = ["train", *LEAST, "--output", "my runs/a"]
+    assert main(words) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("hf-tl: stopped. Everything that was done is kept; continue with: hf-tl train ")
+    assert shlex.split(said.partition("continue with: ")[2]) == ["hf-tl", *words]
+
+
+def test_a_stop_names_the_command_that_continues(
+    training: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once; and one of several processes does not know how it was started."""
+    said = ["Stopped at step 3 of 9.", "stopped; continue with: hf-tl push r me/x"]
+
+    def fail(config: Any) -> None:
+        raise Stopped(said[0])
+
+    training(fail)
     assert main(["train", *LEAST]) == 3
-    assert capsys.readouterr().err == "hf-tl: stopped.\n"
+    assert capsys.readouterr().err.startswith("hf-tl: Stopped at step 3 of 9. Everything that was done is kept; cont")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", *LEAST]) == 3
+    assert capsys.readouterr().err == "hf-tl: Stopped at step 3 of 9.\n"
+    monkeypatch.delenv("WORLD_SIZE")
+    del said[0]
+    assert main(["train", *LEAST]) == 3
+    assert capsys.readouterr().err == "hf-tl: stopped; continue with: hf-tl push r me/x\n"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("module", ["hf_tl", "hf_tl.config", "hf_tl.task", "hf_tl.errors", "hf_tl.cli"])
-def test_porch_imports_nothing_heavy(module: str) -> None:
+def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert not modules_after(f"import {module}") & HEAVY
 
 

@@ -55,7 +55,7 @@ def images(columns: dict[str, Any], image: str, classes: int, rows: int) -> Data
 
 
 def share(hub: RunningHub, id: str, folder: Path, splits: dict[str, Dataset]) -> None:
-    """As `push_to_hub` lays a data set out: Parquet with the features inside."""
+    """As `push_to_hub` lays a dataset out: Parquet with the features inside."""
     (folder / "data").mkdir(parents=True)
     for split, rows in splits.items():
         rows.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
@@ -63,7 +63,7 @@ def share(hub: RunningHub, id: str, folder: Path, splits: dict[str, Dataset]) ->
 
 
 def stock(hub: RunningHub, folder: Path) -> None:
-    """The models and data sets that the recipes name: other weights, the same columns and classes of model."""
+    """The models and datasets that the recipes name: other weights, the same columns and classes of model."""
     hub.seed_model("sentence-transformers/all-MiniLM-L6-v2", tiny_bert(folder / "bert"))
     hub.seed_model("google/mobilenet_v2_1.0_224", tiny_mobilenet(folder / "mobilenet"))
     hub.seed_model("google/vit-base-patch16-224-in21k", tiny_vit(folder / "vit"))

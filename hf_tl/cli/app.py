@@ -150,7 +150,7 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="[INPUT]...", help="Texts or image files; - reads one per line from stdin."),
     ] = None,
-    data: Annotated[list[str] | None, typer.Option("--data", help="A data set in place of inputs.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", help="A dataset in place of inputs.")] = None,
     split: Split = None,
     output: Annotated[
         Path | None,
@@ -355,7 +355,7 @@ def recipe(config: Mapping[str, Any]) -> None:
         words = [word for word in arguments if word not in options]
         _train(configure(words, base=config), "--json" in options)
 
-    code = guarded(run, debug="--debug" in options, last=True)
+    code = guarded(run, debug="--debug" in options, last=True, again=("python", *sys.argv))
     if code:
         sys.exit(code)
 
@@ -368,4 +368,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = typer.main.get_command(app)
         return command.main(args=words or ["--help"], prog_name="hf-tl", standalone_mode=False, obj=words)
 
-    return guarded(run, debug="--debug" in words, last=arguments is None)
+    return guarded(run, debug="--debug" in words, last=arguments is None, again=("hf-tl", *words))

@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import typer
 
-from hf_tl.errors import HfTlError, did_you_mean, listing, redact
+from hf_tl.errors import HfTlError, Stopped, did_you_mean, listing, redact
+from hf_tl.io.command_line import quoted
 from hf_tl.io.console import nothing_steers, say, shown
 
 STARTED = "HF_TL_STARTED"
@@ -37,16 +38,17 @@ INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
 
-def guarded(run: Callable[[], Any], debug: bool, last: bool = False) -> int:
+def guarded(run: Callable[[], Any], debug: bool, last: bool = False, again: Sequence[str] = ()) -> int:
     """Calls `run` and turns what it raises into one sentence on stderr and an exit code. What is printed meanwhile is
     shown by the terminal, never obeyed.
 
     Args:
         last: whether the process ends afterwards, whatever further signals come.
+        again: the words of the command line, which goes on where it is stopped.
     """
     with nothing_steers(), stopping(last):
         try:
-            return _guarded(run, debug)
+            return _guarded(run, debug, again)
         except KeyboardInterrupt:  # once more, while it was said
             return 3
 
@@ -85,18 +87,20 @@ def stopping(last: bool = False) -> Iterator[None]:
             signal.signal(number, leave if last and first else handler)
 
 
-def _guarded(run: Callable[[], Any], debug: bool) -> int:
+def _guarded(run: Callable[[], Any], debug: bool, again: Sequence[str]) -> int:
     try:
         code = run()
         if code != INTERRUPTED:
             return code if isinstance(code, int) else 0
-        return _fail("stopped.", 3)
+        return _fail(_going_on("stopped.", again), 3)
     except KeyboardInterrupt:
-        return _fail("stopped.", 3)
+        return _fail(_going_on("stopped.", again), 3)
     except HfTlError as error:
         if debug:
             print(shown(redact(traceback.format_exc())), file=sys.stderr)
-        return _fail(str(error) or type(error).__name__, error.exit_code)
+        said = str(error) or type(error).__name__
+        stopped = error.exit_code == Stopped.exit_code
+        return _fail(_going_on(said, again) if stopped else said, error.exit_code)
     except typer.TyperException as error:
         return _fail(_usage(error), 2)
     except Exception as error:
@@ -111,6 +115,14 @@ def _guarded(run: Callable[[], Any], debug: bool) -> int:
         first = next(iter(str(error).strip().splitlines()), "")
         hint = "" if debug else " Run it again with --debug to see where; please report it if it is ours."
         return _fail(f"{type(error).__name__}: {first}.{hint}".replace("..", "."), 1, trace)
+
+
+def _going_on(sentence: str, again: Sequence[str]) -> str:
+    """The sentence with the command that continues, where it does not name one; one of several processes does not know
+    how it was started."""
+    if not again or "continue with: " in sentence or "WORLD_SIZE" in os.environ:
+        return sentence
+    return f"{sentence} Everything that was done is kept; continue with: {' '.join(map(quoted, again))}"
 
 
 def _of_this_machine(error: BaseException) -> str | None:

@@ -311,7 +311,7 @@ def _right(run: Path) -> np.ndarray:
 
 
 def _example_images(folder: Path) -> list[tuple[str, list[tuple[str, bytes]]]]:
-    """Some images of both data sets for the report: (caption, [(label, PNG)])."""
+    """Some images of both datasets for the report: (caption, [(label, PNG)])."""
     first = pd.read_parquet(folder / "data" / "zero_to_four" / "train.parquet")
     shown = first.groupby("label", sort=True).head(1).sort_values("label")
     then = pd.read_parquet(folder / "data" / "five_to_nine-0" / "train.parquet")

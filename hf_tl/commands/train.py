@@ -108,7 +108,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         measure_saved(run, data, trust=trusted)
         main.wait_for_everyone()
     if main.is_main_process:
-        if proof.wanted(config):
+        if proof.wanted(config.proof):
             proof.prove(run, trust=trusted)
         if not run.reached("reported"):
             write_report(run.folder)

@@ -19,7 +19,7 @@ from hf_tl.errors import ConfigError
 
 Change = Callable[[Image.Image], Image.Image]
 SCALE = (0.35, 1.0)
-"""Share of the image's area that a crop keeps: milder than ImageNet's (0.08, 1), as small data sets want."""
+"""Share of the image's area that a crop keeps: milder than ImageNet's (0.08, 1), as small datasets want."""
 RATIO = (3 / 4, 4 / 3)
 KEEP, KEEP_BYTES = 20_000, 16_384
 """Small images that are not augmented are decoded once: at most so many, of at most so many bytes each (0.3 GB)."""

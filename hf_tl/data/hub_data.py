@@ -1,4 +1,4 @@
-"""Data sets of the Hub: one revision, every file compared with the Hub's hash before its rows are made."""
+"""Datasets of the Hub: one revision, every file compared with the Hub's hash before its rows are made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from datasets import DatasetDict
 from filelock import FileLock
 
 from hf_tl.data.card_file import languages_of, license_of
-from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing
+from hf_tl.data.tables import UNREADABLE, check_parquet
+from hf_tl.errors import DataError, HfTlError, HubError, did_you_mean, listing, shortened
 from hf_tl.files import write_json
 from hf_tl.hub.client import (
     HELD,
@@ -37,6 +38,8 @@ MARK = "hf_tl-checked.json"
 """Beside prepared rows: the hashes of the files that they were made of."""
 AT_ONCE = 8
 SHA = re.compile(r"[0-9a-f]{40}")
+NAME = re.compile(r"[^*?/\\\[\]\0]{1,200}")
+"""A configuration, which is a folder of the cache as well."""
 
 
 @dataclass
@@ -47,14 +50,16 @@ class HubData:
 
 
 def read(id: str, name: str | None, revision: str | None) -> HubData:
-    """A data set of the Hub as `datasets.load_dataset` gives it; what the cache holds of it, where the Hub cannot be
+    """A dataset of the Hub as `datasets.load_dataset` gives it; what the cache holds of it, where the Hub cannot be
     asked (which is said).
 
     Raises:
         DataError: unknown, private, a loading script, a configuration that it lacks, or files from elsewhere.
         HubError: the Hub cannot be reached and the cache does not hold it, or a file comes damaged, twice.
     """
-    what = f"data.path: data set {id}" + (f" at revision {revision}" if revision else "")
+    what = f"data.path: dataset {id}" + (f" at revision {revision}" if revision else "")
+    if name is not None and not NAME.fullmatch(name):
+        raise DataError(f"data.name: {shortened(name)} is no name of a configuration of {id}.")
     known = _known_sha(id, revision)
     have = bool((known or revision is None) and _all_prepared(id, name, known))
     info = error = None
@@ -146,6 +151,7 @@ def _fresh(id: str, name: str | None, sha: str, what: str) -> DatasetDict:
         mark = _mark(folder)
         if mark is None:
             _fetch(id, files, sha, what)
+            _check_unpacked(id, files, sha)
             shutil.rmtree(folder, ignore_errors=True)  # made of files that nobody compared
             retried(lambda: without_xet(builder.download_and_prepare, "downloading by HTTP"))
             hashes = {file: _cached(id, file, sha).resolve().name for file in files}
@@ -173,7 +179,7 @@ def _inside(url: str, id: str, sha: str) -> str:
     path = found[1] if found else ""
     if not path or ".." in path.split("/"):
         raise DataError(
-            f"data.path: data set {id}: its card names the file {url.partition('?')[0]!r}, which is not in its "
+            f"data.path: dataset {id}: its card names the file {url.partition('?')[0]!r}, which is not in its "
             "repository; only files of the repository itself are read."
         )
     return path
@@ -184,8 +190,19 @@ def _cached(id: str, file: str, sha: str) -> Path:
 
     found = try_to_load_from_cache(id, file, revision=sha, repo_type="dataset")
     if not isinstance(found, str):
-        raise HubError(f"data.path: data set {id}: {file} is not in the cache after its download; try again.")
+        raise HubError(f"data.path: dataset {id}: {file} is not in the cache after its download; try again.")
     return Path(found)
+
+
+def _check_unpacked(id: str, files: list[str], sha: str) -> None:
+    """Raises DataError at a Parquet file that unpacks to far more than it is: `datasets` writes its rows to disk."""
+    for file in files:
+        if file.lower().endswith(".parquet"):
+            try:
+                check_parquet(_cached(id, file, sha))
+            except UNREADABLE as error:
+                first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise DataError(f"data.path: {id}: {file} cannot be read ({first.rstrip('.')}).") from error
 
 
 def _fetch(id: str, files: list[str], sha: str, what: str, optional: bool = False) -> None:

@@ -91,7 +91,7 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
     """An image, not decoded yet. What Pillow finds wrong with it while it is open comes as WrongImage, too.
 
     Args:
-        source: a file, its content, or an undecoded image of a data set (`bytes` or `path`).
+        source: a file, its content, or an undecoded image of a dataset (`bytes` or `path`).
 
     Raises:
         WrongImage: not an image of FORMATS, more than MAX_PIXELS, or damaged.
@@ -205,7 +205,7 @@ def upright_size(source: Path | Mapping[str, Any]) -> tuple[int, int]:
     """(width, height) in pixels once the EXIF orientation is applied; decodes nothing.
 
     Args:
-        source: a file, or an undecoded image of a data set (`bytes` or `path`).
+        source: a file, or an undecoded image of a dataset (`bytes` or `path`).
 
     Raises:
         WrongImage: as `opened`.

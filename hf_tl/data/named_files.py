@@ -84,7 +84,7 @@ def _below(path: str, folder: str) -> bool:
 
 
 def hub_file(name: str, id: str, place: str, what: str) -> Path:
-    """The file that rows of a data set of the Hub name: one of its own in the cache.
+    """The file that rows of a dataset of the Hub name: one of its own in the cache.
 
     Raises:
         DataError: any other.
@@ -92,14 +92,14 @@ def hub_file(name: str, id: str, place: str, what: str) -> Path:
     path = Path(name)
     if is_address(name) or not path.is_absolute() or not any(_leads_into(path, home) for home in _homes(id)):
         raise DataError(
-            f"{place}: {what} is {shortened(name)}, which is no file of the data set; only its own are read."
+            f"{place}: {what} is {shortened(name)}, which is no file of the dataset; only its own are read."
         )
     return path
 
 
 @cache
 def _homes(id: str) -> tuple[Path, ...]:
-    """Where the files of a data set of the Hub are, and its archives when they are unpacked."""
+    """Where the files of a dataset of the Hub are, and its archives when they are unpacked."""
     from datasets import config
     from datasets.utils.extract import ExtractManager
     from huggingface_hub.constants import HF_HUB_CACHE

@@ -337,7 +337,7 @@ def _hash(file: Path, digest: Any) -> None:
 
 
 def _from_hub(config: DataConfig) -> Source:
-    """A data set of the Hub."""
+    """A dataset of the Hub."""
     id = config.paths[0]
     found = hub_data.read(id, config.name, config.revision)
     loaded, notes = found.rows, found.notes

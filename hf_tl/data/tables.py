@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset
 from datasets.exceptions import DatasetsError
 
 from hf_tl.data.arrow_messages import packed
-from hf_tl.data.parquet_bounds import check_repeats
+from hf_tl.data.parquet_bounds import check_unpacked
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
@@ -27,8 +27,6 @@ MAX_HEADER = 1024**2
 """Characters of the first line of a table."""
 FREE_ROWS, ROWS_A_BYTE = 200_000, 8
 """A file may have so many rows, and so many more a byte: a column that is the same throughout takes next to none."""
-MAX_BYTES, MAX_RATIO = 256 * 1024**2, 200
-"""Bytes that a table may always unpack to, and the bytes for each of its own that it may have above that."""
 FREE_VALUES, VALUES_A_BYTE, LINES_A_BYTE = 2_000_000, 8, 2
 """The same of a text that was in an archive, for each byte of the archive."""
 RESERVED = "__file__"
@@ -123,18 +121,16 @@ def check_density(path: Path, packed: int) -> None:
 
 
 def _read_parquet(path: Path) -> Dataset:
-    with pq.ParquetFile(path) as file:
-        found = file.metadata
-        _check_shape(path, found.num_rows, file.schema_arrow)
-        size = sum(found.row_group(index).total_byte_size for index in range(found.num_row_groups))
-        if size > max(MAX_BYTES, MAX_RATIO * path.stat().st_size):
-            raise DataError(
-                f"{path}: unpacks to {size:,} bytes, {MAX_RATIO} times its size: no table that was written."
-            )
-        check_repeats(
-            path, FREE_ROWS + ROWS_A_BYTE * path.stat().st_size, max(MAX_BYTES, MAX_RATIO * path.stat().st_size)
-        )
+    check_parquet(path)
     return Dataset.from_parquet(str(path), keep_in_memory=False)
+
+
+def check_parquet(path: Path) -> None:
+    """Raises DataError at a Parquet file with more rows, columns, depth, values or bytes than a file of its size can
+    mean; nothing of it is unpacked before."""
+    with pq.ParquetFile(path) as file:
+        _check_shape(path, file.metadata.num_rows, file.schema_arrow)
+    check_unpacked(path, FREE_ROWS + ROWS_A_BYTE * path.stat().st_size)
 
 
 def _read_arrow(path: Path) -> Dataset:

@@ -21,7 +21,7 @@ CUT = "held out from train"
 
 
 def origin(rows: Dataset) -> str:
-    """Where the rows of a split are from: a few file names, or how many files below which folder; of a data set of
+    """Where the rows of a split are from: a few file names, or how many files below which folder; of a dataset of
     the Hub its id and split."""
     places = rows.with_format("arrow")[FILE]
     places = places.combine_chunks() if hasattr(places, "combine_chunks") else places

@@ -1,4 +1,4 @@
-"""A model's outputs on a whole data set: each sample once whatever the processes, in order, nothing large kept."""
+"""A model's outputs on a whole dataset: each sample once whatever the processes, in order, nothing large kept."""
 
 from __future__ import annotations
 

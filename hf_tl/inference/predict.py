@@ -30,7 +30,7 @@ def predict(
     Args:
         inputs: texts, or image files or PIL images (as `Kind.given` of the task's input reads them), one or a list;
             mappings of the task's roles to values for tasks that read several (`{"question": ..., "context": ...}`);
-            or a `DataConfig` or `{"path": ...}`, for a data set.
+            or a `DataConfig` or `{"path": ...}`, for a dataset.
 
     Returns:
         One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
@@ -76,7 +76,7 @@ def _rows(inputs: Any, task: Task) -> Dataset:
         return _records(items, task)
     needed = [column.role for column in task.columns if column.required and not column.target]
     if items and len(needed) > 1:
-        raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a data set.")
+        raise DataError(f"input 0: {task.name} reads {listing(needed)} together: a mapping of them, or a dataset.")
     kinds = kinds_of(task, task.input_roles)
     role, given = next((role, kind.given) for role, kind in kinds.items() if kind.given is not None)
     return _dataset({role: [given(item, f"input {index}: found") for index, item in enumerate(items)]}, kinds)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -258,8 +259,10 @@ class Lora(Method):
                 embeddings = _embeddings(loaded.model)
                 wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
                 tie_copies(wrapped, ties)
-        except (ValueError, TypeError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever its tuners raise at values that they do not expect
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
         torn = torn_apart(wrapped, shared, embeddings)
         if torn is not None:
@@ -284,6 +287,13 @@ class Lora(Method):
             model = PeftModel.from_pretrained(full_precision(base, adapted.base_revision), folder / "adapter")
         try:
             plain: PreTrainedModel = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+        except ValueError as error:
+            if "NaN" not in str(error):
+                raise
+            raise ConfigError(
+                "method: the weights that were trained are not numbers, so training diverged; lower "
+                "training.learning_rate."
+            ) from error
         except (AttributeError, NotImplementedError) as error:
             raise ConfigError(
                 f"method: this PEFT type cannot be merged into plain weights ({error}); "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.data.kinds import processor_of
 from hf_tl.data.timm_models import of_timm, processor_fields
-from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing
+from hf_tl.errors import ConfigError, ModelError, listing, shortened
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.io.quiet import no_warnings, quiet
@@ -26,6 +25,7 @@ from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, goes_around, own_classes, register
 from hf_tl.models.layers import head_modules, loaded_note
+from hf_tl.models.model_options import check_options
 from hf_tl.models.resized import carry_over
 from hf_tl.models.trusted import (
     check_adapter,
@@ -36,13 +36,6 @@ from hf_tl.models.trusted import (
 )
 from hf_tl.run_folder import is_run_folder
 from hf_tl.task import Targets, Task, all_tasks
-
-PASSED = {
-    "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only",
-    "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config", "subfolder", "tp_plan", "variant",
-}  # fmt: skip
-"""`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
-SECRET = {"token", "use_auth_token"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,13 @@ def find_pretrained(model: ModelConfig) -> Pretrained:
     config = read_config(found, found.path)
     check_options(model, config)
     for key, value in model.config.items():
-        setattr(config, key, value)
+        try:
+            setattr(config, key, value)
+        except Exception as error:  # Transformers' fields have types, and rules of their own
+            said = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"model.config.{key}: found {shortened(value)}, which {model.id} refuses ({said})."
+            ) from None
     hashes = {file.name: sha256(file) for file in safe_weights(model.id, path / subfolder)}
     return replace(found, config=config, license=license_of(path), hashes=hashes)
 
@@ -163,27 +162,6 @@ def first_line(error: BaseException, found: Pretrained) -> str:
         "it brings its own code, which runs only with model.trust_remote_code=true (--trust-remote-code); "
         "read that code first"
     )
-
-
-def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
-    """Each further key of `model` is a `from_pretrained` argument or a field of the configuration."""
-    signature = inspect.signature(PreTrainedModel.from_pretrained).parameters
-    own = set(type(model).model_fields)
-    known = {name for name in signature if name not in ("kwargs", "model_args", "config")} | PASSED
-    fields = set(config.to_dict())
-    for key in model.passed_through:
-        if key in SECRET:
-            raise ConfigError(
-                f"model.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
-            )
-        if key not in known and key not in fields:
-            hint = did_you_mean(key, known | fields | own) or "."
-            raise ConfigError(f"model.{key}: neither an argument of from_pretrained nor a field of its config{hint}")
-    for key in model.config:
-        if key not in fields:
-            raise ConfigError(
-                f"model.config.{key}: {type(config).__name__} has no such field{did_you_mean(key, fields) or '.'}"
-            )
 
 
 def architectures(task: Task) -> set[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ GROWTH = 1_000
 PATTERN = 10_000
 CHOICES = 12
 """Parts of one alternative of a regular expression that may be tried in several ways."""
+SHARING = 1
+"""Parts in a row that may match any number of the same characters, before something that may fail."""
 WORD = 10_000
 """Characters of a word that is cut into pieces, which takes the square of it."""
 PADDED = 100_000
@@ -103,15 +107,53 @@ def _may_be_empty(expression: Any) -> bool:
     return not plain or bool(re.search(r"[*?|]|\{0?,", plain) and not re.search(r"\+|\{[1-9]", plain))
 
 
+@dataclass
+class _Alternative:
+    """What is known of an alternative of a regular expression, up to a place in it."""
+
+    ways: int = 0
+    """Parts that may match in several ways."""
+    endless: list[str | None] = field(default_factory=list)
+    """Parts in a row that may match any number of characters, and may share these out among them; None for a group."""
+    tried: int = 0
+    """How many of them stand before something that may fail, at which all of their shares are tried."""
+
+    def add(self, part: str | None, least: int, most: int, inside: _Alternative) -> None:
+        """A part more, which has to match `least` times and may `most` times.
+
+        Args:
+            part: None for a group, whose alternatives are `inside`.
+        """
+        self.ways += inside.ways * max(1, most) + (least != most)
+        fails = least > 0
+        self.tried = max(self.tried, inside.tried + fails * len(self.endless), fails * len(self.endless))
+        if fails and part is not None and all(_apart(each, part) for each in self.endless):
+            self.endless = []  # it stands where they end, and nowhere else
+        self.endless = self.endless + [None] * max(len(inside.endless), inside.tried)
+        if most - least > CHOICES:
+            self.endless.append(part)
+
+
+def _apart(many: str | None, one: str) -> bool:
+    """Whether `one` is a character that `many`, a class of characters, does not match; False where that is not sure."""
+    plain = one if len(one) == 1 else one[1:] if re.fullmatch(r"\\\W", one) else ""
+    if not plain or many is None or one in ".^$" or re.search(r"\\[^dws\W]|&&|\[:", many):
+        return False
+    with contextlib.suppress(re.error):
+        return re.fullmatch(many, plain, re.I | re.S) is None
+    return False
+
+
 def is_slow(pattern: str) -> bool:
     """Whether trying a regular expression may take longer than any text is worth: something that can be matched in
-    several ways stands in what is repeated, or there is too much of it in a row."""
+    several ways stands in what is repeated, there is too much of it in a row, or two parts share the same characters
+    out before something that may fail, which takes the cube of their number."""
     if len(pattern) > PATTERN:
         return True
-    frames: list[list[int]] = [[0, 0, 0]]  # most ways of an alternative, ways of this one, alternatives before it
+    groups = [[_Alternative()]]
     at = 0
     while at < len(pattern):
-        inner, end = 0, at + 1
+        inside, end, part = _Alternative(), at + 1, None
         sign = pattern[at]
         if sign == "\\":
             end = at + len((_LONG_ESCAPE.match(pattern, at) or [sign])[0])
@@ -123,40 +165,45 @@ def is_slow(pattern: str) -> bool:
             head = re.compile(r"\(\?(?:[imsx-]*[:)]|<?[=!]|>|<\w+>)?").match(pattern, at)
             at = head.end() if head else end
             if not (head and head[0].endswith(")")):
-                frames.append([0, 0, 0])
+                groups.append([_Alternative()])
             continue
         elif sign == "|":
-            most, ways, before = frames[-1]
-            frames[-1] = [max(most, ways), 0, before + 1]
+            groups[-1].append(_Alternative())
             at = end
             continue
-        elif sign == ")" and len(frames) > 1:
-            most, ways, before = frames.pop()
-            inner = max(most, ways) + (before > 0)
-        times, variable, end = _quantifier(pattern, end)
-        if inner and times > 1:
-            if times > CHOICES:
-                return True
-            inner *= times
-        frames[-1][1] += inner + variable
-        if frames[-1][1] > CHOICES:
+        if sign == ")" and len(groups) > 1:
+            inside = _together(groups.pop())
+        else:
+            part = pattern[at:end]
+        least, most, at = _quantifier(pattern, end)
+        if inside.ways and most > CHOICES:
             return True
-        at = end
+        groups[-1][-1].add(part, least, most, inside)
+        if groups[-1][-1].ways > CHOICES or groups[-1][-1].tried > SHARING:
+            return True
     return False
 
 
+def _together(alternatives: list[_Alternative]) -> _Alternative:
+    """A group, by the worst of its alternatives."""
+    return _Alternative(
+        max(each.ways for each in alternatives) + (len(alternatives) > 1),
+        max((each.endless for each in alternatives), key=len),
+        max(each.tried for each in alternatives),
+    )
+
+
 def _quantifier(pattern: str, at: int) -> tuple[int, int, int]:
-    """(how often the part before `at` may be repeated, 1 if that is not fixed, where the pattern goes on)."""
+    """(how often the part before `at` has to match, how often it may, where the pattern goes on)."""
     found = _QUANTIFIER.match(pattern, at)
     if not found:
-        return 1, 0, at
+        return 1, 1, at
     if found[1] in "*+?":
-        return (1 if found[1] == "?" else PATTERN), 1, found.end()
+        return int(found[1] == "+"), 1 if found[1] == "?" else PATTERN, found.end()
     if not (found[2] or found[4]):
-        return 1, 0, at + 1  # a brace that stands for itself
+        return 1, 1, at + 1  # a brace that stands for itself
     least = int(found[2][:6] or 0)
-    most = least if not found[3] else int(found[4][:6]) if found[4] else PATTERN
-    return most, int(most != least), found.end()
+    return least, least if not found[3] else int(found[4][:6]) if found[4] else max(PATTERN, least), found.end()
 
 
 def _after_class(pattern: str, at: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hf_tl.errors import ConfigError
 from hf_tl.io.console import visible
+from hf_tl.models.adapters import REFUSED
+from hf_tl.models.trusted import OTHER_MODELS
 
 STEPS = 10_000_000
 TOKENS = 131_072
@@ -44,6 +46,10 @@ PATTERNS = ("target_modules", "exclude_modules", "modules_to_save", "layers_patt
 KEYED = ("rank_pattern", "alpha_pattern")
 """The same of their keys."""
 QUANTIFIER = re.compile(r"[*+?]\??|\{[\d,]*\}\??")
+WIDTH, ROUNDS = 65_536, 1_000
+"""Of a number of `method`, and of the rounds by which its weights are drawn."""
+COUNTS = re.compile(r"seed|prng|step|[^.]*[._](tinit|tfinal|deltaT)$")
+"""Places in `method` where a number is no size."""
 THREADS = 1024
 PROCESSES = 1024
 
@@ -63,8 +69,27 @@ def check_numbers(values: Mapping[str, Any], where: str) -> None:
                 f"{where}: {place} of its card is {str(value)[:40]}, expected {_number(least)} to {_number(most)}."
             )
     method = values.get("method")
-    if not isinstance(method, Mapping):
-        return
+    if isinstance(method, Mapping):
+        _check_method(method, where)
+
+
+def _check_method(method: Mapping[str, Any], where: str) -> None:
+    """What goes to PEFT, in whose configurations nearly every number is a size of something."""
+    for key in (*REFUSED, *OTHER_MODELS, "auto_mapping", "megatron_core"):
+        if method.get(key):
+            raise ConfigError(
+                f"{where}: method.{key} of its card is not taken from others; run hf-tl train with a configuration of "
+                "your own."
+            )
+    for place, value in _numbers(method, "method"):
+        most = STEPS if COUNTS.search(place) else WIDTH
+        if not (math.isfinite(value) and abs(value) <= most):
+            raise ConfigError(
+                f"{where}: {visible(place)} of its card is {str(value)[:40]}, expected at most {_number(most)}."
+            )
+    rounds = re.search(r"_niter_(\d+)", str(method.get("init_lora_weights")))
+    if rounds and int(rounds[1][:9]) > ROUNDS:
+        raise ConfigError(f"{where}: method.init_lora_weights of its card takes more than {ROUNDS} rounds.")
     for key in (*PATTERNS, *KEYED):
         given = method.get(key)
         for text in given if isinstance(given, (list, Mapping)) else [given]:
@@ -76,6 +101,18 @@ def check_numbers(values: Mapping[str, Any], where: str) -> None:
                 )
 
 
+def _numbers(value: Any, place: str) -> Iterator[tuple[str, int | float]]:
+    """(place, number) at any depth."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(item, f"{place}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, place)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield place, value
+
+
 def is_quick(pattern: str) -> bool:
     """Whether a regular expression is of a kind that takes little time on any name: few parts that repeat or choose,
     none inside another, and none that refer back or look around."""
@@ -85,7 +122,8 @@ def is_quick(pattern: str) -> bool:
     plain = re.sub(r"\[[^\]]*\]", "x", plain).replace("(?:", "(")
     repeats, groups = len(QUANTIFIER.findall(plain)), plain.count("(")
     nested = re.search(r"\)\s*(?:[*+?]|\{)", plain)
-    return not nested and "(?" not in plain and "\\" not in plain and repeats + groups <= 4 and plain.count("|") <= 24
+    few = repeats <= 3 and repeats + groups <= 4 and plain.count("|") <= 24  # each more takes the length of a name
+    return few and not nested and "(?" not in plain and "\\" not in plain
 
 
 def _number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -61,9 +62,10 @@ class PushCheckpoints(TrainerCallback):
             return  # a head on cached features is no model, and done in moments
         try:
             copied = self._copy(checkpoint, step, state.max_steps)
-        except HfTlError as error:
-            say(f"step {step} is not pushed ({error}) Training goes on.")
-            self._log(step, {"push": "failed", "said": str(error)})
+        except Exception as error:  # whatever it is, training goes on
+            said = _said(error)
+            say(f"step {step} is not pushed ({said}) Training goes on.")
+            self._log(step, {"push": "failed", "said": said})
             return
         self._push(step, copied)
 
@@ -124,7 +126,7 @@ class PushCheckpoints(TrainerCallback):
                 if self.given_up:
                     return
                 self.unshared = step
-                said = str(error) or type(error).__name__
+                said = _said(error)
                 say(f"step {step} could not be pushed ({said}) Training goes on; the next save is pushed again.")
                 self._log(step, {"push": "failed", "said": said})
                 continue
@@ -152,5 +154,12 @@ class PushCheckpoints(TrainerCallback):
                 return
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
-        with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")
+        with contextlib.suppress(OSError):  # a full disk ends training itself, and no push does
+            with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, **values}, ensure_ascii=False) + "\n")
+
+
+def _said(error: Exception) -> str:
+    """The sentence of ours, or what a library said, with what kind of error it is."""
+    said = " ".join(str(error).split())[:300]
+    return str(error) if isinstance(error, HfTlError) else f"{type(error).__name__}{f': {said}' if said else ''}."

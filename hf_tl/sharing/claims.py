@@ -53,7 +53,7 @@ class Claim:
 
 
 def model_index(card: str, model: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(data set, metric) of each metric in the metadata, as they stand there.
+    """(dataset, metric) of each metric in the metadata, as they stand there.
 
     Raises:
         ConfigError: the metadata are not YAML, or its `model-index` is built in another way than the Hub's.

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl import compat
-from hf_tl.config import RunConfig
 from hf_tl.data.kinds import kinds_of, processor_of
 from hf_tl.errors import ConfigError, HfTlError, HubError, ModelError, ProofError
 from hf_tl.hub.client import fetch, fetch_model
@@ -44,8 +43,10 @@ ADAPTER_TOLERANCE = 1e-3
 SWITCH = "HF_TL_PROOF"
 """`0` in the environment leaves proofs out, for sweeps and test suites of many short runs."""
 SECONDS = 3600
-OFF = "proof: false, or --no-proof, leaves this out."
+OFF = "proof: false (train) or --no-proof (push) leaves this out."
 STRIPPED = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "GROUP_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "HF_TL_")
+_proved: set[str] = set()
+"""By this process."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Copy:
         return TOLERANCE if self.base is None else ADAPTER_TOLERANCE
 
 
-def wanted(config: RunConfig) -> bool:
-    return config.proof and os.environ.get(SWITCH) != "0"
+def wanted(proof: bool) -> bool:
+    """Whether there is to be one, as far as its caller and the environment say."""
+    return proof and os.environ.get(SWITCH) != "0"
 
 
 def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
@@ -89,6 +91,8 @@ def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
     now = hashes(run.model)
     key = hashlib.sha256(json.dumps(now["files"], sort_keys=True).encode()).hexdigest()
     if run.state.get("proof") == key:
+        if key not in _proved:
+            say(f"Not proved again: {run.folder / 'state.json'} says that these very files were.")
         return key
     copies = [Copy(f"{run.folder / 'model'}", run.model)]
     adapter = adapter_copy(run, run.model / "adapter", str(run.model / "adapter"))
@@ -100,9 +104,11 @@ def prove(run: RunFolder, *, trust: bool = False, remember: bool = True) -> str:
         raise ConfigError(f"{run.model}: {_few(changed)} since it was measured, so its metrics may not hold.")
     if remember:
         run.reach(run.stage, proof=key)
-    rows = f" on {len(known['answers'])} held-out rows" if known["answers"] else ""
+    count = len(known["answers"])
+    found = f"predicts what was measured on {count} held-out rows" if count else "loads; no answers were kept for it"
     forms = "the model, and the adapter on its base," if len(copies) > 1 else "the model"
-    say(f"Proved: in a clean process without hf_tl, {forms} predicts what was measured{rows}.")
+    say(f"Proved: in a clean process without hf_tl, {forms} {found}.")
+    _proved.add(key)
     return key
 
 

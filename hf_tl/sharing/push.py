@@ -83,7 +83,8 @@ def push(
     The files are those that the run measured, byte for byte. Nothing in the run's folder changes before it is done.
 
     Args:
-        proof: whether to; default: as the run's configuration has it.
+        proof: whether to; None: yes. That a run's configuration leaves it out is no reason to: somebody else may have
+            written that.
         trust_remote_code: whether the proof may run code that lies in `model/` and is not hf_tl's; a run folder does
             not say so itself.
 
@@ -125,7 +126,7 @@ def _share(
     summary = read_summary(run.folder)
     summary = replace(summary, config=summary.config.model_copy(update={"hub": hub}))
     card = card_of(summary)  # now: a proof takes minutes, in which a file may change
-    proved = wanted(run.config if proof is None else run.config.model_copy(update={"proof": proof}))
+    proved = wanted(proof is not False)
     key = {"proof": prove(run, trust=trust_remote_code, remember=False)} if proved else {}
     part = "adapter/" if hub.merge is False else ""
     expected = {name.removeprefix(part): sha256 for name, sha256 in model.items() if name.startswith(part)}

@@ -135,10 +135,10 @@ def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
 def _by_model_index(
     card: str, model: str, folder: Path, paths: Sequence[str] | None, batch_size: int | None, trust: bool
 ) -> dict[str, Any]:
-    """The figures of a card that hf_tl did not write, on the data set that the first of them names."""
+    """The figures of a card that hf_tl did not write, on the dataset that the first of them names."""
     first, _ = next(model_index(card, model), ({}, {}))
     if not paths and not isinstance(first.get("type"), str):
-        raise ConfigError(f"{model}: its card names no data set; give yours with --data PATH.")
+        raise ConfigError(f"{model}: its card names no dataset; give yours with --data PATH.")
     given: dict[str, Any] = (
         {"path": list(paths)} if paths else {"path": hub_id(first.get("type"), model, "data", "--data")}
     )

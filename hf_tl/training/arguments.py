@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from transformers import TrainingArguments
 from transformers.utils import is_liger_kernel_available
 
 from hf_tl.config import RunConfig, TrainingConfig
-from hf_tl.errors import ConfigError, did_you_mean
+from hf_tl.errors import ConfigError, did_you_mean, shortened
 from hf_tl.inference.processes import process_state
 from hf_tl.models.methods import Method
 from hf_tl.task import Task
@@ -42,6 +44,8 @@ RENAMED = {
     "epochs": "num_train_epochs",
     "lr": "learning_rate",
 }
+WIDER = {"fsdp"}
+"""Fields that take more than they say: true, or a list."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,37 @@ def check_training(training: TrainingConfig) -> None:
             raise ConfigError(
                 f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}"
             )
+    kinds = typing.get_type_hints(TrainingArguments)
+    for key, value in training.passed_through.items():
+        if key not in WIDER and not _is_of(value, kinds[key]):
+            raise ConfigError(f"training.{key}: found {shortened(repr(value))}, expected {_described(kinds[key])}.")
+    smoothing = training.passed_through.get("label_smoothing_factor") or 0
+    if not 0 <= smoothing <= 1:
+        raise ConfigError(f"training.label_smoothing_factor: found {smoothing}, expected 0 to 1.")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind that a field of TrainingArguments is said to be, as far as plain kinds go."""
+    kinds = _kinds(kind)
+    if type(value) not in (bool, int, float, str, list, dict) or not all(isinstance(each, type) for each in kinds):
+        return True
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, (int, float)):
+        return abs(value) < 2**63 and (float in kinds or (int in kinds and value == int(value)))
+    return isinstance(value, tuple(kinds))
+
+
+def _kinds(kind: Any) -> list[Any]:
+    """The classes of an annotation such as `dict[str, Any] | str | None`."""
+    several = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return [typing.get_origin(each) or each for each in (typing.get_args(kind) if several else (kind,))]
+
+
+def _described(kind: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
+    found = [names.get(each) for each in _kinds(kind)]
+    return " or ".join(dict.fromkeys(name for name in found if name)) or "a mapping"
 
 
 def _check_packages(training: TrainingConfig) -> None:

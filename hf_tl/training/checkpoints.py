@@ -213,6 +213,13 @@ def steps_done(checkpoint: Path) -> tuple[int, int]:
     return done, planned
 
 
+def can_go_on(folder: Path, step: int, steps: int) -> bool:
+    """Whether a training that was stopped at `step` of `steps` loses nothing: a signal after the last step may find no
+    checkpoint of it (`training.save_strategy: no`), and then the model is worth more than the wish."""
+    checkpoint, _ = (None, []) if step < steps else last_checkpoint(folder)
+    return step < steps or (checkpoint is not None and steps_done(checkpoint)[0] >= step)
+
+
 @contextlib.contextmanager
 def fitting(checkpoint: Path | None, first: Callable[[], bool]) -> Iterator[None]:
     """While Trainer goes on from a checkpoint.

@@ -38,7 +38,7 @@ from hf_tl.training.callbacks import (
     StopOnSignal,
     Unfreeze,
 )
-from hf_tl.training.checkpoints import fitting, last_checkpoint, steps_done
+from hf_tl.training.checkpoints import can_go_on, fitting, last_checkpoint, steps_done
 from hf_tl.training.environment import peak_memory_bytes
 from hf_tl.training.head import head_on_features
 from hf_tl.training.precision import choose_precision, eager_attention
@@ -377,11 +377,9 @@ def _train(run: RunFolder, trainer: TransferTrainer) -> int:
         ) from error
     finally:
         stop.remove()
-    if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
-        raise Stopped(
-            f"Stopped at step {trainer.state.global_step} of {trainer.state.max_steps} with a checkpoint; "
-            f"the same command resumes {run.folder}."
-        )
+    step, steps = trainer.state.global_step, trainer.state.max_steps
+    if stop.received is not None and can_go_on(run.folder / "checkpoints", step, steps):
+        raise Stopped(f"Stopped at step {step} of {steps} with a checkpoint; the same command resumes {run.folder}.")
     if process_state().is_main_process:
         run.reach("trained")
     return done

@@ -3,9 +3,10 @@ method, an order of samples that resumes exactly, and evaluation by the task's m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from hf_tl.errors import ModelError
+from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing, shortened
 from hf_tl.inference.outputs import count_items, model_inputs, outputs_of
 from hf_tl.models.methods import Adapted, optimizer_groups
 from hf_tl.task import Task, TaskContext
@@ -92,7 +93,20 @@ class TransferTrainer(Trainer):
         )
         values = self.measure(found.items, samples) if self.measure else {}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in {"loss": found.loss, **values}.items()}
+        if metric_key_prefix == "eval":
+            self._check_best(metrics)
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(samples))
+
+    def _check_best(self, metrics: dict[str, float]) -> None:
+        """Raises ConfigError where the metric that picks the best checkpoint is not measured: at the first evaluation,
+        which is before training, and not when it is asked for."""
+        args = self.args
+        if args.metric_for_best_model and args.load_best_model_at_end and metric_key(args) not in metrics:
+            names = sorted(name.removeprefix("eval_") for name in metrics)
+            hint = did_you_mean(args.metric_for_best_model, names) or f"; measured are {listing(names, most=20)}."
+            raise ConfigError(
+                f"training.metric_for_best_model: {shortened(args.metric_for_best_model)} is not measured{hint}"
+            )
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -130,6 +144,14 @@ class TransferTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if name not in norms]
 
     def create_optimizer(self, model: Any = None) -> Any:
+        with refusing("training.optim"):
+            return self._optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        with refusing("training.lr_scheduler_type"):
+            return super().create_scheduler(num_training_steps, optimizer)
+
+    def _optimizer(self, model: Any) -> Any:
         made: Any = getattr(self, "optimizer", None)
         if made is None and self.adapted is not None:
             of = self.model if model is None else model
@@ -165,6 +187,17 @@ class TransferTrainer(Trainer):
             if better:
                 self.state.best_global_step = self.state.global_step
         return better
+
+
+@contextlib.contextmanager
+def refusing(key: str) -> Iterator[None]:
+    """What a library refuses in a setting, or in its arguments, is said of it: a package that is not installed, a value
+    that it does not know."""
+    try:
+        yield
+    except (ImportError, ValueError, TypeError, AttributeError, KeyError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"{key}, or its arguments: {said.rstrip('.')}.") from error
 
 
 def metric_key(args: TrainingArguments) -> str:

@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_tl.data import parquet_bounds, tables, xml_text
 from hf_tl.data.arrow_messages import packed
-from hf_tl.data.parquet_bounds import check_repeats
+from hf_tl.data.parquet_bounds import check_unpacked
 from hf_tl.data.sources import _as_written, _undecoded
 from hf_tl.data.tables import read_table
 from hf_tl.data.xml_text import WrongXml, read_xml
@@ -22,6 +22,13 @@ from hf_tl.errors import DataError
 def parquet(path: Path, **columns: Any) -> Path:
     pq.write_table(pa.table(columns), path, row_group_size=1500)
     return path
+
+
+def check_repeats(path: Path, most_values: int, most_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parquet_bounds, "MAX_BYTES", most_bytes)
+        patched.setattr(parquet_bounds, "MAX_RATIO", 0)
+        check_unpacked(path, most_values)
 
 
 def test_a_text_that_repeats_counts_as_often_as_it_does(tmp_path: Path) -> None:
@@ -65,8 +72,8 @@ def test_batches_are_as_large_as_memory_allows(tmp_path: Path, monkeypatch: pyte
     path = parquet(tmp_path / "a.parquet", text=["x" * 100] * 3000)
     for at_once in (1, 10**9):
         monkeypatch.setattr(parquet_bounds, "READ_AT_ONCE", at_once)
-        with pytest.raises(DataError):
-            check_repeats(path, 10_000, 1)
+        with pytest.raises(DataError, match="texts that repeat"):
+            check_repeats(path, 10_000, 50_000)
     assert seen == [1000, parquet_bounds.BATCH]
 
 

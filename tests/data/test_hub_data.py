@@ -1,4 +1,4 @@
-"""Data sets of the Hub: which files may be read, which copy in the cache is used, and what is said of a refusal. How
+"""Datasets of the Hub: which files may be read, which copy in the cache is used, and what is said of a refusal. How
 they are downloaded is tested over HTTP, in tests/security/test_hub_waits.py."""
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ MANY = "Config name is missing.\nPlease pick one among the available configs: ['
     ],
 )
 def test_what_is_said_of_a_refusal(error: Any, name: str | None, said: str) -> None:
-    found = hub_data._refused(error, "bob/x", name, "data.path: data set bob/x")
+    found = hub_data._refused(error, "bob/x", name, "data.path: dataset bob/x")
     assert isinstance(found, DataError)
     with pytest.raises(DataError, match=said):
         raise found
@@ -157,3 +157,9 @@ def test_what_is_said_of_a_refusal(error: Any, name: str | None, said: str) -> N
 def test_a_refusal_of_the_hub_is_the_hubs() -> None:
     error = type("HfHubHTTPError", (Exception,), {})("no")
     assert isinstance(hub_data._refused(error, "bob/x", None, "data"), HubError)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a*", "../x", "a/b", "[a]", "a\0", ""])
+def test_a_name_that_no_configuration_has(name: str, cache: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.name: .* is no name of a configuration of bob/SomeData"):
+        hub_data.read("bob/SomeData", name, None)

@@ -40,7 +40,7 @@ def test_images_are_upright(orientation: int, size: tuple[int, int], corner: tup
     right, lower = corner
     pixel = found.getpixel((size[0] - 5 if right else 4, size[1] - 5 if lower else 4))
     assert pixel[0] > 200 and pixel[1] < 60
-    # the size is known without decoding, from a file or from what a data set holds
+    # the size is known without decoding, from a file or from what a dataset holds
     (tmp_path / "a.jpg").write_bytes(content)
     for source in (
         tmp_path / "a.jpg",

@@ -128,7 +128,7 @@ def test_a_misspelt_file_that_could_be_a_hub_id(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
 
     def nothing(*_: Any, **__: Any) -> HubData:
-        raise HubError("data.path: data set reviews.cvs: not on the Hub, or private.")
+        raise HubError("data.path: dataset reviews.cvs: not on the Hub, or private.")
 
     monkeypatch.setattr("hf_tl.data.hub_data.read", nothing)
     with pytest.raises(

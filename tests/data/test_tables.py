@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from hf_tl.data import tables
+from hf_tl.data import parquet_bounds, tables
 from hf_tl.data.tables import is_table, read_table
 from hf_tl.errors import DataError
 
@@ -149,8 +149,8 @@ def test_a_table_of_far_more_rows_than_its_size_says(tmp_path: Path, monkeypatch
     with pytest.raises(DataError, match="says that it has 50,000 rows, more than a file of its size can hold"):
         read_table(path)
     monkeypatch.undo()
-    monkeypatch.setattr(tables, "MAX_BYTES", 0)
-    monkeypatch.setattr(tables, "MAX_RATIO", 0.01)
+    monkeypatch.setattr(parquet_bounds, "MAX_BYTES", 0)
+    monkeypatch.setattr(parquet_bounds, "MAX_RATIO", 0.01)
     with pytest.raises(DataError, match="no table that was written"):
         read_table(path)
 

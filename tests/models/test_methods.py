@@ -153,8 +153,20 @@ def test_the_adapter_knows_its_base_and_its_task() -> None:
 def test_what_peft_refuses_is_said() -> None:
     with pytest.raises(ConfigError, match="method: PEFT refuses this LoraConfig for the model"):
         prepared("lora", target_modules=["no_such_layer"])
+    with pytest.raises(ConfigError, match=r"PEFT refuses this LoraConfig for the model: .*'list' object"):
+        prepared("lora", rank_pattern=[5])
     with pytest.raises(ConfigError, match=r"method.peft_type: 'LORRA' is not one of PEFT's types; did you mean 'LORA'"):
         get_method(MethodConfig(name="lora", peft_type="lorra")).check(TEXT)
+
+
+def test_an_adapter_whose_weights_are_no_numbers(tmp_path: Path) -> None:
+    method = get_method(MethodConfig(name="lora"))
+    adapted = method.prepare(Loaded(bert_classifier(), ["classifier"]), TEXT)
+    for name, parameter in adapted.module.named_parameters():
+        if "lora_A" in name:
+            torch.nn.init.constant_(parameter, float("nan"))
+    with pytest.raises(ConfigError, match="weights that were trained are not numbers, so training diverged"):
+        method.finish(adapted, tmp_path)
 
 
 # Batch normalisation

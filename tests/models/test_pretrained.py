@@ -19,10 +19,10 @@ from hf_tl.data.texts import check_tokenizer
 from hf_tl.errors import ConfigError, ModelError
 from hf_tl.files import sha256
 from hf_tl.io.quiet import no_warnings, quiet
+from hf_tl.models.model_options import check_options
 from hf_tl.models.pretrained import (
     Loaded,
     architectures,
-    check_options,
     check_task,
     find_pretrained,
     load_model,
@@ -245,6 +245,12 @@ def test_a_folder_without_configuration_is_no_model(tmp_path: Path) -> None:
 def test_options_that_nobody_reads_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_options(ModelConfig(id="x", **options), bert_classifier().config)
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_hidden_layers", "x"), ("hidden_act", {"a": 1})])
+def test_a_field_of_another_kind_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"model.config.{key}: found .*, which .*m refuses \(.*expected "):
+        find_pretrained(ModelConfig(id=str(tiny_bert(tmp_path / "m")), config={key: value}))
 
 
 def test_options_of_from_pretrained_and_of_the_configuration_are_taken() -> None:

@@ -114,7 +114,7 @@ def test_the_head_for_the_hub(digits: Path, tmp_path: Path) -> None:
     assert data.license == "apache-2.0"
     assert data.tags == ["hf_tl", "transfer-learning", "lora"]
     assert data.metrics == ["accuracy", "f1"]  # the Hub knows no balanced accuracy
-    assert data.datasets is None  # files on a disk are no data set of the Hub
+    assert data.datasets is None  # files on a disk are no dataset of the Hub
     assert data.model_name == "digits"
 
 

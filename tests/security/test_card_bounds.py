@@ -126,9 +126,43 @@ def test_bounds_of_numbers_are_allowed(place: str) -> None:
         check_numbers(with_value(place, value), "bob/x")
 
 
-SLOW = ["(a+)+$", "(a*)*b", "(a|a)*b", "(.*)*x", "((a))+", "(?=a)b", r"(a)\1+", "a*" * 8, "(?:a+)+", "x" * 2000]
+METHODS: dict[str, Any] = {
+    "rank_pattern": {"query": 10**9}, "alpha_pattern": {"query": float("inf")}, "num_virtual_tokens": 10**7,
+    "encoder_hidden_size": 10**7, "n_tasks": 65_537, "trainable_token_indices": {"word_embeddings": [10**9]},
+    "layer_replication": [[0, 2]] * 2000, "adapters": {"a": "evil"}, "megatron_config": True, "megatron_core": "evil",
+    "auto_mapping": {"parent_library": "os"}, "init_lora_weights": "pissa_niter_1000000000", "tinit": 10**8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_what_peft_would_make_large_or_load(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"bob/x: method\.{key}[. ].*of its card "):
+        config_of(with_value(f"config.method.{key}", METHODS[key]), "bob/x")
+
+
+def test_methods_that_people_write() -> None:
+    for key, value in {
+        "rank_pattern": {"query": 64}, "lora_alpha": 16.5, "init_lora_weights": "pissa_niter_16", "bias": "none",
+        "num_virtual_tokens": 65_536, "total_step": 10_000_000, "projection_prng_key": 1_000_000, "use_dora": True,
+    }.items():  # fmt: skip
+        config_of(with_value(f"config.method.{key}", value), "bob/x")
+
+
+SLOW = [
+    "(a+)+$",
+    "(a*)*b",
+    "(a|a)*b",
+    "(.*)*x",
+    "((a))+",
+    "(?=a)b",
+    r"(a)\1+",
+    "a*" * 8,
+    ".*.*.*.*x",
+    "(?:a+)+",
+    "x" * 2000,
+]
 QUICK = ["query", "q_proj", "all-linear", r".*\.attention\..*", "(query|key|value)", r"layer\.[0-9]+\.query",
-         r".*(q_proj|v_proj)$"]  # fmt: skip
+         r".*(q_proj|v_proj)$", r".*layers\.\d+\..*proj"]  # fmt: skip
 
 
 @pytest.mark.parametrize("pattern", SLOW)

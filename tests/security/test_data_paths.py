@@ -370,7 +370,7 @@ def test_rows_of_the_hub_name_files_of_their_own_only(
     found = talk.ask(do="load", id=f"alice/named-{way.replace(chr(39), '')}")
     assert found.get("code") == 2, found
     assert "train, row 8: the path in column 'image' is" in found["said"]
-    assert "which is no file of the data set; only its own are read" in found["said"]
+    assert "which is no file of the dataset; only its own are read" in found["said"]
 
 
 def test_an_image_folder_of_the_hub_is_read_and_climbs_nowhere(
@@ -392,7 +392,7 @@ def test_an_image_folder_of_the_hub_is_read_and_climbs_nowhere(
 def test_a_card_of_the_hub_lists_files_of_its_own_only(
     listed: str, served: tuple[RunningHub, Talk], tmp_path: Path
 ) -> None:
-    """`datasets` itself would read a table of this machine that the card of a data set names."""
+    """`datasets` itself would read a table of this machine that the card of a dataset names."""
     hub, talk = served
     secret = tmp_path / "secret.csv"
     secret.write_text("text,label\nmy password,a\n")

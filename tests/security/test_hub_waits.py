@@ -206,7 +206,7 @@ def test_tries_are_counted_as_they_were(both: tuple[RunningHub, Talk]) -> None:
     assert done["code"] == 4 and f"the Hub answered 503, also after {asked} tries in " in done["said"], (asked, done)
 
 
-# reading: models and data sets, with a warm cache and without
+# reading: models and datasets, with a warm cache and without
 
 
 def table(tmp_path: Path, rows: int = 40, word: str = "good") -> Path:
@@ -360,6 +360,23 @@ def test_files_of_elsewhere_are_not_read(both: tuple[RunningHub, Talk], tmp_path
         assert done["code"] in (2, 4) and "diary" not in json.dumps(done), done
         if url == str(secret):
             assert done["code"] == 2 and f"Data files don't belong to {id}" in done["said"], done
+
+
+def test_a_parquet_file_that_understates_its_size_is_not_unpacked(
+    both: tuple[RunningHub, Talk], tmp_path: Path
+) -> None:
+    import pyarrow as pa
+
+    from tests.data.test_parquet_pages import LARGE, lying
+
+    hub, talk = both
+    id = new("data")
+    (tmp_path / "repo").mkdir()
+    lying(tmp_path / "repo" / "train.parquet", pa.table({"text": [LARGE] * 270}), use_dictionary=False)
+    hub.seed_dataset(id, tmp_path / "repo")
+    done = talk.ask(do="data", id=id)
+    assert done["code"] == 2 and "train.parquet: unpacks to 270," in done["said"], done
+    assert not list((hub.folder / "home" / "datasets").rglob(f"*{id.partition('/')[2]}*/**/*.arrow"))
 
 
 def test_configurations_splits_and_private_data(both: tuple[RunningHub, Talk], tmp_path: Path) -> None:
@@ -596,3 +613,36 @@ def test_the_password_of_the_endpoint_is_never_printed(tmp_path: Path, folder: P
         assert "s3cret" not in json.dumps(done), done
     talk.close()
     hub.stop()
+
+
+@pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), ValueError("of a library"), RuntimeError()])
+def test_a_checkpoint_that_cannot_be_copied_does_not_end_training(
+    raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hf_tl.config import hub_config
+    from hf_tl.sharing import checkpoint_pushes as saves
+
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").write_text("{}")
+
+    def save_pretrained(folder: Path) -> None:
+        raise raised
+
+    pushed: list[object] = []
+    monkeypatch.setattr(saves, "push_folder", lambda *words, **options: pushed.append(words))
+    run, base = SimpleNamespace(folder=tmp_path), SimpleNamespace(revision=None, adapter=None)
+    processor = SimpleNamespace(save_pretrained=save_pretrained)
+    callback = saves.PushCheckpoints(run, hub_config(id="alice/x", every_save=True), processor, base)  # type: ignore[arg-type]
+    state = SimpleNamespace(is_world_process_zero=True, global_step=2, max_steps=4)
+    args = SimpleNamespace(output_dir=str(tmp_path / "checkpoints"))
+    callback.on_save(args, state, None)  # type: ignore[arg-type]
+    callback.on_train_end(args, state, None)  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert f"step 2 is not pushed ({type(raised).__name__}" in said and said.rstrip().endswith("Training goes on.")
+    assert json.loads((tmp_path / "log.jsonl").read_text())["push"] == "failed"
+    assert not pushed and not list(tmp_path.glob(".save-*"))
+    (tmp_path / "log.jsonl").unlink()
+    (tmp_path / "log.jsonl").mkdir()  # nor does one that cannot be logged
+    callback.on_save(args, state, None)  # type: ignore[arg-type]
+    assert "step 2 is not pushed" in capsys.readouterr().err

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 import hf_tl
 from hf_tl.cli.exit_codes import stopping
+from hf_tl.run_folder import RunFolder
 from tests.hub.server import RunningHub
 from tests.security.test_push_private import hashes
 from tests.tiny import sentiment_csv, tiny_bert
@@ -67,7 +72,64 @@ def test_reading_is_stopped(tmp_path: Path, hub: RunningHub) -> None:
     hub.seed_model("bob/base", tiny_bert(tmp_path / "base"))
     hub.faults.plan("GET /api/models/bob/base", "no answer", 1000)
     code, said = stopped(["predict", "bob/base", "a text"], hub.env(TOKEN), hub, "/api/models/bob/base", signal.SIGTERM)
-    assert code == 3 and [line for line in said.splitlines() if line.startswith("hf-tl")] == ["hf-tl: stopped."], said
+    assert code == 3 and [line for line in said.splitlines() if line.startswith("hf-tl")] == [
+        "hf-tl: stopped. Everything that was done is kept; continue with: hf-tl predict bob/base 'a text'"
+    ], said
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def in_training(run: Path, _: psutil.Process) -> bool:
+    return (run / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists()
+
+
+def in_the_proof(run: Path, process: psutil.Process) -> bool:
+    return any("-c" in each.cmdline() for each in children(process))
+
+
+def while_measuring(run: Path, _: psutil.Process) -> bool:
+    return (run / "state.json").exists() and RunFolder(run).stage == "saved"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("when", [in_training, while_measuring, in_the_proof], ids=lambda each: each.__name__)
+def test_a_run_that_is_stopped(when: Callable[[Path, psutil.Process], bool], number: int, tmp_path: Path) -> None:
+    """The line that continues goes on to the bits of a run that nobody stopped; no process is left."""
+    base, data = tiny_bert(tmp_path / "base"), sentiment_csv(tmp_path / "reviews.csv")
+    env = {**os.environ, "HF_TL_PROOF": "1"}
+
+    def words(run: Path) -> list[str]:
+        steps = ["training.max_steps=8", "training.eval_strategy=steps", "training.eval_steps=2"]
+        return ["train", "--model", str(base), "--data", str(data), "--output", str(run), *steps]
+
+    def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "hf_tl", *arguments]
+        return subprocess.Popen(command, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    run = tmp_path / "my run"
+    process = start(words(run))
+    watched, ends = psutil.Process(process.pid), time.monotonic() + 120
+    while process.poll() is None and not when(run, watched) and time.monotonic() < ends:
+        time.sleep(0.01)
+    left = children(watched)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 3 and "Traceback" not in said, said
+    assert not [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not list(run.rglob(".*")) and RunFolder(run).stage in ("started", "saved", "measured")
+    program, *again = shlex.split(said.strip().splitlines()[-1].partition("continue with: ")[2])
+    assert program == "hf-tl" and again == words(run), said
+    for arguments in (again, words(tmp_path / "whole")):
+        process = start(arguments)
+        assert process.communicate(timeout=240) and process.returncode == 0
+    assert RunFolder(run).stage == "reported"
+    files = [folder / "model" / "model.safetensors" for folder in (run, tmp_path / "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_further_signals_change_nothing() -> None:

@@ -489,11 +489,13 @@ def test_trusted_code_is_that_of_the_folder(file: str, values: dict[str, Any], t
         trained(tmp_path, "full", {"trust_remote_code": True})
 
 
-def test_a_link_out_of_the_folder_is_not_its_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["parts.py", "deep/parts.py"])
+def test_a_link_out_of_the_folder_is_not_its_code(name: str, tmp_path: Path) -> None:
     base = foreign(tmp_path / "base")
     hostile(tmp_path / "evil.py", tmp_path / "ran")
-    (base / "parts.py").unlink()
-    (base / "parts.py").symlink_to(tmp_path / "evil.py")
+    (base / name).parent.mkdir(exist_ok=True)
+    (base / name).unlink(missing_ok=True)
+    (base / name).symlink_to(tmp_path / "evil.py")
     with pytest.raises(ModelError, match=r"parts\.py of .* is a link to"):
         trained(tmp_path, "full", {"trust_remote_code": True})
     assert not (tmp_path / "ran").exists()

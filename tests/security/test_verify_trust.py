@@ -233,7 +233,7 @@ def test_a_card_without_figures(index: Any, run: Path) -> None:
 
 def test_a_card_that_names_no_data(run: Path) -> None:
     plain_card(run, [{"type": "accuracy", "value": 0.5}], type=None)
-    with pytest.raises(ConfigError, match="names no data set"):
+    with pytest.raises(ConfigError, match="names no dataset"):
         verify(str(run / "model"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from hf_tl.config import hub_config
 from hf_tl.errors import ConfigError, HubError, ModelError, ProofError
-from hf_tl.hub.upload import Pushed
-from hf_tl.sharing import proof
+from hf_tl.hub.upload import Pushed, Target
+from hf_tl.run_folder import RunFolder
+from hf_tl.sharing import proof, push
 from hf_tl.sharing.proof import ADAPTER_TOLERANCE, Copy
+
+METRICS = {"split": "test", "samples": 2, "metrics": {"loss": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+
+
+@dataclass
+class Summary:
+    config: Any
+
 
 PUSHED = Pushed("alice/x", "0123456789", "url", ())
 KNOWN = {
@@ -54,7 +65,7 @@ def test_whether_a_proof_is_wanted(
     monkeypatch.delenv(proof.SWITCH, raising=False)
     if switch is not None:
         monkeypatch.setenv(proof.SWITCH, switch)
-    assert bool(proof.wanted(SimpleNamespace(proof=asked))) is wanted  # type: ignore[arg-type]
+    assert proof.wanted(asked) is wanted
 
 
 def adapter(folder: Path, **values: Any) -> None:
@@ -65,14 +76,19 @@ def adapter(folder: Path, **values: Any) -> None:
 
 
 def test_a_run_is_proved_once_for_the_same_files(
-    compared: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compared: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run(tmp_path)
     key = proof.prove(run, remember=False)
     assert run.state == {} and [copy.path for copy in compared[0][0]] == [run.model]
     assert "the model predicts what was measured on 2 held-out rows." in capsys.readouterr().err
     assert proof.prove(run) == key == run.state["proof"] and len(compared) == 2
+    assert capsys.readouterr().err.count("Proved: ") == 1
     assert proof.prove(run) == key and len(compared) == 2
+    assert capsys.readouterr().err == ""  # this process did it
+    monkeypatch.setattr(proof, "_proved", set())
+    assert proof.prove(run) == key and len(compared) == 2
+    assert "Not proved again: " in capsys.readouterr().err
     run.state["proof"] = "of other files"
     adapter(run.model / "adapter")
     proof.prove(run, trust=True)
@@ -206,3 +222,27 @@ def test_an_adapter_beside_whole_weights_is_refused(compared: list[Any], tmp_pat
     adapter(run.model)
     with pytest.raises(ProofError, match=r"it: an adapter_config\.json lies beside whole weights"):
         proof._results(run, [Copy("it", run.model)], KNOWN, False, False)
+
+
+@pytest.mark.parametrize(("asked", "proved"), [(None, True), (True, True), (False, False)])
+def test_a_run_folder_does_not_leave_out_the_proof_of_a_push(
+    asked: bool | None, proved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may have written its `proof: false`."""
+    monkeypatch.delenv(proof.SWITCH, raising=False)
+    (tmp_path / "config.yaml").write_text("model: bob/base\ndata: bob/data\nproof: false\n")
+    (tmp_path / "state.json").write_text('{"stage": "measured"}')
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
+    run, seen = RunFolder(tmp_path), []
+    assert run.config.proof is False
+    monkeypatch.setattr(push, "check_kept", lambda run: {})
+    monkeypatch.setattr(push, "check_target", lambda hub: Target("alice/x", True, None))
+    monkeypatch.setattr(push, "read_summary", lambda folder: Summary(run.config))
+    monkeypatch.setattr(push, "card_of", lambda summary: "")
+    monkeypatch.setattr(push, "merged_card", lambda *_: tmp_path / "README.md")
+    monkeypatch.setattr(push, "_figures", lambda *_: {})
+    monkeypatch.setattr(push, "push_folder", lambda *_, **__: seen.append("sent") or PUSHED)
+    monkeypatch.setattr(push, "prove", lambda *_, **__: seen.append("proved before") or "key")
+    monkeypatch.setattr(push, "prove_pushed", lambda *_, **__: seen.append("proved after"))
+    push.push(run, hub_config(id="alice/x"), proof=asked)
+    assert seen == (["proved before", "sent", "proved after"] if proved else ["sent"])

@@ -337,7 +337,7 @@ def test_learned_to_answer_and_to_stop(path: Path, tmp_path: Path) -> None:
     report = (run.folder / "report.html").read_text()
     assert "expected" in report and "generated" in report
     assert '[{"role": "user"' in (run.folder / "README.md").read_text()
-    # the whole of a data set is answered, though it holds answers
+    # the whole of a dataset is answered, though it holds answers
     again = run.predict({"path": str(file)})
     assert len(again) == len(rows) and again[0]["label"] == "great"
     assert hf_tl.evaluate(str(run.folder), str(file))["metrics"]["perplexity"]["value"] < 1.2

@@ -335,6 +335,42 @@ def test_keys_of_training_arguments_and_our_two_are_taken() -> None:
     check_training(config(learning_rate=1, warmup_steps=0.1, early_stopping_patience=2, optim="sgd").training)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("learning_rate", "x", "a number"),
+        ("learning_rate", float("nan"), "a number"),
+        ("learning_rate", [1], "a number"),
+        ("learning_rate", True, "a number"),
+        ("label_smoothing_factor", 1.5, "0 to 1"),
+        ("neftune_noise_alpha", 10**30, "a number"),
+        ("num_train_epochs", "3", "a number"),
+        ("max_steps", 2.5, "a whole number"),
+        ("bf16", "yes", "true or false"),
+        ("use_cpu", 1, "true or false"),
+        ("optim_args", 5, "a text"),
+        ("metric_for_best_model", {"a": 1}, "a text"),
+        ("lr_scheduler_kwargs", 7, "a text"),
+        ("include_for_metrics", "inputs", "a list"),
+    ],
+)
+def test_values_of_another_kind_are_refused_before_anything_is_read(key: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"training\.{key}: found .*, expected {expected}"):
+        check_training(config(**{key: value}).training)
+
+
+def test_values_of_the_kinds_that_fields_have() -> None:
+    check_training(
+        config(
+            learning_rate=0, num_train_epochs=2, max_steps=3.0, bf16=True, tf32=None, optim="sgd", eval_steps=0.5,
+            optim_args="a=1", lr_scheduler_kwargs={"num_cycles": 2}, report_to=["none"], debug="underflow_overflow",
+            lr_scheduler_type="cosine", fsdp=["full_shard"], fsdp_config={"version": 2},
+            include_num_input_tokens_seen="all",
+            include_for_metrics=["loss"], gradient_checkpointing_kwargs={"use_reentrant": False}, deepspeed="zero.json",
+        ).training
+    )  # fmt: skip
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arguments, "is_liger_kernel_available", lambda: False)
     with pytest.raises(ConfigError, match="needs the package liger-kernel"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hf_tl.training import checkpoints
 from hf_tl.training.checkpoints import fault, last_checkpoint, steps_done
 
 
@@ -105,3 +106,11 @@ def test_where_early_stopping_has_ended_a_training_no_more_is_planned(
         }
     (path / "trainer_state.json").write_text(json.dumps(state))
     assert steps_done(path) == (30, planned)
+
+
+@pytest.mark.parametrize(("step", "found", "lost"), [(3, None, False), (9, 9, False), (9, 8, True), (9, None, True)])
+def test_what_is_lost_by_a_stop(step: int, found: int | None, lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9 steps; before the last one a checkpoint was saved because of the stop itself."""
+    monkeypatch.setattr(checkpoints, "last_checkpoint", lambda folder: (found and Path(str(found)), []))
+    monkeypatch.setattr(checkpoints, "steps_done", lambda checkpoint: (int(checkpoint.name), 9))
+    assert checkpoints.can_go_on(Path("checkpoints"), step, 9) is not lost

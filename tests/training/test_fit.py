@@ -454,7 +454,9 @@ def test_memory_that_does_not_suffice_halves_the_batch(tmp_path: Path) -> None:
         module._train(run, trainer)
 
 
-def test_a_stop_is_said_unless_all_steps_are_done(tmp_path: Path) -> None:
+def test_a_stop_is_said_where_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal after the last step, too: what follows may take longer than a scheduler waits."""
+
     def train(resume_from_checkpoint: Any) -> None:
         assert resume_from_checkpoint is None
         trainer.callbacks[-1].received = 15
@@ -464,7 +466,13 @@ def test_a_stop_is_said_unless_all_steps_are_done(tmp_path: Path) -> None:
         module._train(run, trainer)
     assert run.stage == "started" and trainer.args.eval_on_start
     trainer.state.global_step = 10
-    assert module._train(run, trainer) == 0 and run.stage == "trained"
+    assert module._train(run, trainer) == 0 and run.stage == "trained"  # no checkpoint of the last step
+    run.reach("started")
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "can_go_on", lambda *words: asked.append(words) or True)
+    with pytest.raises(Stopped, match=r"Stopped at step 10 of 10 with a checkpoint"):
+        module._train(run, trainer)
+    assert run.stage == "started" and asked == [(run.folder / "checkpoints", 10, 10)]
 
 
 def test_a_resumed_training_goes_on_without_evaluating_first(

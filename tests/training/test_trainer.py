@@ -15,6 +15,7 @@ from torch import nn
 from transformers import TrainerState, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_tl.config import LossConfig, MethodConfig
+from hf_tl.errors import ConfigError
 from hf_tl.models.methods import Adapted, get_method
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import TaskContext, get_task
@@ -164,6 +165,21 @@ def test_without_a_method_the_optimizer_is_trainers_own(tmp_path: Path) -> None:
     assert len(groups) == 2 and [group["weight_decay"] for group in groups] == [0.1, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"optim": "galore_adamw"}, r"training\.optim, or its arguments: .*galore_torch"),
+        ({"optim_args": "x"}, r"training\.optim, or its arguments: "),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, r"training\.lr_scheduler_type, or its arguments: .*min_lr"),
+        ({"lr_scheduler_kwargs": {"evil": 1}}, r"training\.lr_scheduler_type, or its arguments: .*'evil'"),
+    ],
+)
+def test_what_an_optimizer_or_a_schedule_refuses_is_said(args: dict[str, Any], words: str, tmp_path: Path) -> None:
+    made = trainer(tmp_path, adapted=Adapted(bert_classifier(), ()), args=args)
+    with pytest.raises(ConfigError, match=words):
+        made.create_optimizer_and_scheduler(10)
+
+
 # Checkpoints
 
 
@@ -245,6 +261,16 @@ def test_an_evaluation_is_of_the_task_and_by_its_own_collator(tmp_path: Path) ->
     assert np.allclose(seen["outputs"], logits.detach().numpy(), atol=1e-6)
     of.measure = None
     assert set(of.evaluate(samples[:2], metric_key_prefix="other")) >= {"other_loss"}
+
+
+@pytest.mark.parametrize(("metric", "hint"), [("acuracy", "; did you mean 'accuracy'"), ("xyz", "; measured are 'acc")])
+def test_a_metric_that_is_not_measured_picks_no_checkpoint(metric: str, hint: str, tmp_path: Path) -> None:
+    strategy = {"eval_strategy": "steps", "save_strategy": "steps", "load_best_model_at_end": True}
+    of = trainer(tmp_path, eval_dataset=[{}], args={**strategy, "metric_for_best_model": metric})
+    with pytest.raises(ConfigError, match=f"training.metric_for_best_model: '{metric}' is not measured{hint}"):
+        of._check_best({"eval_loss": 1.0, "eval_accuracy": 0.5})
+    of._check_best({"eval_loss": 1.0, f"eval_{metric}": 0.5})
+    trainer(tmp_path, args={"metric_for_best_model": metric})._check_best({"eval_loss": 1.0})  # none is kept
 
 
 def test_features_and_labels_are_rows() -> None:
