@@ -276,7 +276,9 @@ def _from_weights(
     )  # fmt: skip
     built, info = load(config=config, output_loading_info=True)
     filled = carry_over(built, info, lambda: read_config(pretrained, pretrained.path), load)
-    return built, {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - filled, filled
+    # tables that a network computes are no weights
+    mismatched = {key[0] for key in info["mismatched_keys"]} - {name for name, _ in built.named_buffers()}
+    return built, {*info["missing_keys"], *mismatched} - filled, filled
 
 
 def _config_fields(targets: Targets) -> dict[str, Any]:

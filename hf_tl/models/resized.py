@@ -81,8 +81,9 @@ def carry_over(
     Raises:
         ModelError: a table of positions that cannot be carried over.
     """
-    names = sorted(key[0] for key in info["mismatched_keys"])
-    wanted = {name: model.get_parameter(name) for name in names if _may_be(name, model.get_parameter(name))}
+    made = dict(model.named_parameters(remove_duplicate=False))
+    names = sorted(key[0] for key in info["mismatched_keys"] if key[0] in made)
+    wanted = {name: made[name] for name in names if _may_be(name, made[name])}
     if not wanted:
         return set()
     config, done = before(), set()
@@ -113,12 +114,17 @@ def _carried(old: torch.Tensor, new: torch.Tensor, before: Any, after: Any) -> t
     if new.ndim not in (2, 3) or old.shape[-1] != new.shape[-1] or old.shape[:-2] != new.shape[:-2]:
         return None
     for was, is_now in zip(_parts(before), _parts(after), strict=True):
-        grids = _grid(was), _grid(is_now)
-        if grids[0] is None or grids[1] is None:
+        grids = [grid for grid in (_grid(was), _grid(is_now)) if grid is not None]
+        if len(grids) < 2:
             continue
         first = old.shape[-2] - grids[0][0] * grids[0][1]  # what stands before the patches, such as a class token
         if 0 <= first == new.shape[-2] - grids[1][0] * grids[1][1]:
             return _interpolated(old, first, grids[0], grids[1])
+        tables = [(2 * rows - 1, 2 * columns - 1) for rows, columns in grids]  # of differences of places, BEiT's
+        last = old.shape[-2] - tables[0][0] * tables[0][1]
+        if 0 <= last == new.shape[-2] - tables[1][0] * tables[1][1]:
+            swapped = old.roll(last, dims=-2)  # what is about the class token stands at the end
+            return _interpolated(swapped, last, tables[0], tables[1], mode="bilinear").roll(-last, dims=-2)
     return None
 
 
@@ -132,9 +138,12 @@ def _grid(config: Any) -> tuple[int, int] | None:
     return height // tall, width // wide
 
 
-def _interpolated(table: torch.Tensor, first: int, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
-    """`table` (..., tokens, width) for another grid, as Transformers' `interpolate_pos_encoding` makes it."""
+def _interpolated(
+    table: torch.Tensor, first: int, old: tuple[int, int], new: tuple[int, int], mode: str = "bicubic"
+) -> torch.Tensor:
+    """`table` (..., tokens, width) for another grid, as Transformers' `interpolate_pos_encoding` makes it; the `first`
+    tokens stay as they are."""
     rest = table[..., first:, :].reshape(1, *old, table.shape[-1]).permute(0, 3, 1, 2)
-    rest = nn.functional.interpolate(rest, size=new, mode="bicubic", align_corners=False)
+    rest = nn.functional.interpolate(rest, size=new, mode=mode, align_corners=False)
     rest = rest.permute(0, 2, 3, 1).reshape(*table.shape[:-2], new[0] * new[1], table.shape[-1])
     return torch.cat([table[..., :first, :], rest], dim=-2)

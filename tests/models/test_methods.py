@@ -20,7 +20,7 @@ from hf_tl.models.methods import UnfreezeStep, first_step, get_method, optimizer
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import get_task
 from hf_tl.training.description import check_adapter_loads
-from tests.tiny import bert_classifier, resnet_classifier
+from tests.tiny import bert_classifier, resnet_classifier, tiny_writer
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 IDS = {
@@ -486,6 +486,25 @@ def test_tied_embeddings_are_trained_as_one_and_saved_so(modules: list[str], kin
     torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "plain").eval()), trained)
     base = peft.PeftModel.from_pretrained(tied_decoder(), tmp_path / "adapter")
     torch.testing.assert_close(logits(base.merge_and_unload().eval()), trained)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_tied_embeddings_of_encoder_and_decoder(kind: str, tmp_path: Path) -> None:
+    """Four names of one weight: trained as one, or refused before anything trains."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(tiny_writer(tmp_path / "model", ["a", "b", "c"], kind)).eval()
+    ids = {"input_ids": torch.tensor([[4, 5, 2]]), "decoder_input_ids": torch.tensor([[2, 6]])}
+    method = get_method(MethodConfig(name="lora", modules_to_save=["lm_head"]))
+    adapted = method.prepare(Loaded(model, []), get_task("summarization"))
+    random_adapter(adapted.module)
+    (copy,) = [p for name, p in adapted.module.named_parameters() if "modules_to_save" in name]
+    nn.init.normal_(copy, std=0.5)
+    with torch.no_grad():
+        trained = adapted.module.eval()(**ids).logits
+        method.finish(adapted, tmp_path).save_pretrained(tmp_path / "plain")
+        again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "plain").eval()
+        torch.testing.assert_close(again(**ids).logits, trained)
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "embed_tokens", "lm_head"], ["lm_head"], ["embed_tokens"]])

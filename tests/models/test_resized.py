@@ -74,6 +74,25 @@ def test_positions_are_those_that_transformers_interpolates(make: Any, size: int
     torch.testing.assert_close(logits(saved, pixels), logits(found.model, pixels))
 
 
+def test_tables_of_differences_are_those_that_transformers_interpolates(tmp_path: Path) -> None:
+    """BEiT's, of each layer; it does so itself, at every call."""
+    from transformers import BeitConfig, BeitForImageClassification, BeitImageProcessor
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BeitConfig(**small, image_size=32, patch_size=8, use_relative_position_bias=True, num_labels=10)
+    before = BeitForImageClassification(config).eval()
+    for name, parameter in before.named_parameters():
+        if "relative_position_bias_table" in name:
+            nn.init.normal_(parameter)
+    before.save_pretrained(tmp_path)
+    BeitImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False).save_pretrained(tmp_path)
+    found, processor = adapted(tmp_path, 48)
+    pixels = processor(noise(90), return_tensors="pt")["pixel_values"]
+    assert found.kept_head and pixels.shape == (1, 3, 48, 48)
+    torch.testing.assert_close(logits(found.model, pixels), logits(before, pixels))
+
+
 def test_the_size_that_a_configuration_names_is_no_other(tmp_path: Path) -> None:
     """`model.config.image_size` drew new positions without a word."""
     path = tiny_vit(tmp_path / "model")
