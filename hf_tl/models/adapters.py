@@ -121,7 +121,7 @@ def laid_upon(base: nn.Module, folder: Path) -> Any:
     config = peft_config(folder)
     config.inference_mode = True
     if not names_embeddings(base):
-        base.get_input_embeddings = nn.Module  # PEFT asks networks that read no tokens as well
+        base.get_input_embeddings = nn.Module  # type: ignore[assignment]  # PEFT asks networks that read no tokens as well
     with building(f"the adapter {folder}", [folder / WEIGHTS], base):
         model: Any = PeftModel.from_pretrained(base, folder, config=config)  # type: ignore[arg-type]
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)

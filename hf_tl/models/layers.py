@@ -230,13 +230,19 @@ def _release(module: nn.Module, _inputs: object, _output: object) -> None:
 
 
 def names_embeddings(model: nn.Module) -> bool:
-    """Whether a network tells its input embeddings, which PEFT asks of every one; some that read images raise (D-FINE,
-    RT-DETR v2, Deformable DETR), so that PEFT cannot load an adapter of theirs."""
+    """Whether a network tells its input embeddings; some that read images raise."""
     try:
         model.get_input_embeddings()  # type: ignore[operator]
     except NotImplementedError:
         return False
     return True
+
+
+def peft_can_load(model: nn.Module) -> bool:
+    """Whether PEFT can load an adapter of a network: where weights are tied, it asks for the input embeddings, which
+    D-FINE, RT-DETR v2 and Deformable DETR do not tell."""
+    ties = any(getattr(module, "_tied_weights_keys", None) for module in model.modules())
+    return names_embeddings(model) or not ties
 
 
 def position_limit(model: nn.Module) -> int | None:

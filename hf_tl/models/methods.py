@@ -28,6 +28,7 @@ from hf_tl.models.layers import (
     fully_trained_modules,
     in_modules,
     names_embeddings,
+    peft_can_load,
     set_fixed,
     set_trainable,
     shared_by_modules,
@@ -299,8 +300,9 @@ class Lora(Method):
                 f"method: this PEFT type cannot be merged into plain weights ({error}); "
                 f"the adapter is in {folder / 'adapter'}."
             ) from error
-        if plain.__dict__.pop("get_input_embeddings", None) is not None:
-            shutil.rmtree(folder / "adapter")  # PEFT could not load it
+        plain.__dict__.pop("get_input_embeddings", None)
+        if not peft_can_load(plain):
+            shutil.rmtree(folder / "adapter")
         plain.tie_weights()  # second names of a head that was trained as a copy
         return plain
 

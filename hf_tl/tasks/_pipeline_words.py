@@ -219,7 +219,9 @@ def prefix_space(tokenizer: Any) -> None:
     from tokenizers import Tokenizer
 
     backend = getattr(tokenizer, "_tokenizer", None)
-    said = json.loads(backend.to_str()) if backend is not None else {}
+    if backend is None:
+        return
+    said = json.loads(backend.to_str())
     before = said.get("pre_tokenizer") or {}
     if before.get("type") != "ByteLevel" or before.get("add_prefix_space"):
         return

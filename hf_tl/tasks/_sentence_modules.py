@@ -174,7 +174,8 @@ def among(a: Any, b: Any, name: str) -> np.ndarray:
         return found
     from scipy.spatial.distance import cdist
 
-    return -cdist(a, b, "cityblock" if name == "manhattan" else "euclidean")
+    apart: np.ndarray = cdist(a, b, "cityblock" if name == "manhattan" else "euclidean")
+    return -apart
 
 
 def save(context: TaskContext, folder: Path, width: int, limit: int) -> None:

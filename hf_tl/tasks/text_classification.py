@@ -30,7 +30,8 @@ def configure(model: Any, context: TaskContext) -> None:
         config.pad_token_id = tokenizer.pad_token_id
     if not config.is_encoder_decoder or context.mode != "training":
         return
-    if config.eos_token_id not in tokenizer("a")["input_ids"]:
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if not set(ends) & set(tokenizer("a")["input_ids"]):
         raise ModelError(
             f"model: {type(model).__name__} reads the label from the token that ends a text ({tokenizer.eos_token!r}, "
             f"id {config.eos_token_id}), and its tokenizer ends none with it; give the tokenizer a post-processor that "
@@ -44,12 +45,15 @@ def configure(model: Any, context: TaskContext) -> None:
 def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     """Texts as token ids, cut at `text_limit`; `length` is the number of tokens."""
     limit = text_limit(context)
+    ends = bool(getattr(context.model_config, "is_encoder_decoder", False))
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         # Tokenized without truncation first, so that what is cut can be counted.
         texts = [batch[role] for role in ("text", "text_pair") if role in batch]
         untruncated = context.processor(*texts, truncation=False, verbose=False)["input_ids"]
-        out = dict(context.processor(*texts, truncation=True, max_length=limit))
+        out = dict(context.processor(*texts, truncation=True, max_length=limit, return_special_tokens_mask=ends))
+        if ends:
+            out = _with_own_ends(out, context.processor.eos_token_id)
         out["length"] = [len(ids) for ids in out["input_ids"]]
         out["cut"] = [len(ids) > limit for ids in untruncated]
         if "label" in batch:
@@ -64,6 +68,29 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
+
+
+def _with_own_ends(encoded: dict[str, list[Any]], end: int) -> dict[str, list[Any]]:
+    """The tokens without those that end a text and were spelled in it: BART and T5 read the label from that token, and
+    want as many in each text of a batch."""
+    special = encoded.pop("special_tokens_mask")
+    kept = [
+        [at for at, (token, ours) in enumerate(zip(ids, mask, strict=True)) if token != end or ours]
+        for ids, mask in zip(encoded["input_ids"], special, strict=True)
+    ]
+    return {
+        name: [[values[at] for at in places] for values, places in zip(rows, kept, strict=True)]
+        for name, rows in encoded.items()
+    }
+
+
+def plain_texts(rows: Any, context: TaskContext) -> Any:
+    """As `untruncated_texts`, without texts that spell the token that ends one, which a stock pipeline keeps."""
+    rows, end = untruncated_texts(rows, context), context.processor.eos_token
+    if not getattr(context.model_config, "is_encoder_decoder", False):
+        return rows
+    roles = [role for role in ("text", "text_pair") if role in rows.column_names]
+    return rows.filter(lambda row: not any(end in (row[role] or "") for role in roles), load_from_cache_file=False)
 
 
 def collator(context: TaskContext, training: bool) -> Any:

@@ -144,10 +144,10 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
                 words["told"] += sum(what == "opens" for _, what in given)
             tags = [context.labels[tag] for tag in batch["tags"][row]] if "tags" in batch else None
             for w, places_in in content.items():
-                at = {token: starts[w] + index for index, token in enumerate(places_in)}
+                index = {token: starts[w] + at for at, token in enumerate(places_in)}
                 width = range(len(special[w]))
-                out["word_ids"].append([numbers[at[t]] if t in at else -1 for t in width])
-                opened = [given[at[t]] if given is not None and t in at else (-1, "") for t in width]
+                out["word_ids"].append([numbers[index[t]] if t in index else -1 for t in width])
+                opened = [given[index[t]] if given is not None and t in index else (-1, "") for t in width]
                 out["opens"].append([word if what == "opens" else -1 for word, what in opened])
                 if tags is not None:
                     labels.append([label_at(each, tags, ids) if each[1] else WITHOUT for each in opened])
@@ -157,7 +157,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
     )
     if training:
-        context.notes += _notes(len(encoded) - len(rows), limit, words)
+        context.notes.extend(_notes(len(encoded) - len(rows), limit, words))
     return encoded
 
 

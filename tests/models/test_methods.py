@@ -16,6 +16,7 @@ from transformers import BertForSequenceClassification, TrainingArguments
 
 from hf_tl.config import HubConfig, MethodConfig, RunConfig
 from hf_tl.errors import ConfigError
+from hf_tl.models.layers import peft_can_load
 from hf_tl.models.methods import UnfreezeStep, first_step, get_method, optimizer_groups
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import get_task
@@ -533,13 +534,14 @@ def test_an_adapter_that_peft_could_not_load_is_merged_only(tmp_path: Path) -> N
         raise NotImplementedError
 
     model = resnet_classifier()
-    model.get_input_embeddings = unknown
+    model.get_input_embeddings, model._tied_weights_keys = unknown, {"a": "b"}
     method, adapted, module = prepared("lora", model)
     random_adapter(module)
     plain = method.finish(adapted, tmp_path)
     assert not (tmp_path / "adapter").exists() and "get_input_embeddings" not in plain.__dict__
     config = RunConfig(model="m", data="d", hub=HubConfig(id="me/x", merge=False))
     plain.get_input_embeddings = unknown  # type: ignore[method-assign]
+    assert peft_can_load(resnet_classifier())
     with pytest.raises(ConfigError, match=r"hub\.merge: false .* PEFT cannot load one of a ResNetForImageClass"):
         check_adapter_loads(config, plain)
     check_adapter_loads(config, bert_classifier())

@@ -21,7 +21,7 @@ from hf_tl.task import Targets, get_task
 from tests.tiny import tiny_bert, tiny_resnet, tiny_vit
 
 TASK = get_task("image-classification")
-TARGETS = Targets(tuple(f"LABEL_{index}" for index in range(10)), "single_label_classification")
+TARGETS = Targets(tuple(f"LABEL_{index}" for index in range(10)))
 
 
 def adapted(path: Path, size: int | None = None, **options: Any) -> tuple[Loaded, Any]:

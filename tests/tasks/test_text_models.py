@@ -16,6 +16,7 @@ from hf_tl.models.layers import position_limit
 from hf_tl.task import TaskContext, get_task
 from hf_tl.tasks import text_generation
 from hf_tl.tasks._texts import text_limit
+from hf_tl.tasks.text_classification import plain_texts
 from tests.tiny import WORDS, tiny_chat_tokenizer, tiny_writer
 
 TASK = get_task("text-classification")
@@ -79,9 +80,25 @@ def test_a_text_that_spells_the_end_token_has_one_end(kind: str, tmp_path: Path)
     assert [ids.count(2) for ids in samples["input_ids"]] == [1, 1, 1]
     together = outputs_of(model, TASK, about, samples, batch_size=3).items
     assert len(together) == 3
-    tokenizer.save_pretrained(tmp_path / "saved")  # and for all who load it
-    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
-    assert again(rows["text"][:])["input_ids"] == samples["input_ids"][:]
+    # what is proved are texts that others are given with the same tokens
+    assert plain_texts(rows, about)["text"][:] == ["a bad film"]
+
+
+def test_what_spells_the_end_token_is_split_by_all_who_load_the_tokenizer(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+
+    letters = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    made = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, [], unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **special)
+    path = tiny_writer(tmp_path / "model", WORDS)
+    context_of(AutoModelForSequenceClassification.from_pretrained(path, num_labels=2), tokenizer)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        assert each.convert_ids_to_tokens(each("a</s>")["input_ids"]) == ["a", "<", "/", "s", ">", "</s>"]
 
 
 def test_a_tokenizer_that_ends_no_text_is_refused(tmp_path: Path) -> None:
