@@ -17,8 +17,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hf_tl.errors import ConfigError, did_you_mean, listing, redact
-from hf_tl.io.yaml_text import parse_yaml, read_yaml
+from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.io.names import as_name, override
+from hf_tl.io.tokens import check_tokens
+from hf_tl.io.yaml_text import read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
 """Keys that may be a plain value, and the field it stands for: `method: lora` is `method: {name: lora}`."""
@@ -114,6 +116,11 @@ class DataConfig(Section):
     """Our split -> the data's own name for it (a split, folder or file)."""
     columns: dict[str, str | list[str]] = Field(default_factory=dict)
     """Role (text, image, label, ...) -> the data's own column name; for labels also a list of 0/1 columns."""
+    column_names: list[str] | None = Field(None, min_length=1)
+    """Names of the columns of CSV and TSV files that have no header."""
+    split_column: str | Literal[False] | None = None
+    """Column that says the split of each row; default: one called split, set, fold, ... with values such as train and
+    test. With false, none."""
     problem: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     """What the labels are, where their values leave it open: whole numbers may be classes or amounts."""
     boxes: Literal["xywh", "xyxy", "cxcywh"] | None = None
@@ -139,6 +146,16 @@ class DataConfig(Section):
         if not value:
             raise ValueError("expected a Hub id, a folder or a file")
         return value
+
+    @field_validator("columns", "splits", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return {key: as_name(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("column_names", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else as_name(value)
 
     @property
     def paths(self) -> list[str]:
@@ -276,7 +293,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{item!r}: an override is written key=value, for example training.num_train_epochs=5.")
-        value = parse_yaml(text, key) if text else None
+        value = override(key, text) if text else None
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -316,7 +333,7 @@ def load_config(
     values = expand(values)
     for layer in layers:
         values = merge(values, layer)
-    _check_tokens(values)
+    check_tokens(values)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -333,22 +350,6 @@ def hub_config(**options: Any) -> HubConfig:
     found = load_config({"model": "-", "data": "-", "hub": given}).hub
     assert found is not None
     return found
-
-
-def _check_tokens(value: Any, place: str = "") -> None:
-    """Raises ConfigError where a token stands: a configuration is written to disk and shared."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if redact(str(key)) != str(key):
-                raise ConfigError(f"{place or 'the configuration'}: a key holds a token; take it out.")
-            _check_tokens(item, f"{place}.{key}".lstrip("."))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_tokens(item, place)
-    elif isinstance(value, str) and redact(value) != value:
-        raise ConfigError(
-            f"{place}: holds a token or a password; those are read from HF_TOKEN or `hf auth login` alone."
-        )
 
 
 def _sentence(error: ValidationError) -> str:

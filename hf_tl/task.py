@@ -337,6 +337,11 @@ def all_tasks() -> list[Task]:
     return [get_task(name) for name in task_names()]
 
 
+def usual_names() -> set[str]:
+    """The names by which any task knows its columns, in lower case."""
+    return {name.lower() for task in all_tasks() for column in task.columns for name in column.names}
+
+
 def about(task: Task) -> dict[str, Any]:
     """What `hf-tl tasks` tells of a task."""
     required = tuple(column.role for column in task.columns if column.required)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from datasets import Dataset, Features
+from datasets import Dataset, Features, Json
 
 from hf_tl.data.kinds import KINDS, kind_of
 from hf_tl.data.sources import FILE
@@ -108,7 +108,7 @@ def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> C
 
 
 def _can_be(column: Column, rows: Dataset, name: str) -> bool:
-    """Whether a column that is called so, or named by the configuration, can play a role."""
+    """Whether a column that is called so can play a role."""
     kind = kind_of(column)
     return (kind.recognised_named or kind.recognised)(rows, name)
 
@@ -119,7 +119,18 @@ def _by_name(column: Column, rows: Dataset, names: list[str]) -> str | None:
         found = lower.get(usual.lower())
         if found is not None and _can_be(column, rows, found):
             return found
+        if found is not None and isinstance(rows.features[found], Json):
+            _check_mixed(rows, found)
     return None
+
+
+def _check_mixed(rows: Dataset, name: str) -> None:
+    """Raises DataError where a column holds a list or a mapping among texts or numbers."""
+    values = rows.with_format(None)[name][:]
+    odd = [at for at, value in enumerate(values) if isinstance(value, (list, dict))]
+    if odd and 2 * len(odd) < len(values):
+        what = "a list" if isinstance(values[odd[0]], list) else "a mapping"
+        raise DataError(f"{rows[odd[0]][FILE]}: column {name!r} is {what} here, and a text or number in other rows.")
 
 
 def _named(task: Task, found: Columns) -> set[str]:
@@ -129,7 +140,8 @@ def _named(task: Task, found: Columns) -> set[str]:
 
 
 def _check_kind(column: Column, rows: Dataset, name: str) -> None:
-    if _can_be(column, rows, name):
+    given = kind_of(column).recognised_given
+    if given(rows, name) if given is not None else _can_be(column, rows, name):
         return
     feature = rows.features[name]
     what = getattr(feature, "dtype", None) or type(feature).__name__

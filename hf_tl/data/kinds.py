@@ -89,7 +89,9 @@ class Kind:
     recognised: Callable[[Dataset, str], bool]
     """`(rows, column) -> bool`: whether a column can be that."""
     recognised_named: Callable[[Dataset, str], bool] | None = None
-    """The same of a column that has a usual name or is named by the configuration; None: no other."""
+    """The same of a column that has a usual name; None: no other."""
+    recognised_given: Callable[[Dataset, str], bool] | None = None
+    """The same of a column that the configuration names; None: as one with a usual name."""
     likelier: Callable[[Dataset, list[str]], list[str]] | None = None
     """`(rows, columns) -> columns`: of several that can be it those that rather are."""
     together: Callable[[Dataset, list[str]], bool] | None = None
@@ -216,6 +218,7 @@ _ALL = (
         f"classes (at most {found.MAX_CLASSES}, each with several rows), numbers or lists of labels",
         found.is_label,
         recognised_named=found.is_target,
+        recognised_given=found.is_given_target,
         together=found.are_flags,
         absent=found.no_label,
     ),

@@ -144,6 +144,8 @@ def load_rows(
     Raises:
         ConfigError, DataError, HubError: as `load_data`.
     """
+    if not need_labels and split is None and config.split_column is None:
+        config = config.model_copy(update={"split_column": False})  # every row of a table gets its prediction
     source = read_source(config)
     notes = list(source.notes)
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")

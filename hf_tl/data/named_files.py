@@ -35,6 +35,8 @@ class Reach:
     """Bytes of the archive that they were in."""
     outside: list[str] = field(default_factory=list)
     """The names that led out of a person's own folder."""
+    notes: list[str] = field(default_factory=list)
+    """What else is to be said of the files that were read."""
 
     def find(self, name: str, beside: Path, place: str, what: str) -> Path:
         """The file that `what` (a column or key) of the row at `place` names, which need not be there.
@@ -64,7 +66,8 @@ class Reach:
     def note(self) -> list[str]:
         """That files outside were read, without saying which: notes stand on the card."""
         count = len(self.outside)
-        return [f"{count} images that the data name lie outside of their folder; they are read there."] if count else []
+        said = [f"{count} images that the data name lie outside of their folder; they are read there."] if count else []
+        return [*self.notes, *said]
 
 
 def _posix(name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from datasets import Dataset, Image, Value
@@ -40,14 +42,35 @@ def is_label(rows: Dataset, name: str) -> bool:
     return bool(0 < distinct <= min(MAX_CLASSES, max(20, len(values) // 2)))
 
 
+LABEL_WORDS = {"label", "labels", "class", "category", "intent", "sentiment"}
+"""What a column of labels, and nothing else, is called: one word of its name, of several the first or last."""
+
+
 def is_target(rows: Dataset, name: str) -> bool:
-    """What can be learned, once it is called a label: as `is_label`, numbers, or lists of labels."""
+    """What can be learned, once it is called a label: as `is_label`, numbers, lists of labels, or of a column that is
+    called a label plainly any number of short names, some of which occur again."""
     feature = rows.features[name]
+    if _is_number_or_list(feature) or is_label(rows, name):
+        return True
+    words = re.split(r"[\W_]+", name.strip().lower())
+    if not is_text(rows, name) or not {words[0], words[-1]} & LABEL_WORDS:
+        return False
+    values = pd.Series(rows.with_format(None)[name]).dropna()
+    different = values.unique()
+    return 0 < len(different) < len(values) and sum(len(str(each).split()) for each in different) <= 5 * len(different)
+
+
+def is_given_target(rows: Dataset, name: str) -> bool:
+    """What can be learned, where the configuration says that it is the label."""
+    feature = rows.features[name]
+    return _is_number_or_list(feature) or (isinstance(feature, (ClassLabel, Value)) and feature.dtype != "null")
+
+
+def _is_number_or_list(feature: Any) -> bool:
     inner = getattr(feature, "feature", None)
     if inner is not None:
         return isinstance(inner, (ClassLabel, Value))
-    numeric = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
-    return numeric or is_label(rows, name)
+    return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
 
 
 def is_list_of(*types: str) -> Callable[[Dataset, str], bool]:

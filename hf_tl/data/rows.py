@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -75,13 +76,22 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
     return rows
 
 
+UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
+"""Characters that nobody sees, of those that mean nothing inside a word."""
+
+
 def label_name(value: Any) -> str | None:
-    """A label as people write it: stripped, whole numbers without a point; None when it is missing."""
+    """A label as people write it: whole numbers without a point, texts stripped, in one Unicode form (NFC) and without
+    invisible characters; None when it is missing."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         value = int(value)
-    return str(value).strip() or None
+    text = UNSEEN.sub("", unicodedata.normalize("NFC", str(value)))
+    return (
+        re.sub(r"[\xa0\u2000-\u200a\u202f\u3000]", " ", text).strip("\u200c\u200d \t\r\n\v\f\x1c\x1d\x1e\x1f\x85")
+        or None
+    )
 
 
 def _natural(name: str) -> tuple[Any, ...]:
@@ -151,7 +161,8 @@ def encode_labels(
         labels = tuple(feature.names)
     else:
         labels = tuple(sorted({str(name) for name in names["train"]}, key=sort_key))
-    ids = {name: index for index, name in enumerate(labels)}
+    ids = {label_name(name) or name: index for index, name in enumerate(labels)}
+    _say_unified(splits, role, notes)
     for split, found in names.items():
         for index, name in enumerate(found):
             if name not in ids:
@@ -166,6 +177,17 @@ def encode_labels(
     if known is None:
         _check_classes(names["train"], labels, config, notes)
     return labels
+
+
+def _say_unified(splits: Splits, role: str, notes: list[str]) -> None:
+    """Says which labels are one but for their Unicode form or characters that nobody sees."""
+    written: dict[str | None, set[str]] = {}
+    for rows in splits.values():
+        for value in set(rows.with_format(None)[role]) if getattr(rows.features[role], "dtype", "") == "string" else ():
+            written.setdefault(label_name(value), set()).add(str(value).strip())
+    same = [name for name, ways in written.items() if name is not None and len(ways) > 1]
+    if same:
+        notes.append(f"Labels {listing(same)} are written in several ways that look the same; each is one class.")
 
 
 def replace_column(splits: Splits, split: str, role: str, values: list[Any], feature: Any) -> None:
@@ -285,34 +307,38 @@ def encode_label_sets(
     """
     feature = next(iter(splits.values())).features[role]
     inner = getattr(feature, "feature", None)
-    named: dict[str, list[list[str] | None]] = {}
+    named: dict[str, list[list[str]]] = {}
     for split in list(splits):
         values = splits[split].with_format(None)[role]
         if inner is None:  # one label a row, asked for as several
             values = [None if value is None else [value] for value in values]
         if isinstance(inner, ClassLabel):
-            values = [None if value is None else [inner.names[index] for index in value] for value in values]
-        found = [None if value is None else [str(label_name(each)) for each in value] for value in values]
+            names: Any = dict(enumerate(inner.names))
+            values = [None if value is None else [names.get(index) for index in value] for value in values]
+        found = [None if value is None else [label_name(each) for each in value] for value in values]
         if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
             notes.append(f"The {split} split has no labels and is not used.")
             del splits[split]
             continue
         bad = {index: "the labels are missing" for index, value in enumerate(found) if value is None}
+        bad |= {index: "a label of the list is missing" for index, value in enumerate(found) if None in (value or ())}
         skip_rows(splits, split, bad, config, notes)
-        named[split] = [value for value in found if value is not None]
+        named[split] = [
+            list(map(str, value)) for index, value in enumerate(found) if value is not None and index not in bad
+        ]
     if known is not None:
         labels = tuple(known)
     elif isinstance(inner, ClassLabel):
         labels = tuple(inner.names)
     else:
-        labels = tuple(sorted({name for row in named["train"] for name in row or ()}, key=sort_key))
+        labels = tuple(sorted({name for row in named["train"] for name in row}, key=sort_key))
     if len(labels) < 2:
         raise DataError(f"data.path: train has {len(labels)} label only; choosing several needs at least two.")
-    ids = {name: index for index, name in enumerate(labels)}
+    ids = {label_name(name) or name: index for index, name in enumerate(labels)}
     for split, rows in named.items():
         vectors = np.zeros((len(rows), len(labels)), dtype=np.float32)
-        for index, names in enumerate(rows):
-            for name in names or ():
+        for index, row in enumerate(rows):
+            for name in row:
                 if name not in ids:
                     where = splits[split][index][FILE]
                     lacking = (

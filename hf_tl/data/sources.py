@@ -6,12 +6,11 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Image, Json, Value, concatenate_datasets
+from datasets import Dataset, Image, Json, Value
 
 from hf_tl.config import DataConfig
 from hf_tl.data import hub_data
@@ -19,9 +18,12 @@ from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import read_boxes
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.coco import is_coco
+from hf_tl.data.headers import check_header
 from hf_tl.data.images import EXTENSIONS
+from hf_tl.data.joined import joined
 from hf_tl.data.named_files import Reach, check_plain, hub_file, is_there, unreadable_file, with_full_paths
-from hf_tl.data.tables import check_density, is_table, read_table
+from hf_tl.data.split_column import by_column
+from hf_tl.data.tables import check_density, is_table, plain_types, read_places
 from hf_tl.errors import DataError, HubError, did_you_mean, listing, shortened
 
 SPLITS = {
@@ -81,27 +83,12 @@ def read_source(config: DataConfig) -> Source:
     for path in paths:
         for split, rows in _local(path, config, digest, notes).items():
             found.setdefault(split, []).append(rows)
-    splits = {split: _joined(split, parts) for split, parts in found.items()}
+    splits = {split: joined(split, parts, notes) for split, parts in found.items()}
+    splits = by_column(splits, config, split_of, notes)
     metadata: dict[str, Any] = {"path": config.path, "sha256": digest.hexdigest()}
     if len(paths) == 1 and paths[0].is_dir():  # what lies beside a single file may be about something else
         metadata |= {"license": license_of(paths[0]), "language": languages_of(paths[0])}
     return Source(splits, metadata, notes)
-
-
-def _joined(split: str, parts: Sequence[Dataset]) -> Dataset:
-    if len(parts) == 1:
-        return parts[0]
-    names = [set(part.column_names) for part in parts]
-    if any(other != names[0] for other in names):
-        odd = next(part for part, other in zip(parts, names, strict=True) if other != names[0])
-        raise DataError(
-            f"data.path: the files of {split} have different columns: {odd[0][FILE].partition(', line')[0]} has "
-            f"{listing(sorted(set(odd.column_names) - {FILE}))}, others {listing(sorted(names[0] - {FILE}))}."
-        )
-    try:
-        return concatenate_datasets(list(parts))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"data.path: the files of {split} do not fit together ({error}).") from error
 
 
 def _like_hub_id(text: str) -> bool:
@@ -166,8 +153,8 @@ def _file(path: Path, folder: Path, config: DataConfig, digest: Any, reach: Reac
             lambda place: _split_of_path(place, config) or split,
             reach,
         )
-        return {each: _joined(each, parts) for each, parts in (rows or {}).items()}
-    return {split: _table(path, path.parent, digest, reach)}
+        return {each: joined(each, parts, reach.notes) for each, parts in (rows or {}).items()}
+    return {split: _table(path, path.parent, config, digest, reach)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -205,7 +192,7 @@ def _folder(
     if metadata:
         for file in metadata:
             split = _split_of_path(file.relative_to(folder), config) or "train"
-            rows = _table(file, file.parent, digest, reach)
+            rows = _table(file, file.parent, config, digest, reach)
             out.setdefault(split, []).append(rows)
     elif images and (
         boxes := read_boxes(folder, files, lambda: images, lambda path: _split_of_path(path, config), reach)
@@ -226,13 +213,13 @@ def _folder(
                 f"{listing(unknown)}? Name it with data.splits.train={unknown[0]}, or give the files one by one."
             )
         for file, found in named.items():
-            rows = _table(file, file.parent, digest, reach)
+            rows = _table(file, file.parent, config, digest, reach)
             out.setdefault(found or "train", []).append(rows)
     else:
         kinds = sorted({file.suffix or file.name for file in files})
         raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.")
     _check_splits(config, out, shown)
-    return {split: _joined(split, parts) for split, parts in out.items()}
+    return {split: joined(split, parts, reach.notes) for split, parts in out.items()}
 
 
 def _split_of_path(path: Path, config: DataConfig) -> str | None:
@@ -250,11 +237,13 @@ def _check_splits(config: DataConfig, found: Any, shown: Path) -> None:
             raise DataError(f"data.splits.{split}: {shown} has no {name!r}.")
 
 
-def _table(file: Path, beside: Path, digest: Any, reach: Reach) -> Dataset:
+def _table(file: Path, beside: Path, config: DataConfig, digest: Any, reach: Reach) -> Dataset:
     _hash(file, digest)
-    rows = _undecoded(read_table(file))
-    offset = 2 if file.suffix.lower() in (".csv", ".tsv") else 1
-    rows = rows.add_column(FILE, [f"{file}, line {index + offset}" for index in range(len(rows))])
+    table = read_places(file, config.column_names)
+    if file.suffix.lower() in (".csv", ".tsv"):
+        check_header(file, table.rows, table.places, config)
+    reach.notes += [f"{file.name}: {note}" for note in table.notes]
+    rows = _undecoded(table.rows).add_column(FILE, [f"{file}, {place}" for place in table.places])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.find(name, beside, place, what))
     return _with_images(rows, beside, reach)
 
@@ -355,13 +344,13 @@ def _from_hub(config: DataConfig) -> Source:
             hint = did_you_mean(name, loaded) or f"; it has {listing(loaded)}."
             raise DataError(f"data.splits.{split}: {id} has no split {name!r}{hint}")
     metadata = {**found.metadata, "fingerprint": {str(own): rows._fingerprint for own, rows in loaded.items()}}
-    return Source(splits, metadata, notes)
+    return Source(by_column(splits, config, split_of, notes), metadata, notes)
 
 
 def _hub_rows(rows: Dataset, id: str, split: str) -> Dataset:
     if FILE in rows.column_names:
         raise DataError(f"data.path: {id} has a column {FILE!r}, which hf_tl keeps for itself.")
-    rows = _undecoded(rows).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
+    rows = plain_types(_undecoded(rows)).add_column(FILE, [f"{id} {split}, row {index}" for index in range(len(rows))])
     return with_full_paths(rows, FILE, lambda name, place, what: hub_file(name, id, place, what))
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import struct
-import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, LargeList, List, Value
 from datasets.exceptions import DatasetsError
 
 from hf_tl.data.arrow_messages import packed
+from hf_tl.data.delimited import read_delimited
+from hf_tl.data.objects import from_objects
 from hf_tl.data.parquet_bounds import check_unpacked
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
@@ -23,8 +24,6 @@ from hf_tl.io.json_text import DEPTH, parse_json, read_text
 MAX_JSON = 2 * 1024**3
 """Bytes of a JSON file; COCO's own have half a gigabyte."""
 MAX_COLUMNS = 10_000
-MAX_HEADER = 1024**2
-"""Characters of the first line of a table."""
 FREE_ROWS, ROWS_A_BYTE = 200_000, 8
 """A file may have so many rows, and so many more a byte: a column that is the same throughout takes next to none."""
 FREE_VALUES, VALUES_A_BYTE, LINES_A_BYTE = 2_000_000, 8, 2
@@ -52,8 +51,28 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+@dataclass(frozen=True)
+class Table:
+    """The rows of one file."""
+
+    rows: Dataset
+    """Column names without surrounding space."""
+    places: list[str]
+    """Where each row stands in the file, such as `line 3`."""
+    notes: list[str]
+    """What of the reading a person should know."""
+
+
 def read_table(path: Path) -> Dataset:
-    """The rows of one file; column names without surrounding space.
+    """The rows of `read_places`."""
+    return read_places(path).rows
+
+
+def read_places(path: Path, names: Sequence[str] | None = None) -> Table:
+    """The rows of one file.
+
+    Args:
+        names: of the columns, for a CSV or TSV file without a header.
 
     Raises:
         DataError: empty, unreadable, ragged, not UTF-8, or more rows or columns than can be; names the file and, where
@@ -62,18 +81,22 @@ def read_table(path: Path) -> Dataset:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty.")
     suffix = path.suffix.lower()
+    unit, notes = "row", list[str]()
+    found: Sequence[int] = ()
     try:
         if suffix in (".csv", ".tsv"):
-            rows = _read_csv(path)
+            rows, found, notes = _read_delimited(path, names)
+            unit = "line"
         elif suffix == ".parquet":
             rows = _read_parquet(path)
         elif suffix == ".txt":
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-            rows = Dataset.from_dict({"text": [line for line in lines if line]})
+            rows, found = _read_lines(path)
+            unit = "line"
         elif suffix == ".arrow":
             rows = _read_arrow(path)
         else:
-            rows = _read_json(path)
+            rows, found = _read_json(path)
+            unit = "line" if found else "row"
     except DataError:
         raise
     except UnicodeDecodeError as error:
@@ -84,12 +107,41 @@ def read_table(path: Path) -> Dataset:
     if len(rows) == 0:
         raise DataError(f"{path}: has columns but no rows." if rows.column_names else f"{path}: has no rows.")
     _check_classes(path, rows.features)
+    rows = plain_types(_named(path, rows))
+    return Table(rows, [f"{unit} {number}" for number in found or range(1, len(rows) + 1)], notes)
+
+
+def _named(path: Path, rows: Dataset) -> Dataset:
     names = [name.strip() for name in rows.column_names]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name ({', '.join(names)}).")
     if RESERVED in names:
         raise DataError(f"{path}: a column is called {RESERVED!r}, which hf_tl keeps for itself; rename it.")
     return rows.rename_columns({old: new for old, new in zip(rows.column_names, names, strict=True) if old != new})
+
+
+def plain_types(rows: Dataset) -> Dataset:
+    """Decimals as numbers, and every kind of text of Arrow's as one."""
+    for name, feature in rows.features.items():
+        plain = _plain(feature)
+        if plain is not feature:
+            rows = rows.cast_column(name, plain)
+    return rows
+
+
+def _plain(feature: Any) -> Any:
+    if isinstance(feature, Value):
+        if feature.dtype in ("large_string", "string_view"):
+            return Value("string")
+        decimal = re.fullmatch(r"decimal\d+\((\d+), (-?\d+)\)", feature.dtype)
+        if decimal:
+            return Value("int64" if decimal[2] == "0" and int(decimal[1]) <= 18 else "float64")
+        return Value("float32") if feature.dtype == "float16" else feature
+    if isinstance(feature, (List, LargeList)):
+        inner = _plain(feature.feature)
+        if isinstance(feature, LargeList) or inner is not feature.feature:
+            return List(inner, length=getattr(feature, "length", -1))
+    return feature
 
 
 def check_density(path: Path, packed: int) -> None:
@@ -180,69 +232,38 @@ def _check_width(path: Path, columns: int) -> None:
         raise DataError(f"{path}: has {columns:,} columns, expected at most {MAX_COLUMNS:,}.")
 
 
-def _read_csv(path: Path) -> Dataset:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        head = stream.readline(MAX_HEADER)
-    if len(head) >= MAX_HEADER:
-        raise DataError(f"{path}: the first line is longer than {MAX_HEADER:,} characters, so it names no columns.")
-    separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
-    _check_width(path, head.count(separator) + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # that what is beyond the header is dropped
-            # "None", "NA" and "null" are words that people write; only an empty field is missing.
-            frame = pd.read_csv(
-                path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""], skip_blank_lines=True,
-                index_col=False,
-            )  # fmt: skip
-    except pd.errors.ParserWarning:
-        raise DataError(f"{path}: the rows have more fields than the header.") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: the file is empty.") from None
-    except pd.errors.ParserError as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if found:
-            wanted, line, saw = found.groups()
-            raise DataError(
-                f"{path}, line {line}: {saw} fields where the header has {wanted}; "
-                "a text that holds the separator must stand in double quotes."
-            ) from None
-        raise DataError(f"{path}: not a valid table ({str(error).strip()}).") from None
-    return Dataset.from_pandas(frame, preserve_index=False)
+def _read_delimited(path: Path, names: Sequence[str] | None) -> tuple[Dataset, list[int], list[str]]:
+    found = read_delimited(path, names, MAX_COLUMNS)
+    return Dataset(pa.table(found.columns, names=found.names)), found.lines, found.notes
 
 
-def _separator(head: str) -> str:
-    counts = {separator: head.count(separator) for separator in (",", ";", "\t", "|")}
-    best = max(counts, key=lambda separator: counts[separator])
-    if counts[best] == 0:
-        return ","
-    try:
-        return csv.Sniffer().sniff(head, delimiters=",;\t|").delimiter if counts[","] == 0 else ","
-    except csv.Error:
-        return best
+def _read_lines(path: Path) -> tuple[Dataset, list[int]]:
+    with path.open(encoding="utf-8-sig") as stream:
+        lines = {number: line.strip() for number, line in enumerate(stream, 1) if line.strip()}
+    return Dataset.from_dict({"text": list(lines.values())}), list(lines)
 
 
-def _read_json(path: Path) -> Dataset:
+def _read_json(path: Path) -> tuple[Dataset, list[int]]:
+    """(rows, the line of each; none where they are the items of one list)."""
     if path.suffix.lower() == ".json":
         text = read_text(path, error=DataError, most=MAX_JSON)
         try:
             value = parse_json(text, str(path), error=DataError, nan=True, most=MAX_JSON)
         except DataError as error:
             if "Extra data" in str(error):  # one object a line, under the other name
-                return _lines(path)
+                return _read_objects(path)
             raise
         if isinstance(value, dict):
             lists = [item for item in value.values() if isinstance(item, list)]
             value = lists[0] if len(lists) == 1 else value
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise DataError(f"{path}: expected a list of objects, found {type(value).__name__}.")
-        return _from_objects(path, value)
-    return _lines(path)
+        return _from_objects(path, value), []
+    return _read_objects(path)
 
 
-def _lines(path: Path) -> Dataset:
-    rows = []
+def _read_objects(path: Path) -> tuple[Dataset, list[int]]:
+    rows, lines = [], []
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -251,12 +272,12 @@ def _lines(path: Path) -> Dataset:
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
             rows.append(row)
+            lines.append(number)
     if not rows:
         raise DataError(f"{path}: has no rows.")
-    return _from_objects(path, rows)
+    return _from_objects(path, rows), lines
 
 
 def _from_objects(path: Path, rows: list[dict[str, Any]]) -> Dataset:
-    names = {name: None for row in rows for name in row}
-    _check_width(path, len(names))
-    return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
+    _check_width(path, len({name: None for row in rows for name in row}))
+    return from_objects(rows)

@@ -16,7 +16,8 @@ from hf_tl.errors import ModelError
 from hf_tl.hub.client import PICKLES
 from hf_tl.io.json_text import read_json, read_object
 from hf_tl.io.yaml_text import read_yaml
-from hf_tl.models.trusted import read_adapter
+from hf_tl.models.custom import own_auto_maps
+from hf_tl.models.trusted import CODE, read_adapter
 
 PROCESSORS = ("tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json", "processor_config.json")
 NAMING = re.compile(r".*_(?:file|files|path|dir)|vocab|merges|init_inputs|source_spm|target_spm|font")
@@ -100,6 +101,18 @@ def without_paths(folder: Path, base: str | None = None) -> None:
             if isinstance(named, str):
                 less["base_model_name_or_path"] = base or shared_name(named)
         less = _elsewhere(less)
+        if less != found:
+            _write(file, less)
+
+
+def without_code(folder: Path) -> None:
+    """Takes out what configurations in a folder that was saved say of code, but for that of our own heads: where nobody
+    trusted the pretrained model's, it did not run, and does not lie there."""
+    for file in folder.rglob("*config*.json"):
+        found = read_object(file, error=ModelError, nan=True)
+        less = _without(found, lambda key, value: key in CODE and not isinstance(value, int))
+        if file.name == "config.json" and found.get("auto_map") in own_auto_maps():
+            less["auto_map"] = found["auto_map"]
         if less != found:
             _write(file, less)
 

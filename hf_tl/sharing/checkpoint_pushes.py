@@ -18,7 +18,7 @@ from hf_tl.files import replacing_folder
 from hf_tl.hub.patience import Patience, operation, say
 from hf_tl.hub.sealed import open_plain
 from hf_tl.hub.upload import push_folder
-from hf_tl.models.carried import without_paths
+from hf_tl.models.carried import without_code, without_paths
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run_folder import RunFolder
 
@@ -42,6 +42,7 @@ class PushCheckpoints(TrainerCallback):
         self.hub = hub.model_copy(update={"revision": branch, "tag": None, "collection": None})
         self.run, self.processor = run, processor
         self.base = pretrained.id if pretrained.revision and pretrained.adapter is None else None
+        self.code = pretrained.code
         self.announced = False
         self.waiting: tuple[int, Path] | None = None
         self.unshared: int | None = None
@@ -92,6 +93,8 @@ class PushCheckpoints(TrainerCallback):
                     with open_plain(file) as source, (folder / file.name).open("wb") as copy:
                         shutil.copyfileobj(source, copy, 1 << 20)
             self.processor.save_pretrained(folder)
+            if not self.code:
+                without_code(folder)
             without_paths(folder, self.base)
             text = f"Step {step} of {steps} of a run that is not finished; the finished model goes to another branch.\n"
             (folder / "README.md").write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from hf_tl.hub.upload import Pushed, announce, check_access, check_target, push_
 from hf_tl.io.command_line import command_line
 from hf_tl.io.quiet import quiet
 from hf_tl.io.yaml_text import read_yaml
-from hf_tl.models.carried import shared_name, without_paths
+from hf_tl.models.carried import shared_name, without_code, without_paths
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.models.trusted import code_references, read_adapter
 from hf_tl.reporting.card import card_of
@@ -70,6 +70,8 @@ def save_model(
             processor.save_pretrained(adapter)
             if task.library.save is not None:
                 task.library.save(plain, context, adapter)
+        if not pretrained.code:
+            without_code(folder)
         without_paths(folder, pretrained.id if pretrained.revision and pretrained.adapter is None else None)
         return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 

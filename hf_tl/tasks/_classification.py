@@ -42,17 +42,23 @@ PROBLEMS = {
 
 
 def targets(splits: Any, config: Any, known: Any, notes: list[str]) -> Targets:
+    from hf_tl.data.label_values import say_numbers, settle_labels
     from hf_tl.data.rows import encode_label_sets, encode_labels, encode_numbers, problem_of
 
-    problem = problem_of(splits, "label", config, getattr(known, "problem", None))
     labels = getattr(known, "labels", None)
+    asked = config.problem or getattr(known, "problem", None)
+    settle_labels(splits, "label", config, asked, labels, notes)
+    problem = problem_of(splits, "label", config, getattr(known, "problem", None))
     if problem == REGRESSION:
         encode_numbers(splits, "label", config, notes)
         if known is None:
-            notes.append("The labels are numbers: regression (data.problem says otherwise).")
+            said = "" if config.problem else f" (data.problem={SINGLE} takes each number as a class)"
+            notes.append(f"The labels are numbers: regression{said}.")
         return Targets(tuple(labels or ("value",)), problem)
     if problem == MULTI:
         return Targets(encode_label_sets(splits, "label", config, labels, notes), problem)
+    if asked is None and known is None:
+        say_numbers(splits, "label", notes)
     return Targets(encode_labels(splits, "label", config, labels, notes), problem, class_column="label")
 
 

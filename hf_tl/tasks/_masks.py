@@ -188,7 +188,7 @@ def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] |
     """
     from hf_tl.data.sources import FILE, split_of
 
-    folder = Path(str(rows[0][FILE]).partition(", line")[0]).parent
+    folder = Path(re.sub(r", (line|row) \d+$", "", str(rows[0][FILE]))).parent
     folders = [folder, *([folder.parent] if split_of(folder.name, config) else [])]
     for given in map(Path, config.paths):
         folders.append(given if given.is_dir() else given.parent)

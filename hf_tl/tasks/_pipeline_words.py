@@ -107,7 +107,7 @@ def places(tokens: Sequence[Token], words: Sequence[int], given: Sequence[str], 
     return out
 
 
-def label_at(place: tuple[int, str], tags: Sequence[str], ids: dict[str, int]) -> int:
+def label_at(place: tuple[int, str], tags: Sequence[str | None], ids: dict[str, int]) -> int:
     """The label that a token is trained on.
 
     Where the pipeline makes several words of one that was given, the first is its tag and the others go on inside
@@ -116,16 +116,17 @@ def label_at(place: tuple[int, str], tags: Sequence[str], ids: dict[str, int]) -
 
     Args:
         place: of `places`.
-        tags: of the words of the data.
+        tags: of the words of the data; None where it is not known.
         ids: tag -> id.
     """
     word, what = place
-    if what == "within":
+    tag = tags[word]
+    if what == "within" or tag is None:
         return WITHOUT
-    position, entity = parts(tags[word])
+    position, entity = parts(tag)
     if what == "opens" or position != "B":
-        return ids[tags[word]]
-    return ids.get("O" if what == "before" else f"I{tags[word][1]}{entity}", WITHOUT)
+        return ids[tag]
+    return ids.get("O" if what == "before" else f"I{tag[1]}{entity}", WITHOUT)
 
 
 def entities_of(words: Sequence[Found]) -> Iterator[dict[str, Any]]:

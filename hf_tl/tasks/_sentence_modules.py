@@ -58,8 +58,8 @@ def steps(context: TaskContext, width: int) -> tuple[Step, ...]:
     Args:
         width: numbers of a token's vector.
     """
-    file = context.folder / MODULES if context.folder is not None else None
-    written = file.stat().st_mtime_ns if file is not None and file.is_file() else 0
+    files = [] if context.folder is None else [context.folder / MODULES, context.folder / "1_Pooling" / "config.json"]
+    written = max([file.stat().st_mtime_ns for file in files if file.is_file()], default=0)
     return _steps(context.folder if written else None, written, width, context.pooling)
 
 
@@ -70,8 +70,11 @@ def _steps(folder: Path | None, written: int, width: int, pooling: str | None) -
 
     if folder is None:
         return (Step("1_Pooling", POOLING, _pooling(width, pooling or "mean")),)
+    listed = [{"path": "1_Pooling", "type": POOLING}]
+    if (folder / MODULES).is_file():
+        listed = json.loads((folder / MODULES).read_text(encoding="utf-8"))
     out = []
-    for each in json.loads((folder / MODULES).read_text(encoding="utf-8")):
+    for each in listed:
         path, kind = str(each.get("path", "")), str(each["type"])
         name = kind.rpartition(".")[2]
         if name == "Transformer":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.task import Column, Defaults, Form, Inference, Library, Task, TaskContext
+from hf_tl.task import Column, Defaults, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks import _scripts as scripts
 from hf_tl.tasks import _seq2seq as seq2seq
 from hf_tl.tasks import _writing as writing
@@ -14,7 +14,27 @@ if TYPE_CHECKING:
     from hf_tl.metrics.intervals import Measurement
 
 NAME = "summarization"
+LONGER = 1.2
+"""So much longer than their documents no summaries are."""
 ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
+    """Nothing to encode; raises DataError where the two columns have most likely changed places."""
+    import numpy as np
+
+    from hf_tl.errors import DataError
+
+    rows = splits.get("train")
+    if rows is not None and known is None and not {"document", "summary"} & set(config.columns):
+        lengths = {role: np.median([len(text or "") for text in rows[:1000][role]]) for role in ("document", "summary")}
+        if lengths["summary"] > LONGER * lengths["document"]:
+            raise DataError(
+                f"data.columns: the summaries have {lengths['summary']:.0f} characters, the documents "
+                f"{lengths['document']:.0f} (medians of train); say which column is which with "
+                "data.columns.document=NAME data.columns.summary=NAME."
+            )
+    return Targets()
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
@@ -44,7 +64,7 @@ TASK = Task(
         Column(
             "document",
             "text",
-            ("document", "article", "dialogue", "dialog", "report", "text", "content", "body"),
+            ("document", "article", "dialogue", "dialog", "report", "ctext", "text", "content", "body"),
         ),
         Column("summary", "text", ("summary", "highlights", "abstract", "tldr", "headline"), target=True),
     ),
@@ -54,6 +74,7 @@ TASK = Task(
     metrics=(*ROUGE, "generated_tokens", "cut_share", "loss"),
     best_metric="rougeL",
     greater_is_better=True,
+    targets=targets,
     preprocess=partial(seq2seq.preprocess, name=NAME, source="document", target="summary"),
     collator=seq2seq.collator,
     loss=seq2seq.loss,

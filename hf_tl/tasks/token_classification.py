@@ -19,7 +19,7 @@ from hf_tl.tasks._pipeline_words import (
     text_of,
     without_spaces,
 )
-from hf_tl.tasks._tags import as_records, parts, spans_of, tag_words
+from hf_tl.tasks._tags import IGNORED, as_records, measured, parts, spans_of, tag_name, tag_words, zero_is_outside
 from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from datasets import ClassLabel, List, Value
 
     from hf_tl.data.rows import encode_rows, replace_column
-    from hf_tl.errors import DataError, did_you_mean
+    from hf_tl.errors import DataError, did_you_mean, listing
 
     for split, rows in list(splits.items()):
         if "spans" in rows.column_names:
             _from_spans(splits, split, config, notes)
     feature = next(iter(splits.values())).features["tags"].feature
     names = feature.names if isinstance(feature, ClassLabel) else None
+    outside = names is None and zero_is_outside(splits, known, notes)
 
     def named(words: Any, given: Any) -> list[str]:
         if not words:
@@ -52,7 +53,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             raise ValueError(f"{len(words)} words have {len(given or [])} tags")
         if any(word is None or not word.strip() for word in words):
             raise ValueError("a word is empty")
-        return [names[tag] if names else str(tag) for tag in given]
+        return [tag_name(tag, names, outside) for tag in given]
 
     tags: dict[str, list[list[str]]] = {
         split: encode_rows(splits, split, ("words", "tags"), named, config, notes) for split in list(splits)
@@ -61,11 +62,11 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
         labels = known.labels
     else:
         # `O` first, then each entity's beginning before its inside
-        seen = {tag for row in tags["train"] for tag in row}
+        seen = {tag for row in tags["train"] for tag in row} - {IGNORED}
         labels = tuple(names or sorted(seen, key=lambda tag: (tag != "O", parts(tag)[1], parts(tag)[0])))
     if len(labels) < 2:
-        raise DataError(f"data.path: train has the tag {labels[0]!r} only; there is nothing to learn.")
-    ids = {label: index for index, label in enumerate(labels)}
+        raise DataError(f"data.path: train has the tags {listing(labels)} only; there is nothing to learn.")
+    ids = {label: index for index, label in enumerate(labels)} | {IGNORED: -100}
     for split, found in tags.items():
         for index, row in enumerate(found):
             for tag in row:
@@ -142,7 +143,7 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
             if given is not None:
                 words["all"] += len(batch["words"][row])
                 words["told"] += sum(what == "opens" for _, what in given)
-            tags = [context.labels[tag] for tag in batch["tags"][row]] if "tags" in batch else None
+            tags = [_name(tag, context) for tag in batch["tags"][row]] if "tags" in batch else None
             for w, places_in in content.items():
                 index = {token: starts[w] + at for at, token in enumerate(places_in)}
                 width = range(len(special[w]))
@@ -172,6 +173,10 @@ def _notes(more: int, limit: int, words: dict[str, int]) -> list[str]:
             'which with this tokenizer takes "Rome," for one; tokenizers of BERT\'s kind tell them apart.'
         )
     return out
+
+
+def _name(tag: int, context: TaskContext) -> str | None:
+    return None if tag == WITHOUT else context.labels[tag]
 
 
 def _starts(content: dict[int, list[int]], stride: int) -> dict[int, int]:
@@ -262,56 +267,22 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     right = np.zeros((len(rows), 2))
     majority = np.zeros(len(context.labels))
     for index, row in enumerate(rows):
-        true_tags, given = [context.labels[tag] for tag in row["tags"]], row["words"]
-        spans, tags = read(words[index], row, context.labels)
+        spans, said = read(words[index], row, context.labels)
         text = text_of(row)
-        starts = starts_of(given, text)
+        told = [tag != WITHOUT for tag in row["tags"]]  # words of which nothing is known are not asked
+        true_tags = [context.labels[tag] for tag in row["tags"] if tag != WITHOUT]
+        given, starts, tags = (list(itertools.compress(each, told)) for each in
+                               (row["words"], starts_of(row["words"], text), said))  # fmt: skip
         true, found = (spans_of(each, given, starts, each_word) for each in (true_tags, tags))
-        if piped and not each_word:
+        if piped and not each_word and all(told):
             found = {(each["entity_group"], *without_spaces(each, text)) for each in spans}
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1
         right[index] = sum(a == b for a, b in zip(true_tags, tags, strict=True)), len(true_tags)
-        majority += np.bincount(row["tags"], minlength=len(context.labels))
-    return _scores(counts, right, majority, kinds, options)
-
-
-def _scores(counts: Any, right: Any, majority: Any, kinds: list[str], options: Any) -> Measurement:
-    """Metrics of `counts` (rows, right/predicted/true, kinds) of entities and `right` (rows, right/all) of words."""
-    import numpy as np
-
-    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
-
-    sums = counts.sum(2)
-
-    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        out: np.ndarray = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-        return out
-
-    total = sums.sum(0, keepdims=True)
-    recomputes = {
-        "f1": (sums, lambda s: ratio(2 * s[:, 0], s[:, 1] + s[:, 2])),
-        "precision": (sums, lambda s: ratio(s[:, 0], s[:, 1])),
-        "recall": (sums, lambda s: ratio(s[:, 0], s[:, 2])),
-    }
-    scores = {
-        name: Score(float(recompute(total)[0]), part, recompute) for name, (part, recompute) in recomputes.items()
-    }
-    scores["accuracy"] = Score(float(right[:, 0].sum() / right[:, 1].sum()), right, lambda s: ratio(s[:, 0], s[:, 1]))
-    per_class = []
-    for kind, (hit, predicted, true_count) in zip(kinds, counts.sum(0).T, strict=True):
-        per_class.append(
-            {
-                "label": kind,
-                "precision": float(hit / predicted) if predicted else 0.0,
-                "recall": float(hit / true_count) if true_count else 0.0,
-                "f1": float(2 * hit / (predicted + true_count)) if predicted + true_count else 0.0,
-                "support": int(true_count),
-            }
-        )
-    baseline = {"accuracy": float(majority.max() / majority.sum())}
-    return Measurement(with_intervals(scores, len(counts), **options), per_class, baseline=baseline)
+        asked = np.array([tag for tag in row["tags"] if tag != WITHOUT], dtype=int)
+        majority += np.bincount(asked, minlength=len(context.labels))
+    return measured(counts, right, majority, kinds, options)
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
@@ -328,7 +299,7 @@ def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> s
                 pieces.append(f'<mark title="{escape(entity)}">{escape(word)}<sub>{escape(entity)}</sub></mark>')
         return " ".join(pieces)
 
-    true = marked([context.labels[tag] for tag in row["tags"]])
+    true = marked([context.labels[tag] if tag != -100 else "O" for tag in row["tags"]])
     return f"<p>{true}</p><p>{marked(prediction['tags'])}</p>"
 
 

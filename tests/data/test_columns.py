@@ -298,3 +298,42 @@ def test_columns_are_described() -> None:
     assert describe(rows.features) == "image (PIL.Image.Image), label (string)"
     assert describe(Features({FILE: Value("string")})) == "none"
     assert describe(Features({"a": List(Value("int64")), "b": {"c": Value("string")}})) == "a (List), b (dict)"
+
+
+def test_a_list_among_texts_is_named() -> None:
+    """It is no reason to take another column for the text."""
+    texts = ["a film", "a plot", {"en": "a cast"}, "an end"]
+    rows = Dataset.from_dict(
+        {"text": texts, "title": ["x y z"] * 4, "label": ["p", "q"] * 2}, on_mixed_types="use_json"
+    )
+    rows = rows.add_column(FILE, [f"d.jsonl, line {at + 1}" for at in range(4)])
+    with pytest.raises(DataError, match=r"^d\.jsonl, line 3: column 'text' is a mapping here, and a text or number in"):
+        match(TEXT, rows, {})
+    assert match(TEXT, rows.rename_column("text", "meta"), {})["text"] == "title"  # one that is not used
+
+
+# many classes
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("label", [f"cat{index % 1300}" for index in range(3900)], True),  # more than MAX_CLASSES
+        ("intent_label", [f"intent{index % 45}" for index in range(60)], True),  # more than half as many as rows
+        ("label", [f"intent {index}" for index in range(60)], False),  # each another: ids, or texts
+        (
+            "label",
+            ["a text of many words that was written twice"] * 2 + [f"{index} " * 9 for index in range(60)],
+            False,
+        ),
+        ("target", [f"cat{index % 45}" for index in range(60)], False),  # it may be a text to write
+    ],
+)
+def test_a_column_that_is_called_a_label_may_have_many_classes(name: str, labels: list[str], expected: bool) -> None:
+    rows = rows_of(text=[f"a text of number {index}" for index in range(len(labels))], **{name: labels})
+    assert KINDS["label"].recognised_named is not None
+    assert KINDS["label"].recognised_named(rows, name) is expected
+    # what the configuration names is taken as it is
+    assert match(TEXT, rows, {"label": name})["label"] == name
+    if expected and name == "label":
+        assert match(TEXT, rows, {})["label"] == name

@@ -237,3 +237,31 @@ def test_the_hash_of_the_content_is_that_of_inputs_targets_and_splits(tmp_path: 
     swapped = [rows[0].replace(",a,", ",b,"), rows[1].replace(",b,", ",a,"), *rows[2:]]
     assert content("e.csv", swapped) != first
     assert content("f.csv", rows[:-2]) != first
+
+
+def test_a_column_that_says_the_split_is_used_for_training_alone(tmp_path: Path) -> None:
+    splits = ["train", "train", "train", "val", "test"]
+    table = [(f"row number {at}", "xy"[at % 2], splits[at % 5]) for at in range(50)]
+    csv(tmp_path, "all.csv", table, "text,label,split")
+    data = load(tmp_path)
+    assert data.splits.num_rows == {"train": 30, "validation": 10, "test": 10} and data.held_out == "test"
+    config = DataConfig(path=str(tmp_path / "all.csv"))
+    task, known = get_task("text-classification"), Targets(("x", "y"), "single_label_classification", "label")
+    # a prediction is for every row of a table; what is measured is what was kept for it
+    assert len(load_rows(config, task, known, need_labels=False).splits["train"]) == 50
+    assert load_rows(config, task, known, need_labels=True).splits.num_rows == {"test": 10}
+
+
+def test_a_summary_is_shorter_than_its_document(tmp_path: Path) -> None:
+    long = "a film of many words that goes on and on about a family by the sea"
+    table = [(f"{long} {at}", f"film {at}") for at in range(20)]
+    csv(tmp_path / "a", "train.csv", table, "ctext,text")  # the usual name is that of the summary
+    data = load(tmp_path / "a", "summarization")
+    assert data.columns == {"document": "ctext", "summary": "text"}
+    csv(tmp_path / "b", "train.csv", table, "body,document")
+    with pytest.raises(
+        DataError, match=r"the summaries have 68 characters, the documents 6 .*data\.columns\.document=NAME"
+    ):
+        load(tmp_path / "b", "summarization", columns={})
+    given = load(tmp_path / "b", "summarization", columns={"document": "document", "summary": "body"})
+    assert given.columns == {"document": "document", "summary": "body"}

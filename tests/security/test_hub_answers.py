@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from hf_tl.hub import answers
 from hf_tl.hub.answers import NotOfAHub, fault_of
 from hf_tl.hub.patience import LIMITS, Patience, operation
-from hf_tl.hub.wire import Client, Unreachable
+from hf_tl.hub.wire import Body, Client, Unreachable, bound
 
 HUB = constants.ENDPOINT
 MODEL = {"id": "bob/base", "sha": "0" * 40}
@@ -43,6 +43,55 @@ def refused(handler: Callable[[httpx2.Request], httpx2.Response], **options: str
     with pytest.raises((Unreachable, NotOfAHub)) as caught:
         asked(handler, **options)
     return str(caught.value)
+
+
+LIMITED = {
+    (False, True): LIMITS.answer,
+    (True, True): LIMITS.stall,
+    (False, False): LIMITS.effect,
+    (True, False): LIMITS.effect,
+}
+
+
+@pytest.mark.parametrize(("file", "reads"), LIMITED)
+def test_every_request_has_its_limits(file: bool, reads: bool) -> None:
+    """What it brings along may be shorter, and none at all is not."""
+    request = httpx2.Request("GET", HUB, extensions={"timeout": {"connect": None, "read": None, "pool": 10**6}})
+    bound(request, file, reads)
+    most = LIMITED[file, reads]
+    assert request.extensions["timeout"] == {
+        "connect": LIMITS.connect, "pool": LIMITS.connect, "read": most, "write": max(LIMITS.stall, most)
+    }  # fmt: skip
+    request = httpx2.Request(
+        "GET", HUB, extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), 0.5)}
+    )
+    bound(request, file, reads)
+    assert set(request.extensions["timeout"].values()) == {0.5}
+    assert 0 < LIMITS.connect <= 60 and 0 < most <= 60
+
+
+class Slow(httpx2.SyncByteStream):
+    """A file that comes in pieces, one every 30 ms."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(20):
+            time.sleep(0.03)
+            yield b"x" * self.size
+
+
+@pytest.mark.parametrize(("size", "comes"), [(1, False), (200, True)])
+def test_a_file_that_drips_is_given_up(size: int, comes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than 100 bytes a second, as a file has to bring over a minute."""
+    monkeypatch.setattr(LIMITS, "pace", 0.2)
+    body = Body(Slow(size), Patience(0.2))
+    if comes:
+        assert len(b"".join(body)) == 20 * size
+        return
+    with pytest.raises(httpx2.ReadTimeout, match=r"^[1-9] bytes in "):
+        b"".join(body)
 
 
 class Endless(httpx2.SyncByteStream):

@@ -486,7 +486,7 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
     run = SimpleNamespace(folder=tmp_path)
     monkeypatch.setattr(saves, "push_folder", push)
     monkeypatch.setattr(saves, "MAX_STALL", 0.4)
-    base = SimpleNamespace(revision=None, adapter=None)
+    base = SimpleNamespace(revision=None, adapter=None, code={})
     callback = saves.PushCheckpoints(run, hub_config(id="alice/x", every_save=True), None, base)  # type: ignore[arg-type]
     (tmp_path / ".save-2").mkdir()
     callback._push(2, tmp_path / ".save-2")
@@ -631,7 +631,7 @@ def test_a_checkpoint_that_cannot_be_copied_does_not_end_training(
 
     pushed: list[object] = []
     monkeypatch.setattr(saves, "push_folder", lambda *words, **options: pushed.append(words))
-    run, base = SimpleNamespace(folder=tmp_path), SimpleNamespace(revision=None, adapter=None)
+    run, base = SimpleNamespace(folder=tmp_path), SimpleNamespace(revision=None, adapter=None, code={})
     processor = SimpleNamespace(save_pretrained=save_pretrained)
     callback = saves.PushCheckpoints(run, hub_config(id="alice/x", every_save=True), processor, base)  # type: ignore[arg-type]
     state = SimpleNamespace(is_world_process_zero=True, global_step=2, max_steps=4)

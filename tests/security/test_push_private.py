@@ -771,7 +771,7 @@ def test_a_checkpoint_with_a_link_is_not_pushed(run: Path, tmp_path: Path) -> No
 
     from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 
-    pretrained = SimpleNamespace(id="base", revision=None, adapter=None)
+    pretrained = SimpleNamespace(id="base", revision=None, adapter=None, code={})
     processor = SimpleNamespace(save_pretrained=lambda folder: None)
     saves = PushCheckpoints(hf_tl.Run(run), HubConfig(id="alice/x"), processor, pretrained)  # type: ignore[arg-type]
     saves._push = lambda *_: pytest.fail("pushed")  # type: ignore[method-assign]

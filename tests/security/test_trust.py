@@ -602,6 +602,39 @@ def test_a_tokenizer_with_code_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of Transformers' own class, beside code that its files name as well, as many on the Hub are."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    base = tiny_bert(tmp_path_factory.mktemp("stock") / "base")
+    BertForSequenceClassification(BertConfig.from_pretrained(base, num_labels=2)).save_pretrained(base)
+    hostile(base / "evil.py", base.parent / "ran")
+    change(base / "config.json", auto_map={"AutoModelForSequenceClassification": "evil.M", "AutoModel": "evil.M"})
+    change(base / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]})
+    return base
+
+
+@pytest.mark.parametrize(
+    ("method", "model"), [("full", {}), ("scratch", {}), ("lora", {}), ("frozen", {"pooling": "mean"})]
+)
+def test_code_beside_a_model_of_transformers_is_left_alone(
+    method: str, model: dict[str, Any], stock: Path, tmp_path: Path
+) -> None:
+    """It does not run, and what is saved does not name it, so that it is proved without anybody's trust."""
+    assert hf_tl.predict(str(stock), ["a good film"])[0]["label"] in ("LABEL_0", "LABEL_1")
+    run = trained(tmp_path, method, {"id": str(stock), **model})
+    named = {reference for _, reference in trusted.code_references("m", run.model)}
+    ours = {"modeling_hf_tl.TransferConfig", "modeling_hf_tl.TransferForSequenceClassification"}
+    assert named == (ours if model else set())
+    if method == "lora":
+        assert not trusted.code_references("m", run.model / "adapter")
+    assert not list(run.model.rglob("evil.py"))
+    if method == "full":
+        proof.prove(run)
+    assert not (stock.parent / "ran").exists()
+
+
 LOADERS = {"from_pretrained", "from_config", "pipeline", "SentenceTransformer"}
 NO_CODE = {"GenerationConfig", "PeftModel", "PeftConfig"}
 """Classes that know no `trust_remote_code`."""

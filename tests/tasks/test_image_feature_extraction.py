@@ -85,3 +85,56 @@ def test_training_brings_classes_together(tmp_path: Path) -> None:
     assert len(labelled[0]["embedding"]) == len(again[0]["embedding"])
     measured = hf_tl.evaluate(str(run.folder), str(tmp_path / "data"))
     assert measured["metrics"]["recall_at_1"]["value"] > 0.9
+
+
+def line(*angles: float) -> list[np.ndarray]:
+    """Vectors whose cosines are those of the angles between them."""
+    return list(3 * np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+
+
+def test_classes_of_several_images_by_hand() -> None:
+    """On a line: a, b, a, a, b. R is 2 for the a, 1 for the b; of four others all vote, the nearest decides a tie."""
+    rows = Dataset.from_dict({"label": [0, 1, 0, 0, 1]})
+    found = task.measure(line(0.0, 0.1, 0.3, 0.35, 1.0), None, rows, TaskContext(), resamples=0)
+    # the first a: wrong, then right (1 of 2); the others: right, then wrong (1 of 1); the b: wrong
+    assert found.values == pytest.approx(
+        {"map_at_r": (1 / 4 + 0 + 1 / 2 + 1 / 2 + 0) / 5, "recall_at_1": 2 / 5, "knn_accuracy": 2 / 5}
+    )
+    assert found.baseline == pytest.approx({"recall_at_1": (3 * 2 / 4 + 2 * 1 / 4) / 5, "knn_accuracy": 3 / 5})
+
+
+def test_more_right_ones_than_voters_count_within_r() -> None:
+    """Eight of one class and two of another: R is 7, more than the five that vote, and beyond it nothing counts."""
+    vectors = line(0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 1.0, 0.9, 0.91)
+    rows = Dataset.from_dict({"label": [0] * 8 + [1] * 2})
+    found = task.measure(vectors, None, rows, TaskContext(), resamples=0)
+    # seven find six of theirs, then one of the others; the eighth finds the two others first: 0, 0, 1/3, ... 5/7
+    last = sum(right / (right + 2) for right in range(1, 6)) / 7
+    assert found.values["map_at_r"] == pytest.approx((7 * 6 / 7 + last + 2 * 1) / 10)
+
+
+def test_nobody_is_its_own_neighbour() -> None:
+    """Among more than one block of images, each of which is there twice."""
+    half = np.random.default_rng(0).normal(size=(515, 32)).astype(np.float32)
+    indices, found = task.nearest(list(np.concatenate([half, 2 * half])), 2)
+    assert indices[:, 0].tolist() == [(index + 515) % 1030 for index in range(1030)]
+    assert found[:, 0] == pytest.approx(1.0, abs=1e-5) and (found[:, 1] < 0.99).all()
+    assert task.nearest(list(half[:3]), 5)[0].shape == (3, 2)  # there are no more
+
+
+def test_a_vector_is_the_pooled_output_the_class_token_or_the_mean_of_a_map() -> None:
+    tokens, image = torch.arange(12.0).reshape(1, 3, 4), torch.arange(24.0).reshape(1, 2, 3, 4)
+    assert task.embed({"last_hidden_state": tokens}).tolist() == [[0, 1, 2, 3]]
+    assert task.embed({"last_hidden_state": image, "pooler_output": None}).tolist() == [[5.5, 17.5]]
+    assert task.embed({"last_hidden_state": tokens, "pooler_output": image[:, :, :1, :1]}).tolist() == [[0, 12]]
+
+
+def test_neighbours_are_named_nearest_first() -> None:
+    vectors = [np.array(each, dtype=np.float32) for each in ([1, 0], [0, 1], [1, 0.2])]
+    found = task.postprocess(vectors, None, Dataset.from_dict({"label": [0, 1, 0]}), TaskContext())
+    assert [[each["row"] for each in one["neighbours"]] for one in found] == [[2, 1], [2, 0], [0, 1]]
+    assert found[0]["embedding"] == [1, 0]
+    assert found[0]["neighbours"][0]["score"] == pytest.approx(1 / np.hypot(1, 0.2))
+    assert (
+        "neighbours" not in task.postprocess(vectors, None, Dataset.from_dict({"image": [0, 1, 0]}), TaskContext())[0]
+    )

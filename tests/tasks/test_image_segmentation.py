@@ -428,3 +428,145 @@ def test_predictions_and_what_the_report_shows() -> None:
     assert task.postprocess([ids], None, None, streets)[0]["label"] == "road"
     html = task.render_html({"image": Image.new("L", (3, 2)), "mask": Image.fromarray(ids)}, found, context)
     assert html.count("<img ") == 2 and "<b>" not in html and "&lt;b&gt;roof" in html
+
+
+# By hand
+
+
+def test_the_dtype_of_a_coded_mask_has_room_for_what_is_left_out() -> None:
+    values = np.arange(256, dtype=np.int32)[None]
+    for count, mode, left_out in ((255, "L", 255), (256, "I;16", 65535)):
+        coded = masks.Coding(tuple(map(str, range(count))), {at: at for at in range(count)}, False, False)
+        image = Image.open(io.BytesIO(coded.encode(Image.fromarray(values.astype(np.uint16)))))
+        assert image.mode == mode
+        assert np.asarray(image)[0, :255].tolist() == list(range(255))
+        assert np.asarray(image)[0, 255] == (255 if count == 256 else left_out)
+        assert masks.decode(image)[0, 255] == (255 if count == 256 else -100)
+        assert masks.decode(image)[0, :255].tolist() == list(range(255))
+
+
+def test_the_colours_of_pascal_voc() -> None:
+    assert masks.colours(9).tolist() == [
+        [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128], [128, 128, 128],
+        [64, 0, 0],
+    ]  # fmt: skip
+
+
+def test_an_overlay_shows_classes_in_their_colours_and_class_0_clear() -> None:
+    from hf_tl.io.data_uri import content_of
+
+    ids = np.zeros((64, 128), dtype=int)
+    ids[:, 64:96], ids[:, 96:] = 2, -100
+    image = Image.open(io.BytesIO(content_of(masks.overlay(Image.new("RGB", (128, 64), (200, 200, 200)), ids, 3, 64))))
+    assert image.size == (64, 32)
+    pixels = np.asarray(image)[16].astype(int)
+    assert pixels[8] == pytest.approx([200] * 3, abs=6) and pixels[60] == pytest.approx([200] * 3, abs=6)
+    assert pixels[40] == pytest.approx([100, 164, 100], abs=8)  # half of the image and half of (0, 128, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "named", "known", "labels", "ids"),
+    [
+        ({0, 255}, None, None, ("0", "1"), {0: 0, 255: 1}),  # black and white
+        ({0, 255}, {0: "no", 1: "yes"}, None, ("no", "yes"), {0: 0, 255: 1}),
+        ({0, 255}, {0: "no", 255: "yes"}, None, ("no", "yes"), {0: 0, 255: 1}),
+        ({0, 1, 255}, None, None, ("0", "1"), {0: 0, 1: 1}),
+        ({0, 1, 255}, {0: "no", 1: "yes", 255: "void"}, None, ("no", "yes"), {0: 0, 1: 1}),
+        ({1, 255}, None, None, ("1",), {1: 0}),
+        ({30, 7, 200}, None, None, ("7", "30", "200"), {7: 0, 30: 1, 200: 2}),
+        ({0, 1}, {2: "c", 0: "a", 1: "b"}, None, ("a", "b", "c"), {0: 0, 1: 1, 2: 2}),
+        ({0, 7}, None, ("0", "7", "9"), ("0", "7", "9"), {0: 0, 7: 1, 9: 2}),
+        ({0, 1}, None, ("sky", "tree"), ("sky", "tree"), {0: 0, 1: 1}),
+        ({0, 1}, {0: "tree", 1: "sky"}, ("sky", "tree"), ("sky", "tree"), {0: 1, 1: 0}),
+    ],
+)
+def test_what_the_values_of_masks_are(found: Any, named: Any, known: Any, labels: Any, ids: Any) -> None:
+    coding = masks.coding(found, named, known)
+    assert (coding.labels, coding.ids) == (labels, ids)
+    assert coding.ignores == (found != {0, 255})
+
+
+def test_values_of_colours_and_of_grey() -> None:
+    red = masks.COLOUR | 0xFF0000
+    grey = masks.COLOUR | 0x070707
+    assert masks.values(Image.new("RGB", (1, 1), (1, 2, 3))).tolist() == [[masks.COLOUR | 0x010203]]
+    assert masks.is_grey(grey) and not masks.is_grey(red) and not masks.is_grey(masks.COLOUR | 0x070708)
+    assert masks.coding({grey, masks.COLOUR}, None, None).labels == ("0", "7")
+    both = masks.coding({grey, red}, None, None)
+    assert both.labels == ("#070707", "#ff0000") and both.unknown({masks.COLOUR | 0x00FF00}) == ["#00ff00"]
+    assert masks.coding({0, 7}, None, None).unknown({red, 9}) == ["9", "#ff0000"]
+    with pytest.raises(ValueError, match="the mask holds -1, and class ids are not negative"):
+        stream = io.BytesIO()
+        Image.fromarray(np.full((4, 4), -1, np.int32)).save(stream, "TIFF")
+        masks.values_in({"bytes": stream.getvalue(), "path": None}, {"bytes": stream.getvalue(), "path": None})
+
+
+def test_the_processor_scales_the_whole_image_to_one_size() -> None:
+    from transformers import MobileNetV2ImageProcessor
+
+    processor = MobileNetV2ImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 24, "width": 40})
+    processor.keep_aspect_ratio = processor.do_reduce_labels = True
+    task.configure(None, TaskContext(processor=processor))
+    assert dict(processor.size) == {"height": 24, "width": 40}
+    assert (processor.do_center_crop, processor.keep_aspect_ratio, processor.do_reduce_labels) == (False, False, False)
+
+
+def test_a_sample_for_evaluation_has_whole_classes_and_its_own_size() -> None:
+    """Scaled down, a mask has no classes between two others."""
+    from datasets import Dataset, Features
+    from datasets import Image as ImageFeature
+    from transformers import SegformerImageProcessor
+
+    from hf_tl.config import Preprocessing
+
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:, WIDTH // 2 + 3 :] = 2
+    mask[:4] = 255
+    rows = Dataset.from_list(
+        [{"image": Image.new("RGB", (WIDTH, HEIGHT)), "mask": Image.fromarray(mask)}],
+        features=Features({"image": ImageFeature(), "mask": ImageFeature()}),
+    )
+    processor = SegformerImageProcessor(size={"height": 24, "width": 40})
+    context = TaskContext(labels=("0", "1", "2"), processor=processor, preprocessing=Preprocessing())
+    (sample,) = task.preprocess(rows, context, False)
+    assert sample["sizes"].tolist() == [HEIGHT, WIDTH] and sample["pixel_values"].shape == (3, 24, 40)
+    assert sample["labels"].shape == (24, 40) and set(sample["labels"].unique().tolist()) == {-100, 0, 2}
+    assert (sample["labels"][:2] == -100).all() and (sample["labels"][4:, 23:] == 2).all()
+    logits = torch.zeros(1, 3, 12, 20)
+    logits[:, 2, :, 10:] = 5
+    (found,) = task.collect(None, {"logits": logits}, {"sizes": sample["sizes"][None]}, context)
+    assert found.shape == (HEIGHT, WIDTH) and found.dtype == np.uint8 and found[5, -1] == 2 and found[5, 0] == 0
+    many = TaskContext(labels=tuple(map(str, range(300))), processor=processor)
+    wide = torch.zeros(1, 300, 4, 4)
+    wide[:, 299] = 1
+    (found,) = task.collect(None, {"logits": wide}, {"sizes": torch.tensor([[4, 4]])}, many)
+    assert found.dtype == np.uint16 and (found == 299).all()
+
+
+def test_the_focal_loss_of_pixels() -> None:
+    from hf_tl.config import LossConfig
+
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 4, 4))
+    labels[0, 0] = -100
+    each = torch.nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=0.1)
+    true = logits.softmax(1).gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    wanted = (each * (1 - true) ** 2)[labels >= 0].mean()
+    context = TaskContext(labels=("a", "b", "c"), loss=LossConfig(focal_gamma=2.0), label_smoothing=0.1)
+    assert task.loss({"logits": logits}, {"labels": labels}, context, None).item() == pytest.approx(
+        wanted.item(), rel=1e-5
+    )
+
+
+def test_each_class_by_hand() -> None:
+    """Class 0: 2 of 4 there, none too many; class 1: 2 of 2 there, 1 of 3 predicted is wrong; 4 of 6 are class 0."""
+    true = [np.array([[0, 0], [1, 255]]), np.array([[0, 0], [1, 255]])]
+    found = [np.array([[0, 1], [1, 2]]), np.array([[0, 2], [1, 1]])]
+    got = task.measure(found, None, rows_of(true), TaskContext(labels=("a", "b", "c", "d")), resamples=0)
+    assert [row["precision"] for row in got.per_class] == pytest.approx([1, 2 / 3, 0, 0])
+    assert [row["recall"] for row in got.per_class] == pytest.approx([2 / 4, 1, 0, 0])
+    assert [row["dice"] for row in got.per_class] == pytest.approx([4 / 6, 4 / 5, 0, 0])
+    share = 4 / 6  # always class 0, of two that are there
+    assert got.baseline == pytest.approx(
+        {"mean_iou": share / 2, "dice": 2 * share / (1 + share) / 2, "pixel_accuracy": share}
+    )

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -340,3 +341,108 @@ def test_bad_rows_are_named(change: dict[str, object], words: str, tmp_path: Pat
     with pytest.raises(DataError) as caught:
         hf_tl.finetune(model=str(tiny_bert(tmp_path / "bert")), data=str(path), output=str(tmp_path / "run"))
     assert re.search(words, str(caught.value)), caught.value
+
+
+def test_the_mark_of_no_answer_may_stand_last(tmp_path: Path) -> None:
+    """As XLNet has it; what a window does not hold is answered by the mark, wherever it stands."""
+    from tokenizers import processors
+
+    context = context_of(tmp_path)
+    marks = [("[CLS]", 2), ("[SEP]", 3)]
+    context.processor.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A [SEP] [CLS]", pair="$A [SEP] $B:1 [SEP]:1 [CLS]:2", special_tokens=marks
+    )
+    answers = [{"text": ["film"], "answer_start": [4]}, {"text": [], "answer_start": []}]
+    rows = Dataset.from_list([{"question": "was it", "context": "the film", "answers": each} for each in answers])
+    samples = TASK.preprocess(rows, context, True)  # was it [SEP] the film [SEP] [CLS]
+    assert samples["null_index"] == [6, 6] and samples["start_positions"] == [4, 6] == samples["end_positions"]
+    context.processor.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]:1", special_tokens=marks
+    )
+    assert TASK.preprocess(rows, context, True)["null_index"] == [0, 0]  # there is none
+
+
+def test_of_several_windows_the_surest_answers_and_the_least_sure_says_no() -> None:
+    """Windows of two tokens and the mark; tokens that begin with their space give answers that do not."""
+    samples = Dataset.from_list(
+        [{"row": 0, "null_index": 0, "offsets": [[-1, -1], [0, 3], [3, 8]]},
+         {"row": 0, "null_index": 0, "offsets": [[-1, -1], [3, 8], [8, 12]]}]
+    )  # fmt: skip
+    rows = Dataset.from_dict({"context": ["the film was"]})
+
+    def logits(none: float, first: float, second: float) -> np.ndarray:
+        return np.log(np.array([[none, first, second]] * 2)).astype(np.float32)
+
+    def answer(windows: list[np.ndarray], taught: bool | None) -> dict[str, object]:
+        about = TaskContext(model_config=SimpleNamespace(allows_no_answer=taught))
+        return postprocess(windows, samples, rows, about)[0]
+
+    outputs = [logits(0.5, 0.1, 0.4), logits(0.1, 0.7, 0.2)]
+    wanted = {"answer": "film", "label": "film", "start": 4, "end": 8, "score": pytest.approx(0.49)}
+    assert answer(outputs, None) == answer(outputs, True) == wanted  # 0.01 for none: the lesser of 0.25 and 0.01
+    assert answer(outputs[::-1], False)["answer"] == "the"
+    unsure = [logits(0.8, 0.1, 0.1), logits(0.7, 0.2, 0.1)]
+    none = {"answer": "", "label": "", "start": 0, "end": 0, "score": pytest.approx(0.49)}
+    assert answer(unsure, True) == none
+    assert answer(unsure, False) == answer(unsure, None) == {
+        "answer": "film", "label": "film", "start": 4, "end": 8, "score": pytest.approx(0.04),
+    }  # fmt: skip
+
+
+def test_the_kept_logits_are_start_and_end_without_padding() -> None:
+    import torch
+
+    out = {"start_logits": torch.tensor([[1.0, 2, 3]]), "end_logits": torch.tensor([[4.0, 5, 6]])}
+    batch = {"attention_mask": torch.tensor([[0, 1, 1]])}
+    (found,) = TASK.collect(None, out, batch, TaskContext())
+    assert found.tolist() == [[2, 3], [5, 6]] and found.dtype == np.float32
+
+
+def test_what_a_model_is_taught_is_said_in_its_configuration(tmp_path: Path) -> None:
+    from hf_tl.config import DataConfig
+    from hf_tl.data import load_data
+
+    for which, taught in (("all", False), ("some", True)):
+        path = tmp_path / f"{which}.jsonl"
+        path.write_text("".join(json.dumps(each) + "\n" for each in records(which == "some")))
+        assert load_data(DataConfig(path=str(path)), "question-answering").targets.config == {
+            "allows_no_answer": taught
+        }
+
+
+def test_windows_of_a_context_share_half_of_their_length(tmp_path: Path) -> None:
+    """24 tokens, 20 of them the context's: each window begins 8 after the one before, so that 12 are shared."""
+    rows = Dataset.from_list([{"question": "so", "context": "good " * 40}])
+    samples = TASK.preprocess(rows, context_of(tmp_path, 24), False)
+    places = [[start // 5 for start, _ in each if start >= 0] for each in samples["offsets"]]
+    assert places == [list(range(at, min(40, at + 20))) for at in (0, 8, 16, 24)]
+
+
+def test_a_smoothed_loss_knows_no_padding() -> None:
+    """Of two windows of three and five tokens, each as by itself."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    drawn = torch.Generator().manual_seed(0)
+    out = {f"{end}_logits": torch.randn(2, 5, generator=drawn) for end in ("start", "end")}
+    batch = {
+        "attention_mask": torch.tensor([[1, 1, 1, 0, 0], [1] * 5]),
+        "start_positions": torch.tensor([1, 4]), "end_positions": torch.tensor([2, 4]),
+    }  # fmt: skip
+    each = [
+        cross_entropy(out[f"{end}_logits"][row, :count], batch[f"{end}_positions"][row], label_smoothing=0.2)
+        for row, count in ((0, 3), (1, 5))
+        for end in ("start", "end")
+    ]
+    found = TASK.loss(out, batch, TaskContext(label_smoothing=0.2), None)
+    assert float(found) == pytest.approx(float(sum(each)) / 4, rel=1e-5)
+
+
+def test_a_question_of_just_the_room_is_whole(tmp_path: Path) -> None:
+    """Of 24 tokens 12 are shared, 3 are marks and 4 are kept for the context: 5 are left for the question."""
+    context = context_of(tmp_path, 24)
+    rows = Dataset.from_dict({"question": ["was the book so good", "was the book so very good"], "context": ["a"] * 2})
+    samples = TASK.preprocess(rows, context, True)
+    asked = [context.processor.decode(ids[1 : ids.index(3)]) for ids in samples["input_ids"]]
+    assert asked == ["was the book so good", "was the book so very"]
+    assert context.notes == ["1 questions are longer than 5 tokens and are truncated."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import pytest
 import torch
 
 import hf_tl
-from hf_tl.config import LossConfig
+from hf_tl.config import LossConfig, Preprocessing
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext
 from hf_tl.tasks import sentence_similarity as task
-from hf_tl.tasks._sentence_modules import among, pairwise
+from hf_tl.tasks._embeddings import unit
+from hf_tl.tasks._sentence_modules import among, pairwise, steps
 from tests.tiny import declare_torchvision_operators, tiny_bert
 
 declare_torchvision_operators()
@@ -167,6 +169,109 @@ def test_other_tasks_have_one_loss(tmp_path: Path) -> None:
         train(tmp_path, write(tmp_path / "texts.jsonl", found), loss={"name": "CoSENTLoss"})
 
 
+# By hand
+
+
+def ranked(ranks: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and answers of which the own one has such a rank: axes are the answers, and lesser ranks lie nearer."""
+    answers = np.eye(len(ranks), dtype=np.float32)
+    queries = np.full_like(answers, 0.0)
+    for row, rank in enumerate(ranks):
+        others = [each for each in range(len(ranks)) if each != row]
+        queries[row, others] = np.where(np.arange(len(others)) < rank - 1, 2.0, 0.5)
+        queries[row, row] = 1.0
+    return queries, answers
+
+
+def test_search_by_hand() -> None:
+    from datasets import Dataset
+
+    ranks = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    queries, answers = ranked(ranks)
+    negatives = np.roll(answers, 1, axis=0)  # the axis before, that of another's answer
+    outputs = list(np.stack([queries, answers, negatives], axis=1))
+    rows_ = Dataset.from_dict({"sentence2": [str(each) for each in ranks]})
+    assert task.ranks_of(queries, answers, rows_["sentence2"]).tolist() == ranks
+    found = task.measure(outputs, None, rows_, TaskContext(), resamples=0)
+    nearer = np.mean([queries[row, row] > queries[row, row - 1] for row in range(12)])
+    assert 0 < nearer < 1
+    assert found.values == pytest.approx(
+        {"mrr": np.mean(1 / np.array(ranks)), "recall_at_1": 1 / 12, "recall_at_10": 10 / 12,
+         "triplet_accuracy": nearer}
+    )  # fmt: skip
+    assert found.baseline == {"mrr": pytest.approx(np.mean([1 / rank for rank in range(1, 13)]))}
+
+
+def test_search_among_more_than_one_block_of_answers() -> None:
+    vectors = np.random.default_rng(0).normal(size=(1030, 64)).astype(np.float32)
+    assert set(task.ranks_of(vectors, vectors, [str(index) for index in range(1030)]).tolist()) == {1.0}
+
+
+def test_sentences_of_a_batch_go_by_column_and_come_back_by_row(tmp_path: Path) -> None:
+    from datasets import Dataset
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = tiny_bert(tmp_path)
+    context = TaskContext(
+        processor=AutoTokenizer.from_pretrained(folder), model_config=AutoConfig.from_pretrained(folder),
+        preprocessing=Preprocessing(max_length=5),
+    )  # fmt: skip
+    given = Dataset.from_dict(
+        {"sentence1": ["good", "the film was very bad"], "sentence2": ["bad film", "so"], "score": [0.25, 4.0]}
+    )
+    samples = task.preprocess(given, context, True)
+    words = context.processor
+    assert [words.decode(ids) for ids in samples["sentence1_input_ids"]] == [
+        "[CLS] good [SEP]", "[CLS] the film was [SEP]",
+    ]  # fmt: skip
+    assert samples["length"] == [4, 5] and samples["labels"] == [0.25, 4.0]
+    assert context.notes == [
+        "1 of 2 training rows hold a sentence longer than 5 tokens, which is truncated (data.preprocessing.max_length)."
+    ]
+    batch = task.collator(context, True)([samples[0], samples[1]])
+    assert [words.decode(ids, skip_special_tokens=True) for ids in batch["input_ids"]] == [
+        "good", "the film was", "bad film", "so",
+    ]  # fmt: skip
+    assert batch["labels"].tolist() == [0.25, 4.0] and task.items(batch) == 2
+    # the vector of a sentence is its first token's id here
+    batch["attention_mask"] = torch.ones(4, 1, dtype=torch.long)
+    out = {"last_hidden_state": batch["input_ids"][:, 1].float()[:, None, None]}
+    found = task.collect(None, out, batch, context)
+    assert [each[:, 0].tolist() for each in found] == [
+        [words.convert_tokens_to_ids("good"), words.convert_tokens_to_ids("bad")],
+        [words.convert_tokens_to_ids("the"), words.convert_tokens_to_ids("so")],
+    ]
+    exact = dataclasses.replace(context, preprocessing=Preprocessing(max_length=7), notes=[])
+    assert task.preprocess(given, exact, True)["length"] == [4, 7] and exact.notes == []
+    alone = task.preprocess(given.select_columns(["sentence1"]), context, False)
+    assert "labels" not in alone.column_names
+    assert "labels" not in task.collator(context, False)([alone[0]])
+
+
+def test_the_pooling_is_the_configured_one_else_the_models_own(tmp_path: Path) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 2, "pooling_mode": "max"}')
+
+    def mode(**options: Any) -> Any:
+        return steps(TaskContext(**options), 2)[0].module.pooling_mode
+
+    assert mode(folder=tmp_path) == "max" and mode(folder=tmp_path, pooling="cls") == "cls"
+    assert mode(folder=tmp_path / "none") == mode() == "mean"
+    states = torch.tensor([[[1.0, -4.0], [3.0, 2.0], [50.0, 60.0]]])
+    batch = {"attention_mask": torch.tensor([[1, 1, 0]])}
+    for pooling, vector in (("mean", [2.0, -1.0]), ("cls", [1.0, -4.0]), ("max", [3.0, 2.0])):
+        found = task.embed({"last_hidden_state": states}, batch, TaskContext(pooling=pooling))
+        assert found[0].tolist() == pytest.approx(vector)
+
+
+def test_a_cosine_has_the_length_of_both_in_it() -> None:
+    found = pairwise([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]], [[4.0, 3.0], [0.0, -5.0], [1.0, 0.0]], "cosine")
+    assert found.tolist() == pytest.approx([24 / 25, -1.0, 0.0])
+    assert unit([[3.0, 4.0], [0.0, 0.0], [0.0, 10.0]]).tolist() == [
+        pytest.approx([0.6, 0.8]), [0.0, 0.0], pytest.approx([0.0, 1.0]),
+    ]  # fmt: skip
+
+
 def sentence_transformer(folder: Path) -> Any:
     """A model of all modules, as LaBSE (Dense), E5 (prompts) and others have some of."""
     from sentence_transformers import SentenceTransformer
@@ -228,7 +333,6 @@ def test_ranks_are_by_the_models_own_measure() -> None:
 
 def test_dense_without_safetensors_is_refused(tmp_path: Path) -> None:
     from hf_tl.errors import ModelError
-    from hf_tl.tasks._sentence_modules import steps
 
     sentence_transformer(tmp_path)
     (tmp_path / "st" / "2_Dense" / "model.safetensors").rename(tmp_path / "st" / "2_Dense" / "pytorch_model.bin")

@@ -18,9 +18,10 @@ from datasets import Dataset
 import hf_tl
 from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.data import load_data
-from hf_tl.errors import ConfigError
+from hf_tl.errors import ConfigError, ModelError
 from hf_tl.models.pretrained import task_of
 from hf_tl.task import TaskContext, get_task
+from hf_tl.tasks import _seq2seq, _writing
 from hf_tl.tasks._writing import configure
 from tests.clean_process import card_prints
 from tests.tiny import tiny_tokenizer, tiny_writer
@@ -293,3 +294,126 @@ def test_the_prefix_of_t5(tmp_path: Path) -> None:
     ids = TASK.preprocess(ROWS.select([1]), context_of(folder, prefix="summarize: "), True)["input_ids"][0]
     assert ids == [4, 6, 8, 2]
     assert np.isfinite(ids).all()
+
+
+# By hand
+
+
+def test_exactly_as_long_as_the_limit_is_whole(tmp_path: Path) -> None:
+    """`the film was good </s>` has five tokens, `good film </s>` three, and the longest target here is four."""
+    context = context_of(tiny_writer(tmp_path, WORDS), max_length=5, max_target_length=4)
+    samples = TASK.preprocess(ROWS.select([0, 1]), context, True)
+    assert samples["length"] == [5, 3] and [len(ids) for ids in samples["labels"]] == [3, 2] and context.notes == []
+    exact = Dataset.from_dict({"document": ["the film"], "summary": ["very good film"]})
+    assert len(TASK.preprocess(exact, context, True)["labels"][0]) == 4 and context.notes == []
+    unended = dataclasses.replace(context, notes=[])
+    TASK.preprocess(Dataset.from_dict({"document": ["so " * 5], "summary": ["very good film so"]}), unended, True)
+    assert [note[:40] for note in unended.notes] == [
+        "1 of 1 training rows have a document lon", "1 of 1 training rows have a summary long",
+    ]  # fmt: skip
+
+
+def test_where_a_model_has_no_rule_the_start_comes_before_the_labels() -> None:
+    config = SimpleNamespace(decoder_start_token_id=9)
+    context = TaskContext(processor=SimpleNamespace(pad_token_id=1), model_config=config)
+    shift = _seq2seq.shifter(context)
+    assert shift(torch.tensor([[4, 5, 2], [6, -100, -100]])).tolist() == [[9, 4, 5], [9, 6, 1]]
+
+
+def test_the_start_of_the_processor_where_the_model_has_none(tmp_path: Path) -> None:
+    """BART's own rule takes it from the configuration, in which it is put."""
+    context = context_of(tiny_writer(tmp_path, WORDS))
+    context.model_config.decoder_start_token_id = None
+    context.processor.bos_token = "<s>"
+    assert _writing.start_of(context) == 0
+    assert _seq2seq.shifter(context)(torch.tensor([[4, 5, 2]])).tolist() == [[0, 4, 5]]
+    assert context.model_config.decoder_start_token_id is None
+    context.processor.bos_token = None
+    assert _writing.start_of(context) == 1  # padding, as T5's
+
+
+def test_the_end_is_the_models_else_the_tokenizers(tmp_path: Path) -> None:
+    context = context_of(tiny_writer(tmp_path, WORDS))
+    context.model_config.eos_token_id = [7, 8]
+    assert _writing.end_of(context) == 7
+    context.model_config.eos_token_id = None
+    assert _writing.end_of(context) == 2
+    context.processor.eos_token, context.processor.sep_token = None, "<s>"
+    assert _writing.end_of(context) == 0
+    context.processor.sep_token = None
+    with pytest.raises(ModelError, match="neither model nor tokenizer has an end-of-sequence token"):
+        _writing.end_of(context)
+
+
+@pytest.mark.parametrize(
+    ("own", "positions", "asked", "limits"),
+    [
+        (48, 48, {}, (48, 48)),
+        (10**30, 512, {}, (512, 128)),  # a tokenizer that knows no limit
+        (10**30, None, {}, (1024, 128)),
+        (100, 512, {"max_length": 200, "max_target_length": 300}, (200, 300)),
+        (100, 150, {"max_length": 200, "max_target_length": 300}, (150, 150)),
+    ],
+)
+def test_how_long_texts_may_be(own: int, positions: int | None, asked: dict[str, int], limits: Any) -> None:
+    config = SimpleNamespace(max_position_embeddings=positions)
+    context = TaskContext(
+        processor=SimpleNamespace(model_max_length=own), model_config=config, preprocessing=Preprocessing(**asked)
+    )
+    assert (_writing.source_limit(context), _writing.target_limit(context)) == limits
+    config.max_encoder_position_embeddings, config.max_decoder_position_embeddings = 90, 60
+    assert (_writing.source_limit(context), _writing.target_limit(context)) == (min(limits[0], 90), 60)
+
+
+def test_which_language_goes_before_which(tmp_path: Path) -> None:
+    config = SimpleNamespace(source_lang="en", target_lang="de")
+    both = Preprocessing(source_lang="fr", target_lang="es")
+    assert _writing.direction(TaskContext(model_config=config)) == ("en", "de")
+    assert _writing.direction(TaskContext(model_config=config, preprocessing=both)) == ("fr", "es")
+    several = SimpleNamespace(
+        task_specific_params={"translation_en_to_de": {"prefix": "a"}, "translation_en_to_fr": {}}
+    )
+    assert _writing.prefix_of(TaskContext(model_config=several), "translation") == ""  # it could be either
+    one = SimpleNamespace(task_specific_params={"translation_en_to_de": {"prefix": "a"}, "summarization": {}})
+    assert _writing.prefix_of(TaskContext(model_config=one), "translation") == "a"
+
+
+def test_settings_of_beams_stay_where_they_mean_something(tmp_path: Path) -> None:
+    folder = tiny_writer(tmp_path, WORDS)
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
+    context = context_of(folder)
+    model.generation_config.update(num_beams=4, early_stopping=True, length_penalty=2.0)
+    configure(model, context, name="summarization")
+    found = model.generation_config
+    assert (found.early_stopping, found.length_penalty, found.num_beams) == (True, 2.0, 4)
+    assert context.processor.model_max_length == 48
+    short = context_of(folder, max_length=7)
+    configure(model, short, name="summarization")
+    assert short.processor.model_max_length == 7
+    just = dataclasses.replace(context_of(folder), generation={"max_new_tokens": 48})
+    configure(model, just, name="summarization")  # as many as there are positions
+    assert model.generation_config.max_new_tokens == 48
+
+
+def test_the_loss_of_what_was_written_is_over_tokens() -> None:
+    """Texts of one and of three tokens: a mean of means would be another figure."""
+    outputs = [{"nll": 1.0, "count": 1, "tokens": 2, "cut": True}, {"nll": 9.0, "count": 3, "tokens": 5, "cut": False}]
+    found = {name: score.value for name, score in _seq2seq.lengths(outputs).items()}
+    assert found == {"loss": 10 / 4, "generated_tokens": 3.5, "cut_share": 0.5}
+    logits = torch.zeros(1, 3, 8)
+    said = SimpleNamespace(
+        generation_config=SimpleNamespace(
+            eos_token_id=[2, 3], max_new_tokens=None, max_length=4, forced_eos_token_id=None
+        ),
+        generate=lambda **_: torch.tensor([[0, 5, 3, 1, 1]]),
+    )
+    batch = {"input_ids": torch.ones(1, 2), "attention_mask": None, "labels": torch.tensor([[5, 2, -100]])}
+    tokenizer = SimpleNamespace(
+        batch_decode=lambda ids, skip_special_tokens: [str(ids.tolist()) + str(skip_special_tokens)]
+    )
+    (each,) = _seq2seq.collect(said, {"logits": logits}, batch, TaskContext(processor=tokenizer))
+    assert each == {"text": "[[5, 3, 1, 1]]True", "tokens": 2, "cut": False, "count": 2,
+                    "nll": pytest.approx(2 * math.log(8))}  # fmt: skip
+    said.generation_config.forced_eos_token_id = 3  # at the third token, the last that there may be
+    said.generate = lambda **_: torch.tensor([[0, 5, 5, 3]])
+    assert _seq2seq.collect(said, {"logits": logits}, batch, TaskContext(processor=tokenizer))[0]["cut"] is True

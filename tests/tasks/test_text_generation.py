@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import hf_tl
 from hf_tl.config import Preprocessing, load_config
 from hf_tl.errors import ConfigError, DataError, ModelError
 from hf_tl.task import TaskContext, get_task
-from hf_tl.tasks import _chat
+from hf_tl.tasks import _chat, _generation, text_generation
 from tests.anything import tiny_model
 from tests.tiny import CHATML, sentiment_csv, tiny_chat_tokenizer
 
@@ -504,3 +505,191 @@ def test_real_conversations(data_dir: Path, tmp_path: Path) -> None:
     before = next(line["eval_perplexity"] for line in log if "eval_perplexity" in line)
     assert 900 < before < 1200  # as good as drawing one of the 1000 tokens
     assert run.metrics["metrics"]["perplexity"]["high"] < before / 2
+
+
+# By hand
+
+
+def turns(*roles: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"role": role, "content": "good", **more} for role in roles]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        # marked is what is said, and not what ends it: its first end is trained on all the same
+        ("<|im_end|>\n", "never<|im_end|>not so bad<|im_end|>"),
+        ("<|im_end|><|im_end|>", "never<|im_end|>not so bad<|im_end|>"),
+        # nothing ends it: the last turn is ended, with what the template writes after it
+        (" ", "nevernot so bad <|im_end|>"),
+    ],
+)
+def test_the_end_of_a_marked_turn(after: str, expected: str) -> None:
+    assistant = "{% generation %}{{ m['content'] }}{% endgeneration %}" + after
+    kinds = f"{{% if m['role'] == 'assistant' %}}{assistant}{{% else %}}{{{{ m['content'] }}}}\n{{% endif %}}"
+    whole = f"{{% for m in messages %}}{kinds}{{% endfor %}}"
+    tokenizer = tiny_chat_tokenizer(None, whole)
+    ids, mask = _chat.encode(CHAT, tokenizer, None, True, {tokenizer.eos_token_id})
+    assert trained(ids, mask, tokenizer) == expected
+
+
+def test_a_conversation_that_waits_for_an_answer_gets_no_end() -> None:
+    tokenizer = tiny_chat_tokenizer(None, ENDLESS)
+    ids, mask = _chat.encode(CHAT[:4], tokenizer, None, False, {tokenizer.eos_token_id})
+    assert trained(ids, mask, tokenizer) == "assistant never\n" and ids[-1] != tokenizer.eos_token_id
+
+
+def test_turns_of_tools() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "x"}]}
+    chat = [*turns("user"), call, *turns("tool", "tool", "assistant")]
+    assert _chat.wrong(chat) is None and _chat.prompt_turns(chat) == chat[:4]
+    assert _chat.prompt_turns(CHAT) == CHAT[:4] and _chat.prompt_turns(turns("assistant")) == []
+    assert _chat.wrong([*turns("user"), {**call, "tool_calls": None}]) == "turn 2 (of the assistant) is empty"
+    assert _chat.wrong(turns("user"), answered=False) is None
+    assert str(_chat.wrong(turns("user", "tool"))).startswith("turn 2 is the tool's and follows one of the user's")
+    assert _chat.wrong({"role": "user"}) == "the conversation is a dict, expected a list of turns"
+    said = _chat.wrong([{"role": "user", "content": {"a": 1}}])
+    assert said == "the content of turn 1 is a dict, expected a text"
+
+
+def test_parts_of_a_text_become_one() -> None:
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": None}, {"type": "text", "text": "film"}]
+    assert _chat.clean([{"role": "user", "content": parts, "name": None}]) == [{"role": "user", "content": "the film"}]
+    image = [{"type": "image", "url": "x"}]
+    assert _chat.clean([{"role": "user", "content": image}]) == [{"role": "user", "content": image}]
+    assert _chat.clean(None) == []
+
+
+def test_a_sample_of_just_the_limit_is_not_long(path: Path) -> None:
+    context = context_of(path, max_length=8, packing=False, long_samples="drop")
+    rows = Dataset.from_dict({"text": ["the film was good", "the film was good "]})  # 8 and 9 tokens with the end
+    samples = TASK.preprocess(rows, context, True)
+    assert samples["length"] == [8] and samples["row"] == [0]
+    (note,) = context.notes
+    assert note.startswith("1 of 2 training rows are longer than 8 tokens and are dropped")
+
+
+def test_what_is_not_trained_on_is_counted(path: Path) -> None:
+    """Of three answers one is cut off as a whole: the others have 2 and 4 of 8 and 8 tokens, ends included."""
+    context = context_of(path, max_length=8, packing=False)
+    rows = Dataset.from_dict(
+        {"prompt": ["the film was ", "the film ", "the film was very bad "], "completion": ["bad", "is so", "good"]}
+    )
+    samples = TASK.preprocess(rows, context, True)
+    learned = [[token for token in labels if token != -100] for labels in samples["labels"]]
+    assert [context.processor.decode(each) for each in learned] == ["bad<|im_end|>", "is so<|im_end|>"]
+    assert context.notes == [
+        "1 of 3 training rows are longer than 8 tokens and are truncated (data.preprocessing.long_samples and "
+        "max_length).",
+        "1 training samples are skipped: no token of theirs is trained on.",
+        "6 of 16 tokens are trained on (38%): the answers.",
+    ]
+
+
+def test_prompts_of_an_evaluation_stand_on_the_right(path: Path) -> None:
+    """Of a text in pieces the first alone is asked to go on; in training nothing is."""
+    context = dataclasses.replace(context_of(path, max_length=8), mode="measuring")
+    rows = Dataset.from_dict({"text": ["the film was good", " ".join(["bad"] * 10)], "file": ["a", "b"]})
+    samples = TASK.preprocess(rows, context, False)
+    assert samples["row"] == [0, 1, 1, 1] and [bool(asked) for asked in samples["prompt_ids"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    chosen = [{**samples[index], "prompt_ids": prompt} for index, prompt in enumerate(([5, 6, 7], [8], []))]
+    batch = TASK.collator(context, False)(chosen)
+    assert batch["prompt_ids"].tolist() == [[5, 6, 7], [-1, -1, 8], [-1, -1, -1]]
+    assert "prompt_ids" not in TASK.collator(context, True)(chosen)
+
+
+class Says:
+    """A decoder that writes what it is told to, each token with a probability of its own."""
+
+    def __init__(self, out: list[list[int]], probabilities: torch.Tensor) -> None:
+        self.out, self.probabilities, self.seen = torch.tensor(out), probabilities, {}
+        self.generation_config = SimpleNamespace(max_new_tokens=3, eos_token_id=[3, 4])
+
+    def generate(self, **options: Any) -> torch.Tensor:
+        self.seen["generate"] = options
+        return self.out
+
+    def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any) -> Any: ...
+
+    def __call__(self, **inputs: Any) -> Any:
+        self.seen["forward"] = inputs
+        return {"logits": self.probabilities.log()}
+
+
+def test_what_is_written_ends_with_its_first_end(path: Path) -> None:
+    """Two prompts of two and three tokens; three are written after each, and the first text ends at the second."""
+    context = context_of(path)
+    probabilities = torch.full((2, 6, 20), 0.01)
+    # the token at place n is told by the logits at n - 1
+    for row, tokens in ((0, ((2, 12, 0.5), (3, 4, 0.125))), (1, ((2, 13, 0.5), (3, 14, 0.25), (4, 15, 0.125)))):
+        for place, token, value in tokens:
+            probabilities[row, place] = (1 - value) / 19
+            probabilities[row, place, token] = value
+    probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    model = Says([[0, 8, 9, 12, 4, 16], [5, 6, 7, 13, 14, 15]], probabilities)
+    first, second = _generation.write(model, torch.tensor([[-1, 8, 9], [5, 6, 7]]), context)
+    given = model.seen["generate"]
+    assert given["input_ids"].tolist() == [[0, 8, 9], [5, 6, 7]] and given["pad_token_id"] == 0
+    assert given["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
+    again = model.seen["forward"]
+    assert again["attention_mask"].tolist() == [[0, 1, 1, 1, 1, 0], [1] * 6]
+    assert again["position_ids"].tolist() == [[0, 0, 1, 2, 3, 3], [0, 1, 2, 3, 4, 5]]
+    decode = context.processor.decode
+    assert (first["text"], first["cut"]) == (decode([12]), False)
+    assert (second["text"], second["cut"]) == (decode([13, 14, 15]), True)
+    assert first["score"] == pytest.approx((0.5 * 0.125) ** (1 / 2), rel=1e-5)
+    assert second["score"] == pytest.approx((0.5 * 0.25 * 0.125) ** (1 / 3), rel=1e-5)
+
+
+def test_the_tokens_that_end_a_text_and_how_long_it_may_be(path: Path) -> None:
+    context = context_of(path)
+    file = path / "generation_config.json"
+    for ends, found in ((4, {3, 4}), ([4, 0], {0, 3, 4}), (None, {3})):
+        file.write_text(json.dumps({"eos_token_id": ends}))
+        assert _generation.ends_of(context) == found
+    file.unlink()
+    assert _generation.ends_of(context) == {3}
+    assert _generation.capacity(context) == 64 and _generation.most_new(context) == 32
+    context.processor.model_max_length = 40
+    assert _generation.capacity(context) == 40 and _generation.most_new(context) == 20
+    context.processor.model_max_length, context.model_config.max_position_embeddings = 10**30, 4096
+    assert _generation.capacity(context) == 4096 and _generation.most_new(context) == 256
+    assert _generation.most_new(dataclasses.replace(context, generation={"max_new_tokens": 7})) == 7
+
+
+def test_what_a_prediction_says(path: Path) -> None:
+    """The perplexity of a row over its pieces, and the text after its prompt."""
+    context = context_of(path)
+    rows = Dataset.from_dict({"prompt": ["the film ", "a "], "completion": ["was good", "book"]})
+    samples = Dataset.from_dict({"row": [0, 0, 1], "prompt_ids": [[6, 5, 7], [], []]})
+    written = {"text": "was so", "score": 0.25, "cut": True}
+    outputs = [
+        {"sums": np.array([2.0, 2, 1]), "written": written}, {"sums": np.array([4.0, 1, 0]), "written": None},
+        {"sums": np.zeros(3), "written": None},
+    ]  # fmt: skip
+    first, second = TASK.postprocess(outputs, samples, rows, context)
+    assert first == {
+        "label": "was so", "score": 0.25, "generated_text": "the film was so", "cut": True,
+        "perplexity": pytest.approx(math.exp(6 / 3)),
+    }  # fmt: skip
+    assert second == {"label": "", "score": 0.0}
+    found = TASK.measure(outputs, samples, rows, context, resamples=0)
+    assert found.values == pytest.approx({"perplexity": math.exp(2), "token_accuracy": 1 / 3, "loss": 2.0})
+    assert found.extra == {"rows_without_tokens": 1}
+
+
+def test_what_a_proof_asks_of_a_decoder(path: Path) -> None:
+    context = context_of(path)
+    ask = text_generation.prompts
+    chats = Dataset.from_dict({"messages": [CHAT, CHAT[2:3]]})
+    assert ask(chats, context).to_list() == [{"messages": CHAT[:4]}]  # nothing is left of the other
+    assert ask(Dataset.from_dict({"prompt": ["the film", " "]}), context)["prompt"] == ["the film"]
+    long = "the film was very good and so was the book"
+    assert ask(Dataset.from_dict({"text": [long, "film"]}), context)["text"] == [long[:40].rpartition(" ")[0]]
+    (path / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": 3}')
+    assert len(ask(chats, context)) == 0  # words are drawn: nobody gets the same

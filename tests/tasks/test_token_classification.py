@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, List
 from seqeval.metrics import f1_score
 
 import hf_tl
-from hf_tl.config import Preprocessing
+from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.errors import DataError
-from hf_tl.task import TaskContext, get_task
+from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
 from tests.tiny import tiny_bert
 
@@ -73,6 +73,54 @@ def test_f1_is_seqevals(tmp_path: Path) -> None:
     assert measure(outputs, samples, rows, about, resamples=20).values["f1"] == pytest.approx(f1_score(*names))
 
 
+def encoded(*tags: Any, names: list[str] | None = None, known: Targets | None = None, **options: Any) -> Any:
+    """(what is learned, tags as encoded, notes) of sentences of three words."""
+    rows = Dataset.from_dict({"words": [["a", "b", "c"]] * len(tags), "tags": list(tags)})
+    if names:
+        rows = rows.cast_column("tags", List(ClassLabel(names=names)))
+    splits = {"train": rows.add_column("__file__", [f"d.jsonl, line {at + 1}" for at in range(len(tags))])}
+    notes: list[str] = []
+    assert TASK.targets is not None
+    found = TASK.targets(splits, DataConfig(path="-", **options), known, notes)
+    return found, splits["train"]["tags"][:], notes
+
+
+def test_tags_that_are_left_out_are_no_class() -> None:
+    """-100 is what PyTorch's losses leave out, and prepared datasets hold it."""
+    found, tags, _ = encoded(["O", "B-x", "-100"], ["O", "O", "B-x"])
+    assert found.labels == ("O", "B-x") and tags == [[0, 1, -100], [0, 0, 1]]
+    assert encoded([0, 1, -100], [0, 0, 1], names=["O", "B-x"])[:2] == (found, tags)
+
+
+def test_a_missing_tag_is_no_class() -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl, line 2: a tag is missing"):
+        encoded(["O", "O", "B-x"], ["O", None, "B-x"])
+    found, tags, _ = encoded(["O", "O", "B-x"], ["O", None, "B-x"], on_error="skip")
+    assert found.labels == ("O", "B-x") and tags == [[0, 0, 1]]
+    with pytest.raises(DataError, match=r"d\.jsonl, line 1: tag -1 is none of the 2 that have names"):
+        encoded([0, 1, -1], names=["O", "B-x"])
+
+
+def test_numbers_without_names() -> None:
+    found, tags, notes = encoded([0, 0, 2], [0, 1, 0], [0, -100, 0])
+    assert found.labels == ("O", "1", "2") and tags == [[0, 0, 2], [0, 1, 0], [0, -100, 0]]
+    assert notes == ["The tags are numbers without names; 0, the most frequent, is taken for O, which is no entity."]
+    assert encoded([0, 2, 1], known=found)[1] == [[0, 2, 1]]
+    found, _, notes = encoded([1, 1, 2], [0, 1, 2])  # parts of speech: every word has one
+    assert found.labels == ("0", "1", "2") and not notes
+
+
+def test_words_without_a_tag_are_not_measured(tmp_path: Path) -> None:
+    about = dataclasses.replace(context(tmp_path), labels=("O", "B-a"))
+    rows = Dataset.from_dict({"words": [["the", "good", "film"]] * 2, "tags": [[1, -100, 0], [-100, -100, -100]]})
+    samples = TASK.preprocess(rows, about, False)
+    assert samples["labels"][:] == [[-100, 1, -100, 0, -100], [-100] * 5]
+    found = measure([(np.array([0, 1, 1, 1, 0]), np.ones(5))] * 2, samples, rows, about, resamples=20)
+    assert found.values["accuracy"] == 0.5 and found.values["precision"] == 0.5 and found.values["recall"] == 1.0
+    row = {"words": ["the", "good", "film"], "tags": [1, -100, 0]}
+    assert TASK.render_html is not None and "good" in TASK.render_html(row, {"tags": ["O"] * 3}, about)
+
+
 def test_spans_become_words_and_tags() -> None:
     text = "Ada Lovelace lived in London."
     spans = [{"start": 0, "end": 12, "label": "PER"}, {"start": 22, "end": 28, "label": "LOC"}]
@@ -82,6 +130,8 @@ def test_spans_become_words_and_tags() -> None:
     )
     for span, words in (
         ({"start": 1, "end": 12, "label": "PER"}, "does not begin and end with words"),
+        ({"start": 0, "end": 11, "label": "PER"}, "does not begin and end with words"),
+        ({"start": 3, "end": 4, "label": "PER"}, "does not begin and end with words"),
         ({"start": 20, "end": 99, "label": "PER"}, "outside the text of 29 characters"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -130,6 +180,7 @@ GOOD: list[dict[str, object]] = [{"tokens": ["the", "film"], "ner_tags": ["O", "
     ("bad", "words"),
     [
         ({"tokens": ["the", "film"], "ner_tags": ["O"]}, "line 9: 2 words have 1 tags; .*data.on_error=skip"),
+        ({"tokens": ["the"], "ner_tags": ["O", "O"]}, "line 9: 1 words have 2 tags"),
         ({"tokens": [], "ner_tags": []}, "line 9: there are no words"),
         ({"tokens": ["the", " "], "ner_tags": ["O", "O"]}, "line 9: a word is empty"),
     ],
@@ -194,3 +245,100 @@ def test_entities_begin_and_end_where_their_tags_say() -> None:
         ("a", 0, 1, 0.25), ("b", 2, 3, 0.5), ("d e", 6, 9, 0.75),
     ]  # fmt: skip
     assert found["tags"] == ["B-x", "B-x", "O", "I-x", "I-x"] and (found["label"], found["score"]) == ("x", 0.75)
+
+
+def measured(labels: tuple[str, ...], true: list[list[int]], said: list[dict[int, int]]) -> Any:
+    """Of rows whose words got such labels; a word that is left out was not read."""
+    rows = Dataset.from_dict({"words": [["w"] * len(row) for row in true], "tags": true})
+    samples = Dataset.from_dict({"row": list(range(len(true))), "word_ids": [[-1, *row] for row in said]})
+    outputs = [(np.array([0, *row.values()]), np.ones(len(row) + 1)) for row in said]
+    return measure(outputs, samples, rows, TaskContext(labels=labels), resamples=0)
+
+
+def test_entities_are_counted_by_hand() -> None:
+    """a: 1 of 1 found and of 3 true; b: 1 of 2 found and of 1 true; 3 of 4 and 3 of 5 words are right."""
+    labels = ("O", "B-a", "I-a", "B-b")
+    found = measured(
+        labels, [[1, 2, 0, 3], [1, 1, 0, 0, 0]], [{0: 1, 1: 2, 2: 3, 3: 3}, {1: 0, 2: 0, 3: 0, 4: 0}]
+    )  # fmt: skip
+    assert found.values == pytest.approx({"f1": 4 / 7, "precision": 2 / 3, "recall": 2 / 4, "accuracy": 6 / 9})
+    assert found.baseline == {"accuracy": pytest.approx(4 / 9)}  # always O
+    assert found.per_class == [
+        {"label": "a", "precision": 1.0, "recall": pytest.approx(1 / 3), "f1": pytest.approx(2 / 4), "support": 3},
+        {"label": "b", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1},
+    ]
+
+
+def test_where_no_tag_is_o_each_word_is_one() -> None:
+    found = measured(("NOUN", "VERB"), [[0, 0, 1]], [{0: 0, 1: 1, 2: 1}])
+    assert found.values["f1"] == found.values["accuracy"] == pytest.approx(2 / 3)
+    assert [row["support"] for row in found.per_class] == [2, 1]
+
+
+def test_intervals_of_the_ratios_are_their_own() -> None:
+    """One row finds too much, one too little: resamples of either alone are the ends of the intervals."""
+    rows = Dataset.from_dict({"words": [["w"] * 4] * 2, "tags": [[1, 0, 0, 0], [1, 1, 1, 1]]})
+    samples = Dataset.from_dict({"row": [0, 1], "word_ids": [[0, 1, 2, 3]] * 2})
+    outputs = [(np.array([1, 1, 1, 1]), np.ones(4)), (np.array([1, 0, 0, 0]), np.ones(4))]
+    found = measure(outputs, samples, rows, TaskContext(labels=("O", "B-a")), resamples=200).metrics
+    assert {name: (found[name]["low"], found[name]["high"]) for name in found} == {
+        "f1": (pytest.approx(0.4), pytest.approx(0.4)), "precision": (0.25, 1.0), "recall": (0.25, 1.0),
+        "accuracy": (0.25, 0.25),
+    }  # fmt: skip
+
+
+def test_the_loss_is_the_mean_over_the_words_that_are_there() -> None:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[-100, 2, 1, -100], [-100, 0, -100, -100]])
+    words = logits[labels != -100], labels[labels != -100]
+    for smoothing in (0.0, 0.2):
+        about = TaskContext(label_smoothing=smoothing)
+        mean = float(cross_entropy(*words, label_smoothing=smoothing))
+        assert float(TASK.loss({"logits": logits}, {"labels": labels}, about, None)) == pytest.approx(mean)
+        assert float(TASK.loss({"logits": logits}, {"labels": labels}, about, 12)) == pytest.approx(3 * mean / 12)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_is_padded_has_no_label_and_is_not_kept(side: str, tmp_path: Path) -> None:
+    import torch
+
+    about = context(tmp_path)
+    about.processor.padding_side = side
+    samples = [{"input_ids": [2, 5, 3], "labels": [-100, 1, -100], "length": 3},
+               {"input_ids": [2, 5, 6, 7, 3], "labels": [-100, 2, 0, 2, -100], "length": 5}]  # fmt: skip
+    batch = TASK.collator(about, True)(samples)
+    assert sorted(batch["labels"][0].tolist()) == [-100] * 4 + [1] and batch["labels"].shape == (2, 5)
+    probabilities = torch.full((2, 5, 3), 0.25)
+    probabilities[:, torch.arange(5), torch.tensor([0, 1, 2, 0, 1])] = 0.5
+    first, second = TASK.collect(None, {"logits": 3 + probabilities.log()}, batch, about)
+    assert first[0].tolist() == ([0, 1, 2] if side == "right" else [2, 0, 1])
+    assert second[0].tolist() == [0, 1, 2, 0, 1] and second[1].tolist() == pytest.approx([0.5] * 5)
+
+
+def test_a_word_of_a_text_ends_with_its_last_token() -> None:
+    """`unhappy film` in bare text, cut as un, happy, film; the second window begins with the word's other half."""
+    offsets = [[[0, 0], [0, 2], [2, 7], [8, 12], [0, 0]], [[0, 0], [2, 7], [8, 12], [0, 0]]]
+    samples = Dataset.from_list(
+        [{"row": 0, "word_ids": [-1, 0, 0, 1, -1], "offsets": offsets[0]},
+         {"row": 0, "word_ids": [-1, 0, 1, -1], "offsets": offsets[1]}]
+    )  # fmt: skip
+    outputs = [(np.array([0, 1, 2, 1, 0]), np.full(5, 0.5)), (np.array([0, 2, 2, 0]), np.full(4, 0.75))]
+    assert by_word(outputs, samples, [None]) == [{0: (1, 0.5, 0, 7), 1: (1, 0.5, 8, 12)}]
+    rows = Dataset.from_dict({"text": ["unhappy film"]})
+    (found,) = postprocess(outputs, samples, rows, TaskContext(labels=("O", "B-x", "I-x")))
+    assert [(each["word"], each["start"], each["end"]) for each in found["entities"]] == [
+        ("unhappy", 0, 7), ("film", 8, 12),
+    ]  # fmt: skip
+    assert found["tags"] == ["B-x", "B-x"]
+
+
+def test_tags_are_ordered_by_entity_after_o(tmp_path: Path) -> None:
+    from hf_tl.config import DataConfig
+    from hf_tl.data import load_data
+
+    tags = [["I-b", "O"], ["B-b", "I-a"], ["B-a", "O"]] * 6
+    path = write(tmp_path / "d.jsonl", [{"tokens": ["the", "film"], "ner_tags": each} for each in tags])
+    assert load_data(DataConfig(path=path)).labels == ("O", "B-a", "I-a", "B-b", "I-b")
