@@ -7,6 +7,7 @@ The result is a plain model whose configuration says its size, so that it works 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,12 +35,22 @@ def expect_size(config: PreTrainedConfig, task: Task, size: int) -> None:
     take any."""
     cls = getattr(transformers, task.auto_class)._model_mapping.get(type(config), None)
     cls = cls[0] if isinstance(cls, tuple) else cls
-    if cls is None or "interpolate_pos_encoding" not in inspect.signature(cls.forward).parameters:
+    if cls is None or not _asks(cls):
         return
     for part in _parts(config):
         given = getattr(part, "image_size", None)
         if given is not None:
             part.image_size = [size, size] if isinstance(given, (list, tuple)) else size
+
+
+def _asks(cls: type) -> bool:
+    """Whether a network's layers interpolate positions only when they are asked to, by an argument."""
+    layers = [each for each in vars(sys.modules[cls.__module__]).values() if isinstance(each, type)]
+    return any(
+        "interpolate_pos_encoding" in inspect.signature(layer.forward).parameters
+        for layer in layers
+        if issubclass(layer, nn.Module) and layer.__module__ == cls.__module__
+    )
 
 
 def expect_colours(config: PreTrainedConfig, processor: Any, id: str) -> None:

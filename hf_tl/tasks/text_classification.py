@@ -19,9 +19,11 @@ def configure(model: Any, context: TaskContext) -> None:
     Raises:
         ModelError: no token ends a text, or none can pad.
     """
+    from transformers import PreTrainedModel
+
     from hf_tl.errors import ModelError
 
-    if model is None:
+    if not isinstance(model, PreTrainedModel):
         return
     tokenizer, config = context.processor, model.config
     if tokenizer.pad_token_id is None:

@@ -20,7 +20,7 @@ TASK = get_task("token-classification")
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 WORDS = ["Ada", "lives", "in", "U.S.", "Rome", ",", "New", "York", "."]
 TAGS = ["B-PER", "O", "O", "B-LOC", "B-LOC", "O", "B-LOC", "I-LOC", "O"]
-PIECES = ["▁Ad", "a", "▁lives", "▁in", "▁", "U", ".", "S", "R", "o", "me", "▁,", "▁New", "▁York"]
+PIECES = ["▁Ad", "a", "▁lives", "▁in", "▁", "U", ".", "S", "R", "o", "me", "▁,", ",", "▁New", "▁York"]
 
 
 def byte_level() -> Any:

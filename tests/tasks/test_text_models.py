@@ -36,7 +36,7 @@ def context_of(model: Any, tokenizer: Any, mode: str = "training") -> TaskContex
 
 @pytest.mark.parametrize("given", [None, 1])
 def test_a_decoder_reads_the_last_token_and_no_padding(given: int | None, tmp_path: Path) -> None:
-    """The same scores in a batch as alone, also for a stranger; LLaMA's configurations name no padding, or another."""
+    """The same scores in a batch as one at a time; LLaMA's configurations name no padding token, or another."""
     from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
 
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def test_a_text_that_spells_the_end_token_has_one_end(kind: str, tmp_path: Path)
     """Struck-out words of a web page: `<s>awful</s> good`. BART and T5 want as many ends in each text of a batch."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    path = tiny_writer(tmp_path / "model", WORDS, kind)
+    path = tiny_writer(tmp_path / "model", WORDS, kind, **({"decoder_start_token_id": 1} if kind == "t5" else {}))
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=2).eval()
     about = context_of(model, tokenizer)
