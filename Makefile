@@ -16,7 +16,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "hf_tl needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[vision,demo,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[vision,excel,demo,dev]'
 	@touch $@
 
 quickstart: $(READY)

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import Dataset, Image, List, Value
 
-FILE = "__file__"
+FILE, NEW = "__file__", "__new__"
 WRONG = "__wrong__"
 """Field of `objects` with what is wrong in an annotation, or null: said, or left out, where rows are checked."""
 OBJECTS = {"bbox": List(List(Value("float64"))), "category": List(Value("string")), WRONG: Value("string")}
@@ -25,6 +25,12 @@ def rows_of(records: list[dict[str, Any]]) -> Dataset:
     """Rows of `image` (a path or null), `objects` and FILE."""
     rows = Dataset.from_dict({name: [each[name] for each in records] for name in ("image", "objects", FILE)})
     return rows.cast_column("image", Image(decode=False)).cast_column("objects", OBJECTS)
+
+
+def put_in_place(rows: Dataset, columns: list[str], name: str, values: list[Any], feature: Any = None) -> Dataset:
+    """Rows with a column `name` of `values` in place of `columns`, and of another that was called so."""
+    new = rows.add_column(NEW, values, feature=feature)  # first, since rows without columns are none
+    return new.remove_columns(sorted({*columns, name} & set(rows.column_names))).rename_column(NEW, name)
 
 
 def finite(values: Any) -> list[float] | None:

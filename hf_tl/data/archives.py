@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import pyarrow as pa
+
 from hf_tl.errors import DataError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -101,6 +103,49 @@ def extract(archive: Path, cache: Path) -> Path:
     return target
 
 
+def unpack(path: Path, cache: Path, name: str, size: int) -> Path:
+    """The file `name` under `cache` that a compressed file (gz, bz2, xz, zst) holds; done once.
+
+    Args:
+        size: bytes by which is judged how much it may hold.
+
+    Raises:
+        DataError: not compressed as its ending says, or far too large.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as packed:
+        while block := packed.read(1 << 20):
+            digest.update(block)
+    target = cache / f"{digest.hexdigest()[:32]}-file" / name
+    if target.is_file():
+        return target
+    temporary = cache / f".{target.parent.name}.{os.getpid()}"
+    limits = _Limits(path, size)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as packed, temporary.open("wb") as out:
+            stream = _decompressed(path, packed)
+            while block := stream.read(BLOCK):
+                limits.add(name, len(block), count=0)
+                out.write(block)
+        os.replace(temporary, target)
+    except (*BROKEN, pa.ArrowException) as error:
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{path}: cannot be unpacked ({said}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _decompressed(path: Path, packed: IO[bytes]) -> Any:
+    ending = path.suffix.lower()
+    if ending == ".zst":
+        return pa.CompressedInputStream(packed, "zstd")
+    if ending == ".gz":
+        return gzip.GzipFile(fileobj=packed)
+    return bz2.BZ2File(packed) if ending == ".bz2" else _Xz(packed)
+
+
 def _checked_parts(archive: Path, name: str) -> tuple[str, ...]:
     parts = safe_parts(name)
     if parts is None:
@@ -120,15 +165,15 @@ def _checked_parts(archive: Path, name: str) -> tuple[str, ...]:
 class _Limits:
     """What an archive may unpack to, by its size; asked before a member is written."""
 
-    def __init__(self, archive: Path) -> None:
-        size = archive.stat().st_size
+    def __init__(self, archive: Path, size: int | None = None) -> None:
+        size = archive.stat().st_size if size is None else size
         self.archive = archive
         self.bytes = min(MAX_BYTES, max(FREE_BYTES, size * MAX_RATIO))
         self.files = FREE_FILES + size // BYTES_A_FILE
         self.written = self.count = 0
 
-    def add(self, name: str, size: int) -> None:
-        self.count += 1
+    def add(self, name: str, size: int, count: int = 1) -> None:
+        self.count += count
         self.written += max(0, size)
         if self.count > self.files:
             raise DataError(f"{self.archive}: has more than {self.files:,} members, too many for its size.")

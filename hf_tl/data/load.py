@@ -14,7 +14,8 @@ from datasets import DatasetDict
 from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
-from hf_tl.data.sources import read_source
+from hf_tl.data.shapes import shaped
+from hf_tl.data.sources import Source, read_source
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
@@ -59,14 +60,8 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         raise DataError(
             f"data.path: there is no train split, only {listing(source.splits)}; data.splits.train names it."
         )
+    chosen, columns = _understood(source, task, config, notes)
     first = source.splits["train"]
-    if task is None:
-        chosen, columns, why = infer_task(first, config.columns)
-        notes.append(why)
-    else:
-        chosen = get_task(task)
-        columns = match(chosen, first, config.columns)
-        notes.append(f"Task {chosen.name}, as given: {roles_sentence(columns)}.")
     if unused := unused_columns(first, columns):
         notes.append(f"Columns that are not used: {listing(unused, most=20)}.")
     splits = _with_roles(source.splits, columns, chosen)
@@ -125,6 +120,20 @@ def _cut_sentence(splits: Splits, share: float, *, stratified: bool) -> str:
     return f"{said}: {share:.0%} of so few is not whole rows{' of every class' if stratified else ''}."
 
 
+def _understood(source: Source, task: str | None, config: DataConfig, notes: list[str]) -> tuple[Task, Columns]:
+    """The task and its columns, of data in any of the shapes that are known."""
+    asked = get_task(task) if task is not None else None
+    source.splits = shaped(source.splits, asked, config.columns, notes)
+    first = source.splits["train"]
+    if asked is None:
+        chosen, columns, why = infer_task(first, config.columns)
+        notes.append(why)
+        return chosen, columns
+    columns = match(asked, first, config.columns)
+    notes.append(f"Task {asked.name}, as given: {roles_sentence(columns)}.")
+    return asked, columns
+
+
 def _check_labels(labels: Sequence[str]) -> None:
     """They stand in the model's configuration, on its card, and beside every prediction."""
     long = next((name for name in labels if len(name) > MAX_LABEL), None)
@@ -151,6 +160,7 @@ def load_rows(
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:
         raise DataError(f"split: the data have no {name!r} split; they have {listing(source.splits)}.")
+    source.splits = shaped({name: source.splits[name]}, task, config.columns, notes, need_labels)
     columns = match(task, source.splits[name], config.columns, need_labels)
     if not need_labels:
         columns = {role: column for role, column in columns.items() if role not in task.target_roles}

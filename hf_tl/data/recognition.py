@@ -12,9 +12,9 @@ from datasets import Dataset, Image, Value
 from datasets.features import ClassLabel
 
 from hf_tl.data.sources import FILE, no_class
+from hf_tl.data.texts import STRINGS
 
 MAX_CLASSES = 1000
-STRINGS = ("string", "large_string")
 
 
 def is_text(rows: Dataset, name: str) -> bool:

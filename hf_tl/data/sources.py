@@ -18,12 +18,14 @@ from hf_tl.data.archives import extract, is_archive
 from hf_tl.data.boxes import read_boxes
 from hf_tl.data.card_file import languages_of, license_of
 from hf_tl.data.coco import is_coco
-from hf_tl.data.headers import check_header
+from hf_tl.data.formats import OTHERS, is_data_file, is_table_text, read_file, unread
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.joined import joined
 from hf_tl.data.named_files import Reach, check_plain, hub_file, is_there, unreadable_file, with_full_paths
+from hf_tl.data.saved import rows_of_saved
 from hf_tl.data.split_column import by_column
-from hf_tl.data.tables import check_density, is_table, plain_types, read_places
+from hf_tl.data.tables import check_density, plain_types
+from hf_tl.data.text_folders import read_text_folder
 from hf_tl.errors import DataError, HubError, did_you_mean, listing, shortened
 
 SPLITS = {
@@ -93,7 +95,7 @@ def read_source(config: DataConfig) -> Source:
 
 def _like_hub_id(text: str) -> bool:
     looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) is not None
-    return looks and not is_table(Path(text)) and not is_archive(Path(text)) and Path(text).suffix not in EXTENSIONS
+    return looks and not is_data_file(Path(text)) and not is_archive(Path(text)) and Path(text).suffix not in EXTENSIONS
 
 
 def _neighbour(path: Path) -> str:
@@ -129,15 +131,12 @@ def _local(path: Path, config: DataConfig, digest: Any, notes: list[str]) -> dic
             inside = [entry for entry in folder.iterdir() if entry.name.lower() not in JUNK]
         reach = Reach(top, own=False, packed=path.stat().st_size)
         out = _folder(folder, config, digest, reach, shown=path)
-    elif is_table(path):
+    elif is_data_file(path):
         folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
         reach = Reach(folder)
         out = _file(path, folder, config, digest, reach)
     else:
-        raise DataError(
-            f"data.path: {path}: not a kind of file that hf_tl reads; it reads csv, tsv, jsonl, json, parquet, arrow, "
-            "zip and tar, and folders of these or of images."
-        )
+        raise DataError(f"data.path: {path}: {unread(path)}.")
     notes += reach.note()
     return out
 
@@ -181,13 +180,14 @@ def _folder(
     files = _files(folder)
     shown = shown or folder
     if not reach.own:
-        for file in files:
+        for file in filter(is_table_text, files):
             check_density(file, reach.packed)
+    files, saved = rows_of_saved(files)
     if not files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     metadata = [file for file in files if file.name in METADATA]
     images = _image_files(files)
-    tables = [file for file in files if is_table(file) and file not in metadata]
+    tables = [file for file in files if is_data_file(file) and file not in metadata]
     out: dict[str, list[Dataset]] = {}
     if metadata:
         for file in metadata:
@@ -202,12 +202,18 @@ def _folder(
         out = boxes
     elif images:
         return _image_folder(folder, images, config, digest, shown)
+    elif texts := read_text_folder(folder, tables, lambda name: split_of(name, config)):
+        for file in tables:
+            _hash(file, digest)
+            digest.update(file.relative_to(folder).as_posix().encode())
+        out = {split: [rows] for split, rows in texts.items()}
     elif tables:
         named = {file: _split_of_path(file.relative_to(folder), config) for file in tables}
         if config.splits:
             named = {file: split for file, split in named.items() if split}
-        if len(named) > 1 and not all(named.values()):
-            unknown = [file.name for file, split in named.items() if not split]
+        alone = set(named) <= saved and len({file.parent for file in named}) == 1
+        if len(named) > 1 and not all(named.values()) and not alone:
+            unknown = [(file.parent if file in saved else file).name for file, split in named.items() if not split]
             raise DataError(
                 f"data.path: {shown} holds {listing(sorted(file.name for file in named))}; which split is "
                 f"{listing(unknown)}? Name it with data.splits.train={unknown[0]}, or give the files one by one."
@@ -217,7 +223,8 @@ def _folder(
             out.setdefault(found or "train", []).append(rows)
     else:
         kinds = sorted({file.suffix or file.name for file in files})
-        raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.")
+        other = next((f" {file.name} is {unread(file)}." for file in files if file.suffix.lower() in OTHERS), "")
+        raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.{other}")
     _check_splits(config, out, shown)
     return {split: joined(split, parts, reach.notes) for split, parts in out.items()}
 
@@ -239,9 +246,7 @@ def _check_splits(config: DataConfig, found: Any, shown: Path) -> None:
 
 def _table(file: Path, beside: Path, config: DataConfig, digest: Any, reach: Reach) -> Dataset:
     _hash(file, digest)
-    table = read_places(file, config.column_names)
-    if file.suffix.lower() in (".csv", ".tsv"):
-        check_header(file, table.rows, table.places, config)
+    table = read_file(file, config, cache_folder(), None if reach.own else reach.packed)
     reach.notes += [f"{file.name}: {note}" for note in table.notes]
     rows = _undecoded(table.rows).add_column(FILE, [f"{file}, {place}" for place in table.places])
     rows = with_full_paths(rows, FILE, lambda name, place, what: reach.find(name, beside, place, what))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from datasets.exceptions import DatasetsError
 
 from hf_tl.data.arrow_messages import packed
 from hf_tl.data.delimited import read_delimited
+from hf_tl.data.json_rows import as_row, as_rows
 from hf_tl.data.objects import from_objects
 from hf_tl.data.parquet_bounds import check_unpacked
+from hf_tl.data.table import Table
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
@@ -49,18 +50,6 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", 
 
 def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one file."""
-
-    rows: Dataset
-    """Column names without surrounding space."""
-    places: list[str]
-    """Where each row stands in the file, such as `line 3`."""
-    notes: list[str]
-    """What of the reading a person should know."""
 
 
 def read_table(path: Path) -> Dataset:
@@ -153,7 +142,7 @@ def check_density(path: Path, packed: int) -> None:
     Raises:
         DataError: more lines or values than so many bytes can mean; each takes far more memory than its text.
     """
-    if not is_table(path) or path.suffix.lower() in (".parquet", ".arrow"):
+    if path.suffix.lower() in (".parquet", ".arrow"):
         return
     counts = dict.fromkeys(b"\n\r,;\t|[{", 0)
     with path.open("rb") as stream:
@@ -253,9 +242,7 @@ def _read_json(path: Path) -> tuple[Dataset, list[int]]:
             if "Extra data" in str(error):  # one object a line, under the other name
                 return _read_objects(path)
             raise
-        if isinstance(value, dict):
-            lists = [item for item in value.values() if isinstance(item, list)]
-            value = lists[0] if len(lists) == 1 else value
+        value = as_rows(value)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise DataError(f"{path}: expected a list of objects, found {type(value).__name__}.")
         return _from_objects(path, value), []
@@ -268,7 +255,7 @@ def _read_objects(path: Path) -> tuple[Dataset, list[int]]:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            row = parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MAX_JSON)
+            row = as_row(parse_json(line, f"{path}, line {number}", error=DataError, nan=True, most=MAX_JSON))
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
             rows.append(row)

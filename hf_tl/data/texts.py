@@ -9,6 +9,9 @@ from typing import Any
 
 from hf_tl.errors import DataError, ModelError
 
+STRINGS = ("string", "large_string")
+"""What Arrow calls texts."""
+
 
 def wrong_text(value: Any, what: str) -> str | None:
     if value is None:

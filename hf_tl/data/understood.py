@@ -17,6 +17,8 @@ MAX_FILES = 3
 """Files of a split that are named; of more the number and the folder are."""
 MAX_CLASSES = 10
 """Classes whose rows are told."""
+PLACE = r"(, (line|row|paragraph) \d+(, question \d+)?| \([^/()]*\))$"
+"""What follows the file in the place of a row."""
 CUT = "held out from train"
 
 
@@ -25,7 +27,7 @@ def origin(rows: Dataset) -> str:
     the Hub its id and split."""
     places = rows.with_format("arrow")[FILE]
     places = places.combine_chunks() if hasattr(places, "combine_chunks") else places
-    files = pc.unique(pc.replace_substring_regex(places, r"(, (line|row) \d+| \([^/()]*\))$", "")).to_pylist()
+    files = pc.unique(pc.replace_substring_regex(places, PLACE, "")).to_pylist()
     if len(files) <= MAX_FILES:
         return ", ".join(Path(file).name if "/" in file and Path(file).is_absolute() else str(file) for file in files)
     folders = [Path(file).parent.parts for file in files]

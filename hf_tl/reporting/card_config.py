@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_tl.config import REVISION
 from hf_tl.data.archives import is_archive
-from hf_tl.data.tables import is_table
+from hf_tl.data.formats import is_data_file
 from hf_tl.errors import ConfigError
 from hf_tl.io.console import visible
 
@@ -113,7 +113,7 @@ def hub_id(name: object, where: str, what: str, instead: str) -> str:
     """
     text = str(name)
     looks = ID.fullmatch(text) is not None and ".." not in text
-    if not looks or is_table(Path(text)) or is_archive(Path(text)):
+    if not looks or is_data_file(Path(text)) or is_archive(Path(text)):
         raise ConfigError(
             f"{where}: its card names {_short(name)} as its {what}, which is no id of the Hub; no file of this machine "
             f"is read because a card names it. Give yours with {instead}."

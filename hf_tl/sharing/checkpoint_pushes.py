@@ -122,7 +122,9 @@ class PushCheckpoints(TrainerCallback):
             try:
                 files = {file.name: file for file in folder.iterdir()}
                 with operation(patience=self.patience):
-                    done = push_folder(folder, self.hub, files=files, message=f"Step {step}", announced=self.announced)
+                    done = push_folder(
+                        self.run.folder, self.hub, files=files, message=f"Step {step}", announced=self.announced
+                    )
                 if self.given_up:
                     return  # the run is measured by now, its log with it
             except Exception as error:  # whatever it is, training goes on

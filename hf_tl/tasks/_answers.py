@@ -21,6 +21,8 @@ def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
     Raises:
         ValueError: what is wrong, such as an answer that does not stand where it says.
     """
+    from hf_tl.data.answers import whole
+
     if given is None:
         raise ValueError("the answers are missing (a question without an answer has an empty list)")
     if isinstance(given, dict):
@@ -30,14 +32,15 @@ def check_answers(context: str, given: Any) -> dict[str, list[Any]]:
         texts, starts = [each["text"] for each in given], [each["answer_start"] for each in given]
     if len(texts) != len(starts):
         raise ValueError(f"{len(texts)} answers have {len(starts)} values of answer_start")
-    for text, start in zip(texts, starts, strict=True):
+    places = [whole(start) for start in starts]
+    for text, start, place in zip(texts, starts, places, strict=True):
         if not isinstance(text, str) or not text.strip():
             raise ValueError("an answer is empty (a question without an answer has an empty list)")
-        if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text:
+        if place < 0 or context[place : place + len(text)] != text:
             elsewhere = context.find(text)
             hint = f"it stands at {elsewhere}" if elsewhere >= 0 else "it is not in the context"
             raise ValueError(f"the answer {text[:40]!r} does not stand at character {start} of the context ({hint})")
-    return {"text": texts, "answer_start": starts}
+    return {"text": texts, "answer_start": places}
 
 
 def tokens_of(answers: dict[str, list[Any]], offsets: list[list[int]]) -> tuple[int, int] | None:

@@ -3,6 +3,8 @@ marked as what is trained on."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +24,56 @@ FOLLOWS: dict[str | None, tuple[str, ...]] = {
 
 
 def clean(messages: Any) -> list[dict[str, Any]]:
-    """Turns without the empty fields that Arrow adds; a content of text parts becomes one text."""
-    out = []
-    for message in messages or ():
-        turn = {key: value for key, value in message.items() if value is not None}
-        parts = turn.get("content")
-        if isinstance(parts, list) and all(isinstance(each, dict) and each.get("type") == "text" for each in parts):
-            turn["content"] = "".join(str(each.get("text") or "") for each in parts)
-        out.append(turn)
-    return out
+    """Turns as a chat template reads them: without the empty fields that Arrow adds, at any depth, and without a system
+    turn that says nothing; a content of text parts becomes one text, and tool calls kept as JSON are read."""
+    turns = [_turn(message) for message in messages or ()]
+    return [turn for turn in turns if not _says_nothing(turn)]
+
+
+def _turn(message: dict[str, Any]) -> dict[str, Any]:
+    from hf_tl.data.conversations import as_text
+
+    turn: dict[str, Any] = _filled(message)
+    if isinstance(turn.get("tool_calls"), str):
+        with contextlib.suppress(ValueError):
+            turn["tool_calls"] = json.loads(turn["tool_calls"])
+    if "content" in turn:
+        turn["content"] = as_text(turn["content"])
+    return turn
+
+
+def _filled(value: Any) -> Any:
+    """A value without the null fields of its records: the record of a column has the fields of all rows."""
+    if isinstance(value, dict):
+        return {key: _filled(each) for key, each in value.items() if each is not None}
+    return [_filled(each) for each in value] if isinstance(value, list) else value
+
+
+def _says_nothing(turn: dict[str, Any]) -> bool:
+    content = turn.get("content") or ""
+    return turn.get("role") in ("system", "developer") and isinstance(content, str) and not content.strip()
 
 
 def wrong(messages: Any, answered: bool = True) -> str | None:
     """What is wrong with a conversation; `answered`: whether the assistant has to say something in it."""
+    from hf_tl.data.conversations import WRONG
+
     if messages is not None and not isinstance(messages, list):
         return f"the conversation is a {type(messages).__name__}, expected a list of turns"
     if not messages:
         return "the conversation is empty"
     before: str | None = None
-    for number, turn in enumerate(clean(messages), start=1):
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict):
+            return f"turn {number} is a {type(message).__name__}, expected a record of role and content"
+        turn = _turn(message)
         role, content = turn.get("role"), turn.get("content")
+        if turn.get(WRONG):
+            return f"turn {number} {turn[WRONG]}"
         if role not in FOLLOWS or role is None:
             return f"turn {number} has the role {role!r}, expected one of {listing(name for name in FOLLOWS if name)}"
+        if _says_nothing(turn):
+            continue
         if role not in FOLLOWS[before]:
             after = f"follows one of the {before}'s" if before else "comes first"
             return (
@@ -55,6 +85,8 @@ def wrong(messages: Any, answered: bool = True) -> str | None:
         if not (content or "").strip() and not turn.get("tool_calls"):
             return f"turn {number} (of the {role}) is empty"
         before = role
+    if before is None:
+        return "the conversation is empty"
     if answered and not any(turn["role"] == "assistant" for turn in messages):
         return "no turn is the assistant's, so there is nothing to learn from"
     return None
@@ -86,8 +118,8 @@ def training_template(tokenizer: Any, where: str) -> tuple[str | None, bool]:
     if not tokenizer.chat_template:
         raise ModelError(
             f"{where}: the tokenizer has no chat template, so conversations cannot be written as text; start from a "
-            "chat (instruct) model, give one with data.preprocessing.chat_template=FILE.jinja, or use the columns "
-            "prompt and completion."
+            "chat (instruct) model, give one with data.preprocessing.chat_template=FILE.jinja, or use plain columns "
+            "with data.columns.prompt=NAME and data.columns.completion=NAME."
         )
     from jinja2 import TemplateError
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Targets
+from hf_tl.tasks._scripts import UNSPACED
 
 if TYPE_CHECKING:
     from hf_tl.metrics.intervals import Measurement
 
-WORD = re.compile(r"\w+|[^\w\s]")
-"""Words of a text that is annotated by character spans: runs of letters and digits, and every other sign."""
+SIGN = re.compile(f"[{UNSPACED}]")
+
+
+def words_in(text: str) -> list[tuple[int, int]]:
+    """(start, end) of the words of a text that is annotated by character spans: runs of letters and digits, and every
+    other sign. Where words have no spaces between them each letter is one. Marks, such as vowel signs, belong to the
+    letter that they are written on."""
+    found: list[tuple[int, int]] = []
+    joins = False  # whether a letter that follows belongs to the word before
+    for at, sign in enumerate(text):
+        mark = unicodedata.category(sign).startswith("M")
+        letter = (sign.isalnum() or sign == "_") and not SIGN.match(sign)
+        if sign.isspace():
+            joins = False
+        elif found and found[-1][1] == at and (mark or (letter and joins)):
+            found[-1] = (found[-1][0], at + 1)
+        else:
+            found.append((at, at + 1))
+            joins = letter
+    return found
 
 
 IGNORED = "-100"
@@ -54,20 +74,20 @@ def tag_words(text: str, spans: list[dict[str, Any]]) -> tuple[list[str], list[s
     Raises:
         ValueError: a span outside the text, inside a word, or over another.
     """
-    found = list(WORD.finditer(text))
+    found = words_in(text)
     tags = ["O"] * len(found)
     for span in spans:
         start, end, label = int(span["start"]), int(span["end"]), str(span["label"])
         if not 0 <= start < end <= len(text):
             raise ValueError(f"span {start} to {end} ({label}) is outside the text of {len(text)} characters")
-        inside = [index for index, word in enumerate(found) if word.start() < end and word.end() > start]
-        if not inside or found[inside[0]].start() < start or found[inside[-1]].end() > end:
+        inside = [index for index, (first, last) in enumerate(found) if first < end and last > start]
+        if not inside or found[inside[0]][0] < start or found[inside[-1]][1] > end:
             raise ValueError(f"span {start} to {end} ({label}, {text[start:end]!r}) does not begin and end with words")
         if any(tags[index] != "O" for index in inside):
             raise ValueError(f"span {start} to {end} ({label}) lies over another")
         for index in inside:
             tags[index] = f"{'B' if index == inside[0] else 'I'}-{label}"
-    return [word.group() for word in found], tags
+    return [text[first:last] for first, last in found], tags
 
 
 def parts(tag: str) -> tuple[str, str]:

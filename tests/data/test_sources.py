@@ -153,7 +153,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read("nothing.csv")
     other = tmp_path / "a.doc"
     other.write_text("x")
-    with pytest.raises(DataError, match=r"a\.doc: not a kind of file that hf_tl reads"):
+    with pytest.raises(DataError, match=r"a\.doc: a Word document: save its text"):
         read(other)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from hf_tl.hub import answers
 from hf_tl.hub.answers import NotOfAHub, fault_of
@@ -185,6 +186,23 @@ def test_a_file_is_no_larger_than_was_said(monkeypatch: pytest.MonkeyPatch) -> N
                 with pytest.raises((Unreachable, NotOfAHub), match=said):
                     response.read()
     assert endless.sent <= 1 << 17
+
+
+@pytest.mark.parametrize(("method", "tries"), [("GET", 3), ("HEAD", 3), ("POST", 1)])
+def test_what_only_reads_is_tried_again(method: str, tries: int) -> None:
+    """A request that does something is not sent twice by itself: its answer may have been lost after it was done."""
+    seen: list[str] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.method)
+        return httpx2.Response(200, json=MODEL) if len(seen) == 3 else httpx2.Response(503)
+
+    if tries == 1:
+        with pytest.raises(HfHubHTTPError):
+            asked(handler, method=method)
+    else:
+        assert asked(handler, method=method).status_code == 200
+    assert seen == [method] * tries
 
 
 def test_redirections_to_no_address() -> None:

@@ -478,7 +478,8 @@ def test_the_end_of_training_waits_for_no_push_that_stands_still(
 
     held, seen = threading.Event(), []
 
-    def push(*_: object, **__: object) -> None:
+    def push(folder: object, *_: object, **__: object) -> None:
+        assert folder == tmp_path  # where all is safe: the copy that is sent goes with the run
         seen.append(current())
         held.wait(60)
         raise OSError("broken off")

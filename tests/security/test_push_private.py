@@ -579,6 +579,19 @@ def test_a_token_in_the_metadata_of_weights_is_found(tmp_path: Path, monkeypatch
         sealed({f"{TOKEN}.json": tmp_path / "fine.safetensors"})
 
 
+@pytest.mark.parametrize("before", [0, 54, 63, 64, 100])
+def test_a_token_across_two_blocks_of_a_large_file_is_found(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_tl.hub import sealed as module
+
+    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "BLOCK", 64)
+    (tmp_path / "m.safetensors").write_bytes(b"." * before + TOKEN.encode() + b"." * 70)
+    with pytest.raises(ConfigError, match="holds what looks like a token of the Hub"):
+        sealed({"m.safetensors": tmp_path / "m.safetensors"})
+
+
 @pytest.mark.parametrize(
     "harmless", ["hf_tl and hf_hub_download", "-----BEGIN CERTIFICATE-----", "sk-learn", "AKIAlowercaseletters", "hf_"]
 )

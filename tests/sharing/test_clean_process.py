@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,8 @@ def test_stored_values_are_read_by_their_lines() -> None:
 
 
 def test_a_model_is_loaded_in_float32_and_asked_without_dropout(classifier: Path) -> None:
+    half = transformers.AutoModelForSequenceClassification.from_pretrained(classifier, dtype=torch.float16)
+    half.save_pretrained(classifier)
     pipe = clean_process.load(request(), job(classifier))["pipe"]
     assert pipe.task == "text-classification" and pipe.model.dtype == torch.float32 and not pipe.model.training
     found = clean_process.load(request(task="no-pipeline"), job(classifier))
@@ -135,3 +138,65 @@ def test_each_model_answers_or_says_why_not(
         {"found": [{"score": 0.5}]},
     ]
     assert seen == [(clean_process.no_pickles, None, None, False, [{"text": "a"}])] * 2
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_an_adapter_is_laid_upon_its_base(piped: bool, classifier: Path, tmp_path: Path) -> None:
+    """Of other labels than its base: its own configuration counts, and its own head."""
+    import peft
+
+    labels = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
+    auto = transformers.AutoModelForSequenceClassification
+    base = auto.from_pretrained(classifier, num_labels=2, ignore_mismatched_sizes=True, **labels)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, modules_to_save=["classifier"])
+    trained = peft.get_peft_model(base, config)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    adapter = tmp_path / "adapter"
+    trained.save_pretrained(adapter)
+    base.config.save_pretrained(adapter)
+    tiny_tokenizer(adapter)
+    task = "text-classification" if piped else "no-pipeline"
+    found = clean_process.load(request(task=task), job(adapter, base=str(classifier)))
+    model = found["pipe"].model if piped else found["model"]
+    ids = torch.tensor([[2, 5, 6, 7, 3]])
+    with torch.no_grad():
+        assert torch.allclose(model(ids).logits, trained.eval()(ids).logits, atol=1e-5)
+    assert model.config.id2label == {0: "a", 1: "b"} and not model.training
+    if piped:
+        assert found["pipe"].task == "text-classification" and found["pipe"]("the film")[0]["label"] in ("a", "b")
+
+
+def test_what_an_adapters_base_is_loaded_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """At its commit, without code of its own, in float32 from safetensors; generation settings are the adapter's."""
+    import peft
+
+    seen: dict[str, Any] = {}
+    made = SimpleNamespace(generation_config="the base's", eval=lambda: made)
+
+    def from_pretrained(path: str, **options: Any) -> Any:
+        seen[path] = options
+        return made
+
+    for auto in (transformers.AutoModelForSequenceClassification, transformers.AutoTokenizer):
+        monkeypatch.setattr(auto, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda path, **options: (path, options))
+    merged = SimpleNamespace(merge_and_unload=lambda: made)
+    monkeypatch.setattr(peft.PeftModel, "from_pretrained", lambda base, path: merged)
+    asked = request(task="no-pipeline")
+    found = clean_process.load(asked, job(tmp_path, base="bob/base", revision="c0ffee", trust=True))
+    assert found["model"] is made and made.generation_config == "the base's"  # the adapter has none
+    own, code = str(tmp_path), {"trust_remote_code": True}
+    assert seen == {
+        own: code,
+        "bob/base": {
+            "config": (own, code), "ignore_mismatched_sizes": True, "revision": "c0ffee", "trust_remote_code": False,
+            "dtype": torch.float32, "use_safetensors": True,
+        },
+    }  # fmt: skip
+    (tmp_path / "generation_config.json").write_text('{"max_new_tokens": 7}')
+    clean_process.load(asked, job(tmp_path, base="bob/base"))
+    assert made.generation_config.max_new_tokens == 7
+    assert seen[own] == {"trust_remote_code": False} and seen["bob/base"]["revision"] is None

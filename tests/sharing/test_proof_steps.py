@@ -246,3 +246,13 @@ def test_a_run_folder_does_not_leave_out_the_proof_of_a_push(
     monkeypatch.setattr(push, "prove_pushed", lambda *_, **__: seen.append("proved after"))
     push.push(run, hub_config(id="alice/x"), proof=asked)
     assert seen == (["proved before", "sent", "proved after"] if proved else ["sent"])
+
+
+def test_the_lines_that_are_proved_are_those_of_the_card() -> None:
+    """On the CPU, where the answers were found; a task with a pipeline has the pipeline's lines alone."""
+    similar = proof.get_task("sentence-similarity")
+    lines = proof.card_lines(similar) or ""
+    assert 'model = SentenceTransformer(path, device="cpu")' in lines and lines.endswith(str(similar.inference.proof))
+    text = proof.get_task("text-classification")
+    assert proof.card_lines(text) == text.inference.proof
+    assert proof._loads_itself(similar) and not proof._loads_itself(text)

@@ -58,6 +58,22 @@ def test_nothing_goes_to_a_public_place_unasked(monkeypatch: pytest.MonkeyPatch)
         upload.check_target(hub_config(id="bob/x", create_pr=True))
 
 
+@pytest.mark.parametrize("now", [None, False])
+def test_a_repository_that_stays_public_gets_nothing(now: bool | None) -> None:
+    """Whatever the Hub said when it was made, or made private."""
+    asked: list[str] = []
+    api = SimpleNamespace(
+        create_repo=lambda *_, private, **__: asked.append(f"made, private={private}"),
+        update_repo_settings=lambda *_, private, **__: asked.append(f"private={private}"),
+        repo_info=lambda *_, **__: SimpleNamespace(private=False, sha="0" * 40),
+    )
+    push = upload.There(api, upload.Target("alice/x", True, now), hub_config(id="alice/x"), {}, "model")
+    with pytest.raises(ConfigError, match=r"alice/x is public, though it should be private; nothing was sent"):
+        push.prepare()
+    assert asked == (["made, private=True"] if now is None else ["private=True"])
+    assert push.committed is None
+
+
 SENT: Any = {
     "model.safetensors": Sealed(None, "sha-1", "git-1"),  # type: ignore[arg-type]
     "README.md": Sealed(None, "sha-2", "git-2"),  # type: ignore[arg-type]
@@ -120,3 +136,16 @@ def test_which_answers_are_tried_again(
     else:
         assert client.retried(call, also=also) == "done"
     assert len(seen) == tries
+
+
+@pytest.mark.parametrize(
+    ("writing", "said"),
+    [
+        (True, "the token may not do this; it needs the right to write there"),
+        (False, "refuses it to this login (status 403)"),
+    ],
+)
+def test_a_refusal_is_of_what_was_asked(writing: bool, said: str) -> None:
+    answer = httpx.Response(403, request=httpx.Request("GET", "http://127.0.0.1/x"))
+    error = client.explain(HfHubHTTPError("no", response=answer), "data.path: bob/x", writing=writing)
+    assert isinstance(error, HubError) and said in str(error)

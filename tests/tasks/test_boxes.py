@@ -221,3 +221,51 @@ def test_each_thing_is_found_once() -> None:
     first = (51 + 50 * 2 / 3) / 101
     assert measured.values["map_50"] == pytest.approx((first + 0.5) / 2, abs=1e-3)
     assert measured.values["map_75"] == pytest.approx((first + 0) / 2, abs=1e-3)
+
+
+def test_a_batch_is_padded_to_its_largest_image_and_boxes_with_it() -> None:
+    """RT-DETR reads the padded image as one: a half of the height is there, and all of the width."""
+    from transformers import RTDetrConfig
+
+    label = {"boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0]]), "class_labels": torch.tensor([0])}
+    samples = [
+        {"pixel_values": torch.ones(3, height, 96), "size": torch.tensor([60, 80]), "labels": label}
+        for height in (64, 128)
+    ]
+    batch = task.collator(about(model_config=RTDetrConfig()), True)(samples)
+    assert batch["pixel_values"].shape == (2, 3, 128, 96) and float(batch["pixel_values"][0].mean()) == 0.5
+    assert batch["filled"].tolist() == [[0.5, 1.0], [1.0, 1.0]] and batch["sizes"].tolist() == [[60, 80]] * 2
+    assert batch["labels"][0]["boxes"].tolist() == [[0.5, 0.25, 1.0, 0.5]]
+    assert batch["labels"][1]["boxes"].tolist() == [[0.5, 0.5, 1.0, 1.0]]
+
+
+def test_a_batch_weighs_as_many_boxes_as_it_has_and_one_at_least() -> None:
+    def weighed(*counts: int) -> float:
+        batch = {"labels": [{"class_labels": [0] * count} for count in counts]}
+        return float(task.loss({"loss": torch.tensor(3.0)}, batch, about(), 8))
+
+    assert weighed(2, 0, 3) == 3 * 5 / 8 and weighed(0, 0) == 3 / 8
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ({"bbox": [[1, 2, 3, 4]], "category": [-2]}, "box 0 is of category -2, and there are 2"),
+        ({"bbox": [[1, 2, 3, 4]], "category": [2]}, "box 0 is of category 2, and there are 2"),
+        ({"bbox": [[1, 2, 3, 4], None], "category": [0, 1]}, "box 1 is None, expected four numbers"),
+        ({"bbox": [[1, 2, None, 4]], "category": [0]}, "expected four numbers"),
+        ({"bbox": [[1, 2, float("nan"), 4]], "category": [0]}, "expected four numbers"),
+        ({"bbox": [[1, 2, 3, 4]]}, "the objects have no category"),
+    ],
+)
+def test_objects_that_are_none(objects: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        boxes_of.parts(objects, ["cat", "dog"])
+
+
+def test_objects_as_records_and_as_lists() -> None:
+    wanted = ([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], ["dog", "cat"])
+    records = [{"bbox": [1, 2, 3, 4], "category": 1}, {"bbox": [5, 6, 7, 8], "category": 0}]
+    lists = {"bbox": [[1, 2, 3, 4], [5, 6, 7, 8]], "category": [1, 0]}
+    assert boxes_of.parts(records, ["cat", "dog"]) == boxes_of.parts(lists, ["cat", "dog"]) == wanted
+    assert boxes_of.parts(None, None) == boxes_of.parts([], None) == boxes_of.parts({"bbox": []}, None) == ([], [])

@@ -130,6 +130,9 @@ def test_no_answer_by_a_model_of_others_where_the_data_have_some(tmp_path: Path)
     answers = Features({"text": List(Value("string")), "answer_start": List(Value("int64"))})
     measured = rows.add_column("answers", [{"text": [], "answer_start": []}]).cast_column("answers", answers)
     assert TASK.postprocess([logits], samples, measured, context)[0]["answer"] == ""
+    context.model_config.allows_no_answer = False  # it says so, whatever the data have
+    assert TASK.postprocess([logits], samples, measured, context)[0]["answer"]
+    context.model_config.allows_no_answer = None
     assert TASK.measure([logits], samples, measured, context, resamples=0).values == {"exact_match": 1.0, "f1": 1.0}
 
 

@@ -118,7 +118,7 @@ def test_a_mask_that_trains_on_nothing_stops(path: Path) -> None:
         ([{"role": "assistant", "content": "good"}], r"turn 1 is the assistant's and comes first"),
         ([*CHAT[:2], CHAT[1]], "turn 3 is the user's and follows one of the user's"),
         ([CHAT[1], CHAT[2], CHAT[0]], "turn 3 is the system's"),
-        ([{"role": "human", "content": "good"}], "turn 1 has the role 'human', expected one of 'system'"),
+        ([{"role": "narrator", "content": "good"}], "turn 1 has the role 'narrator', expected one of 'system'"),
         ([CHAT[1], {"role": "assistant", "content": " "}], r"turn 2 \(of the assistant\) is empty"),
         ([CHAT[1]], "no turn is the assistant's"),
     ],

@@ -19,6 +19,7 @@ from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.errors import DataError
 from hf_tl.task import Targets, TaskContext, get_task
 from hf_tl.tasks._pipeline_words import Read
+from hf_tl.tasks._tags import words_in
 from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
 from tests.tiny import tiny_bert
 
@@ -140,6 +141,28 @@ def test_spans_become_words_and_tags() -> None:
             tag_words(text, [span])
     with pytest.raises(ValueError, match="lies over another"):
         tag_words(text, [*spans, {"start": 4, "end": 12, "label": "PER"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("re-read 3.5_a", ["re", "-", "read", "3", ".", "5_a"]),
+        ("我在北京 ok", ["我", "在", "北", "京", "ok"]),
+        ("ที่กรุง", ["ที่", "ก", "รุ", "ง"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("e\u0301t", ["e\u0301t"]),
+    ],
+)
+def test_words_of_every_script(text: str, words: list[str]) -> None:
+    """Letters that follow each other without spaces are words of their own; a mark is a part of its letter."""
+    assert [text[start:end] for start, end in words_in(text)] == words
+
+
+def test_spans_in_a_text_without_spaces() -> None:
+    assert tag_words("我在北京。", [{"start": 2, "end": 4, "label": "LOC"}]) == (
+        ["我", "在", "北", "京", "。"],
+        ["O", "O", "B-LOC", "I-LOC", "O"],
+    )
 
 
 @pytest.mark.parametrize(
