@@ -16,7 +16,8 @@ from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, remembered, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.shapes import shaped
-from hf_tl.data.sources import FILE, Source, read_source, split_of
+from hf_tl.data.sources import FILE, Source, read_source
+from hf_tl.data.split_names import split_of
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
