@@ -453,7 +453,8 @@ def test_openpyxl_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("ending", sorted(OTHERS))
 def test_other_formats_are_named(ending: str, tmp_path: Path) -> None:
     file = written(tmp_path / "d" / f"data{ending}", b"x")
-    for path in (file, file.parent):
+    alone = () if ending in (".yaml", ".yml") else (file,)  # a yaml alone is looked at as YOLO's
+    for path in (*alone, file.parent):
         with pytest.raises(DataError) as error:
             rows_of(path)
         assert OTHERS[ending] in str(error.value)
