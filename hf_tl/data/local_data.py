@@ -207,7 +207,7 @@ def _of_images(
         masks = {mask for _, mask in pairs.found}
         images = [image for image in images if image not in masks]
         reading.notes.append(f"{len(masks)} masks beside their images are left out: {reading.task} reads none.")
-    naming = _naming_tables(_tables_of(found), images, reading)
+    naming = _naming_tables(_tables_of(found), images, reading, reach)
     error = layout = None
     try:
         layout = layout_of(folder, images, reading.config, shown)
@@ -239,13 +239,13 @@ def _say_left_out(found: Found, images: Sequence[Path], reading: Reading) -> Non
     reading.notes += left_out(found.files, set(images))
 
 
-def _naming_tables(tables: Iterable[Path], images: list[Path], reading: Reading) -> dict[Path, Dataset]:
+def _naming_tables(tables: Iterable[Path], images: list[Path], reading: Reading, reach: Reach) -> dict[Path, Dataset]:
     """The tables beside images that name them, with their rows; what cannot be read as one is none."""
     beside, out = Beside(lambda: images), {}
     chosen = [file for file in tables if file.suffix.lower() != ".txt"]  # texts beside images are captions
     for file in chosen if len(chosen) <= MANY else ():
         try:
-            rows = read_file(file, reading.config, reading.cache).rows
+            rows = read_file(file, reading.config, reading.cache, None if reach.own else reach.packed).rows
         except DataError:
             continue
         for column in naming_columns(rows, beside, file.parent):
