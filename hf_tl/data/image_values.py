@@ -23,7 +23,7 @@ from hf_tl.data.images import (
     to_rgb,
     unreadable,
 )
-from hf_tl.data.named_files import is_there
+from hf_tl.data.named_files import is_address, is_there
 from hf_tl.data.timm_models import of_timm, resized
 from hf_tl.errors import ConfigError, DataError, ModelError, shortened
 from hf_tl.files import replacing_file
@@ -90,6 +90,8 @@ def given_image(item: Any, _: str) -> Image:
         return to_rgb(item).copy()
     if not isinstance(item, (str, Path)):
         raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
+    if is_address(str(item)):
+        raise DataError(f"{shortened(str(item))}: is an address; only files are read: download it, and name the file.")
     if not is_there(Path(item)):
         raise DataError(f"{shortened(str(item))}: there is no such image file.")
     try:
@@ -141,6 +143,7 @@ def image_processors(model_type: str) -> set[str]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
 
     types = {name for auto in AUTO_CLASSES for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    types.add("dinov3_vit")  # whose processor is that of all DINOv3
     found = [known[name].values() for name in types | {model_type} if name in known]
     return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 
@@ -155,6 +158,8 @@ def resize(processor: Any, config: Any, size: int) -> Any:
         processor.crop_size = square
         edge = dict(processor.size).get("shortest_edge")
         processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
+    elif hasattr(processor, "crop_pct"):  # ConvNeXt's, which cuts the square out itself
+        processor.size = {"shortest_edge": size}
     else:
         processor.size = square
     return processor
