@@ -136,7 +136,7 @@ def _check_processor(file: Path) -> None:
             elif key in ("image_mean", "image_std") and value is not None:
                 numbers = value if isinstance(value, list) else [value] * 3
                 plain = all(type(each) in (int, float) and abs(each) < 1e6 for each in numbers)
-                if not plain or len(numbers) != 3 or (key == "image_std" and 0 in numbers):
+                if not plain or len(numbers) not in (1, 3) or (key == "image_std" and 0 in numbers):
                     raise ModelError(f"{where} a number for each colour.")
             elif key == "rescale_factor" and value is not None and type(value) not in (int, float):
                 raise ModelError(f"{where} a number.")
@@ -244,7 +244,7 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
             f"model: the configuration of {what} describes a network of {extent}, far more than its weights hold."
         )
 
-    hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]  # type: ignore[no-untyped-call]
+    hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]
     try:
         with _Made(most, refused):
             yield

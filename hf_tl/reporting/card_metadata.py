@@ -1,4 +1,4 @@
-"""The YAML head of a card, which the Hub reads: nothing in it is guessed.
+"""The metadata of a card (YAML), which the Hub reads: nothing in it is guessed.
 
 https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
@@ -18,6 +18,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.io.console import visible
 from hf_tl.io.json_text import read_object
 from hf_tl.metrics import split_name
+from hf_tl.metrics.intervals import FEW
 from hf_tl.reporting.formatting import hub_metric, metric_title
 from hf_tl.reporting.managed_sections import TAG
 from hf_tl.reporting.run_summary import RunSummary
@@ -107,7 +108,7 @@ def quotes(summary: RunSummary) -> bool:
 
 
 def metadata(summary: RunSummary, name: str, adapter_only: bool) -> ModelCardData:
-    """The head, as `huggingface_hub` writes and validates it.
+    """The metadata, as `huggingface_hub` writes and validates it.
 
     Args:
         name: the model's own.
@@ -144,7 +145,11 @@ def scored(summary: RunSummary) -> dict[str, dict[str, float]]:
 def _result(summary: RunSummary, name: str, found: dict[str, float]) -> EvalResult:
     metric, arguments = split_name(name)
     interval = [found["low"], found["high"]]
-    known = {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
+    known: dict[str, Any] = (
+        {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
+    )
+    if summary.metrics["samples"] <= FEW:
+        known["note"] = f"{summary.metrics['samples']} samples, too few to tell"
     return EvalResult(
         task_type=summary.task.name,
         dataset_type=summary.data_id or "custom",  # no name that could be somebody else's on the Hub

@@ -1,4 +1,4 @@
-"""`verify`: a shared model measured again, and its card's figures held against that."""
+"""`verify`: a shared model measured again, and the metrics of its card compared with that."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, load_config
-from hf_tl.data import Data, load_data
-from hf_tl.errors import ConfigError, DataError, InputError, listing
+from hf_tl.data import load_data
+from hf_tl.errors import ConfigError, InputError
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.inference.evaluate import evaluate
-from hf_tl.inference.held_out import answering, finished, outputs_on, results
+from hf_tl.inference.held_out import answering, finished, outputs_on, results, with_labels
 from hf_tl.io import card_text
 from hf_tl.io.console import visible
 from hf_tl.models.carried import base_of
@@ -39,7 +39,7 @@ def verify(
     batch_size: int | None = None,
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
-    """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
+    """Measures a shared model again, on the data and revision that its card names, and judges each of its metrics.
 
     A card that hf_tl wrote says by hashes what was measured: the model's files and the data have to be those, byte for
     byte, and every figure has to come out again but for rounding; that they are others is a failure itself, and no
@@ -98,7 +98,7 @@ def verify(
 
 
 def read_card(folder: Path, model: str) -> str:
-    """The text of a card, with its head."""
+    """The text of a card, with its metadata."""
     file = folder / "README.md"
     if not file.exists():
         raise ConfigError(f"{model}: there is no card (README.md) whose metrics could be checked.")
@@ -111,31 +111,17 @@ def measured_again(
     """(metrics.json without its `train` part, the description of the data), as `hf-tl train` measures."""
     given = load_data(config.data, config.task, seed=config.seed)
     loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
-    rows = _with_labels(given, context.labels, where)
+    rows = with_labels(given, given.held_out, context.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
     with answering(where):
         outputs, samples = outputs_on(loaded, given.task, context, rows, size)
         return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
 
 
-def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
-    """The held-out rows, their classes numbered as the model does."""
-    rows, role = given.splits[given.held_out], given.targets.class_column
-    if not role or tuple(labels) == given.labels:
-        return rows
-    if set(labels) != set(given.labels):
-        raise DataError(
-            f"{where}: the model's labels are {listing(labels)}, those of the data {listing(given.labels)}."
-        )
-    numbers = [list(labels).index(name) for name in given.labels]
-    values = [numbers[index] for index in rows[role]]
-    return rows.remove_columns(role).add_column(role, values)
-
-
 def _by_model_index(
     card: str, model: str, folder: Path, paths: Sequence[str] | None, batch_size: int | None, trust: bool
 ) -> dict[str, Any]:
-    """The figures of a card that hf_tl did not write, on the dataset that the first of them names."""
+    """The metrics of a card that hf_tl did not write, on the dataset that the first of them names."""
     first, _ = next(model_index(card, model), ({}, {}))
     if not paths and not isinstance(first.get("type"), str):
         raise ConfigError(f"{model}: its card names no dataset; give yours with --data PATH.")
@@ -150,7 +136,7 @@ def _by_model_index(
 
 
 def data_of(block: dict[str, Any]) -> dict[str, Any]:
-    """What the head of a card calls the data that its block is about, as hf_tl writes it."""
+    """What the metadata of a card call the data that its block is about, as hf_tl writes it."""
     said = block["config"].get("data")
     said = said if isinstance(said, dict) else {}
     revision = said.get("revision")
