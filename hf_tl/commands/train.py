@@ -32,7 +32,7 @@ from hf_tl.sharing import proof
 from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
 from hf_tl.training.arguments import check_best_metric, check_training
-from hf_tl.training.description import check_adapter_alone, describe_run, label_weights, made_of
+from hf_tl.training.description import check_adapter_alone, check_adapter_loads, describe_run, label_weights, made_of
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
 
@@ -53,11 +53,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     start = time.monotonic()
 
     # 1. What can be wrong without reading anything.
-    together(
-        lambda: check_training(config.training),
-        lambda: get_method(config.method),
-        lambda: check_quantization(config.model, config.method.name),
-    )
+    _check_settings(config)
     method = get_method(config.method)
     if config.hub is not None:
         hub = config.hub
@@ -82,7 +78,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     check_adapter_alone(config, task, pretrained)
-    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size, adapt=True)
     weights = label_weights(config.loss, data)
 
     # 3. The run folder; a finished part of the same run is not done again.
@@ -93,6 +89,7 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         # 4. Adapt and train; the best checkpoint is what comes back. A new head is drawn here, hence the seed.
         set_seed(config.seed)
         loaded = load_model(pretrained, task, data.targets, config.model, scratch=not method.pretrained)
+        check_adapter_loads(config, loaded.model)
         context = make_context(
             task, pretrained, processor, loaded.model, config=config, targets=data.targets, class_weights=weights,
             notes=(*data.notes, *loaded.notes),
@@ -139,6 +136,14 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
 def _write_up(run: Run) -> None:
     write_report(run.folder)
     write_card(run.folder, shared=False)  # a push names the repository
+
+
+def _check_settings(config: RunConfig) -> None:
+    together(
+        lambda: check_training(config.training),
+        lambda: get_method(config.method),
+        lambda: check_quantization(config.model, config.method.name),
+    )
 
 
 def _say_result(run: Run, seconds: float) -> None:

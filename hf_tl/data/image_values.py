@@ -143,6 +143,7 @@ def image_processors(model_type: str) -> set[str]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
 
     types = {name for auto in AUTO_CLASSES for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    types.add("dinov3_vit")  # whose processor is that of all DINOv3
     found = [known[name].values() for name in types | {model_type} if name in known]
     return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 
@@ -157,6 +158,8 @@ def resize(processor: Any, config: Any, size: int) -> Any:
         processor.crop_size = square
         edge = dict(processor.size).get("shortest_edge")
         processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
+    elif hasattr(processor, "crop_pct"):  # ConvNeXt's, which cuts the square out itself
+        processor.size = {"shortest_edge": size}
     else:
         processor.size = square
     return processor

@@ -16,7 +16,8 @@ from hf_tl.config import DataConfig
 from hf_tl.data.columns import Columns, infer_task, match, remembered, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.shapes import shaped
-from hf_tl.data.sources import FILE, Source, read_source, split_of
+from hf_tl.data.sources import FILE, Source, read_source
+from hf_tl.data.split_names import split_of
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
@@ -178,7 +179,8 @@ def load_rows(
     if split is None and len(there) > 1:
         count = len(source.splits[name])
         notes.append(f"Of the splits {listing(there)}, {name} is read ({count} rows); --split names another.")
-    found = shaped({name: source.splits[name]}, task, config.columns, notes, need_labels)[name]
+    left = {**(usual or {}), **config.columns}  # what the model learned from is read as it was then
+    found = shaped({name: source.splits[name]}, task, left, notes, need_labels)[name]
     columns = match(task, found, remembered(task, found, config.columns, usual or {}, need_labels), need_labels)
     if not need_labels:
         columns = {role: column for role, column in columns.items() if role not in task.target_roles}

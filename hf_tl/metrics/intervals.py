@@ -166,7 +166,8 @@ def _jackknife(score: Score, samples: int, confidence: float, *, positive: bool)
     if samples < 2 or (score.per_sample is None and score.recompute is None):
         return nothing
     if score.per_sample is not None:
-        rows = score.per_sample.toarray() if sparse.issparse(score.per_sample) else np.asarray(score.per_sample)
+        table: Any = score.per_sample
+        rows = table.toarray() if sparse.issparse(table) else np.asarray(table)
         rows = rows.reshape(samples, -1).astype(np.float64)
         sums = rows.sum(0) - rows
         without = sums[:, 0] / (samples - 1) if score.from_sums is None else np.asarray(score.from_sums(sums))

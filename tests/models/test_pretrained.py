@@ -19,10 +19,10 @@ from hf_tl.data.texts import check_tokenizer
 from hf_tl.errors import ConfigError, ModelError
 from hf_tl.files import sha256
 from hf_tl.io.quiet import no_warnings, quiet
+from hf_tl.models.model_options import check_options
 from hf_tl.models.pretrained import (
     Loaded,
     architectures,
-    check_options,
     check_task,
     find_pretrained,
     load_model,
