@@ -193,6 +193,8 @@ class TaskContext:
     """`hf_tl.config.Preprocessing`."""
     model_config: Any = None
     """`PreTrainedConfig` of the model."""
+    positions: int | None = None
+    """Tokens that the model has positions for, where its configuration says more (RoBERTa, MPNet)."""
     loss: Any = None
     """`hf_tl.config.LossConfig`."""
     class_weights: Any = None

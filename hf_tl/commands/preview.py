@@ -34,7 +34,7 @@ def preview(
     check_options(config, task)
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
-    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size)
+    processor = load_processor(pretrained, task, image_size=config.data.preprocessing.image_size, adapt=True)
     context = make_context(task, pretrained, processor, config=config, targets=data.targets, notes=data.notes)
     train = data.splits["train"]
     rows = train.shuffle(seed=config.seed).select(range(min(samples, len(train))))

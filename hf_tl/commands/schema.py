@@ -91,7 +91,7 @@ def from_pretrained_arguments() -> dict[str, Schema]:
     """What `model` passes to `from_pretrained`."""
     from transformers import PreTrainedModel
 
-    from hf_tl.models.pretrained import PASSED
+    from hf_tl.models.model_options import PASSED
 
     signature = inspect.signature(PreTrainedModel.from_pretrained).parameters
     own = {"pretrained_model_name_or_path", "model_args", "config", "kwargs", "token", "revision"}

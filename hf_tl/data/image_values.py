@@ -12,12 +12,24 @@ from datasets import Dataset
 from PIL.Image import Image
 
 from hf_tl.data.augment import normalisation
-from hf_tl.data.images import CheckedImage, WrongImage, read_image, to_rgb, unreadable
-from hf_tl.data.named_files import is_there
+from hf_tl.data.images import (
+    DEEP,
+    DEEPEST,
+    MOST_PIXELS,
+    CheckedImage,
+    WrongImage,
+    opened,
+    read_image,
+    to_rgb,
+    unreadable,
+)
+from hf_tl.data.named_files import is_address, is_there
 from hf_tl.data.timm_models import of_timm, resized
 from hf_tl.errors import ConfigError, DataError, ModelError, shortened
 from hf_tl.files import replacing_file
 
+LEVELS = 8
+"""Share of their range, as one in so many, that 16-bit images have to use."""
 THUMBNAIL = 160
 """Longest side in pixels of the images kept beside predictions."""
 READ_STORED = """
@@ -38,7 +50,38 @@ def wrong_image(value: Any, what: str) -> str | None:
 
 
 def decoded_when_read(rows: Dataset, name: str) -> Dataset:
-    return rows.cast_column(name, CheckedImage())
+    return rows.cast_column(name, CheckedImage(most_pixels=MOST_PIXELS.get()))
+
+
+def surveyed(rows: Dataset, name: str, place: str) -> list[str]:
+    """A note where images hold more than eight bits a pixel.
+
+    Args:
+        place: the column that says where a row is from.
+
+    Raises:
+        DataError: they use so little of their range that hardly anything of them would be left in eight bits.
+    """
+    deep: list[str] = []
+    top = 0
+    for row in rows.select_columns([name, place]).with_format(None):
+        with opened(row[name]) as image:
+            if image.mode in DEEP:
+                deep.append(str(row[place]))
+                extrema: Any = image.getextrema()
+                top = max(top, int(extrema[1]))
+    if not deep:
+        return []
+    if top < DEEPEST / LEVELS:
+        raise DataError(
+            f"{deep[0]}: {len(deep)} images have 16 bits a pixel and values up to {top:,} of {DEEPEST:,.0f}: in eight "
+            f"bits, which models read, {int(top / DEEPEST * 255) + 1} levels would be left. Save them with eight bits "
+            f"first, all on one scale: Image.fromarray((numpy.asarray(image) / {top} * 255).round().astype('uint8'))"
+        )
+    return [
+        f"{len(deep)} images have 16 bits a pixel; they are scaled to eight, 65535 to 255. A stock pipeline shows all "
+        "above 255 as white: scale such images in the same way before it reads them."
+    ]
 
 
 def given_image(item: Any, _: str) -> Image:
@@ -47,6 +90,8 @@ def given_image(item: Any, _: str) -> Image:
         return to_rgb(item).copy()
     if not isinstance(item, (str, Path)):
         raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
+    if is_address(str(item)):
+        raise DataError(f"{shortened(str(item))}: is an address; only files are read: download it, and name the file.")
     if not is_there(Path(item)):
         raise DataError(f"{shortened(str(item))}: there is no such image file.")
     try:
@@ -98,6 +143,7 @@ def image_processors(model_type: str) -> set[str]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as known
 
     types = {name for auto in AUTO_CLASSES for name in getattr(transformers, auto)._model_mapping._model_mapping}
+    types.add("dinov3_vit")  # whose processor is that of all DINOv3
     found = [known[name].values() for name in types | {model_type} if name in known]
     return {each.removesuffix("Pil") for names in found for each in names if each} | {"TimmWrapperImageProcessor"}
 
@@ -112,6 +158,8 @@ def resize(processor: Any, config: Any, size: int) -> Any:
         processor.crop_size = square
         edge = dict(processor.size).get("shortest_edge")
         processor.size = {"shortest_edge": round(edge * size / old)} if edge else square
+    elif hasattr(processor, "crop_pct"):  # ConvNeXt's, which cuts the square out itself
+        processor.size = {"shortest_edge": size}
     else:
         processor.size = square
     return processor
@@ -150,4 +198,4 @@ def _grid(pixels: Any, names: Sequence[str], processor: Any, path: Path, labels:
             for x, y, w, h in np.asarray(label["boxes"]) * [width, height, width, height]:
                 axis.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, edgecolor="tab:red"))
     with replacing_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": "hf_tl preview"})

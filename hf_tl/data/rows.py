@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from datasets import ClassLabel, Dataset, List, Value
 
 from hf_tl.config import DataConfig
 from hf_tl.data.kinds import check_input, kind_of, kinds_of
+from hf_tl.data.label_values import label_name
 from hf_tl.data.sources import FILE
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
@@ -74,25 +74,9 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             places = [str(rows[index][FILE]) for index in bad]
             notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
+        if kind.survey is not None and not column.target:
+            notes += [note for note in kind.survey(rows, column.role, FILE) if note not in notes]
     return rows
-
-
-UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
-"""Characters that nobody sees, of those that mean nothing inside a word."""
-
-
-def label_name(value: Any) -> str | None:
-    """A label as people write it: whole numbers without a point, texts stripped, in one Unicode form (NFC) and without
-    invisible characters; None when it is missing."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    text = UNSEEN.sub("", unicodedata.normalize("NFC", str(value)))
-    return (
-        re.sub(r"[\xa0\u2000-\u200a\u202f\u3000]", " ", text).strip("\u200c\u200d \t\r\n\v\f\x1c\x1d\x1e\x1f\x85")
-        or None
-    )
 
 
 def _natural(name: str) -> tuple[Any, ...]:
@@ -327,10 +311,9 @@ def encode_label_sets(
     def wrong(names: list[str | None]) -> str | None:
         return "a label of the list is missing" if None in names else None
 
-    named = {
-        split: [list(map(str, names)) for names in found]
-        for split, found in _labelled(splits, read, "the labels are missing", config, notes, wrong).items()
-    }
+    lacking = "the labels are missing, where [] says that there are none"
+    read_labels = _labelled(splits, read, lacking, config, notes, wrong)
+    named = {split: [list(map(str, names)) for names in found] for split, found in read_labels.items()}
     if known is not None:
         labels = tuple(known)
     elif isinstance(inner, ClassLabel):
@@ -375,6 +358,9 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
             f"data.path: {listing(few)}: fewer than {config.min_per_class} examples "
             "in train; add some, remove the class, or allow it with data.min_per_class=1."
         )
+    nothing = [name for name in present if name.lower() in ("nan", "null", "n/a", "#n/a")]
+    if nothing:
+        notes.append(f"{listing(nothing)} is taken as a class; remove such rows if it stands for a missing label.")
     empty = [name for name in labels if not counts[name]]
     if empty:
         notes.append(f"{listing(empty)} have no example in train.")

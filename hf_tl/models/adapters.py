@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from hf_tl.errors import ModelError, listing
+from hf_tl.models.layers import names_embeddings
 from hf_tl.models.trusted import read_adapter
 from hf_tl.models.weights import read_header
 
@@ -119,6 +120,8 @@ def laid_upon(base: nn.Module, folder: Path) -> Any:
 
     config = peft_config(folder)
     config.inference_mode = True
+    if not names_embeddings(base):
+        base.get_input_embeddings = nn.Module  # type: ignore[assignment]  # PEFT asks networks that read no tokens as well
     with building(f"the adapter {folder}", [folder / WEIGHTS], base):
         model: Any = PeftModel.from_pretrained(base, folder, config=config)
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)

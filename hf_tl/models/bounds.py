@@ -136,7 +136,7 @@ def _check_processor(file: Path) -> None:
             elif key in ("image_mean", "image_std") and value is not None:
                 numbers = value if isinstance(value, list) else [value] * 3
                 plain = all(type(each) in (int, float) and abs(each) < 1e6 for each in numbers)
-                if not plain or len(numbers) != 3 or (key == "image_std" and 0 in numbers):
+                if not plain or len(numbers) not in (1, 3) or (key == "image_std" and 0 in numbers):
                     raise ModelError(f"{where} a number for each colour.")
             elif key == "rescale_factor" and value is not None and type(value) not in (int, float):
                 raise ModelError(f"{where} a number.")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from hf_tl.config import Preprocessing, RunConfig
+from hf_tl.models.layers import position_limit
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.task import Targets, Task, TaskContext
 
@@ -53,6 +56,7 @@ def make_context(
         processor=processor,
         preprocessing=preprocessing or (config.data.preprocessing if config else Preprocessing(augment="none")),
         model_config=model_config,
+        positions=position_limit(model) if isinstance(model, nn.Module) else None,
         folder=(pretrained.adapter if config is None else None) or pretrained.path,
         mode=mode,
         class_weights=class_weights,

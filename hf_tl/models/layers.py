@@ -6,6 +6,7 @@ Found from names and loading info, with no table of models.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,11 +76,12 @@ def depths(model: nn.Module, heads: Iterable[str]) -> dict[str, int]:
 
 def adapter_targets(model: nn.Module, heads: Iterable[str]) -> list[str]:
     """Names of the backbone's linear layers and, for convolutional networks, of its ungrouped convolutions (PEFT cannot
-    merge grouped ones)."""
+    merge grouped ones, nor layers whose weight is another's too: a merge would change both)."""
     heads = list(heads)
     linear, convolutions = [], []
+    shared = {name.rpartition(".")[0] for names in shared_by_modules(model) for name in names}
     for name, module in model.named_modules():
-        if in_modules(name, heads):
+        if in_modules(name, heads) or name in shared:
             continue
         if isinstance(module, nn.Linear):
             linear.append(name)
@@ -95,6 +97,56 @@ def tied(model: nn.Module) -> list[list[str]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     return [each for each in names.values() if len(each) > 1]
+
+
+def shared_by_modules(model: nn.Module) -> list[list[str]]:
+    """Those of `tied` that belong to modules of their own, as the embeddings of tokens and an output layer; a module
+    with two names is one."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+
+    def owner(name: str) -> int:
+        return id(modules[name.rpartition(".")[0]])
+
+    return [names for names in tied(model) if len({owner(name) for name in names}) > 1]
+
+
+def with_tied(model: nn.Module, wanted: Iterable[str]) -> list[str]:
+    """`wanted`, which PEFT takes for the ends of modules' names, and the modules whose weights are theirs too: copies
+    of some alone would be trained apart, and saved as one."""
+    wanted = list(wanted)
+    out = list(wanted)
+    for names in shared_by_modules(model):
+        owners = [name.rpartition(".")[0] for name in names]
+        if any(f".{owner}".endswith(f".{each}") for owner in owners for each in wanted):
+            out += [
+                owner for owner in owners if not any(owner != one and one.startswith(f"{owner}.") for one in owners)
+            ]
+    return list(dict.fromkeys(out))
+
+
+def torn_apart(wrapped: nn.Module, groups: Iterable[Iterable[str]], embeddings: str) -> tuple[str, str] | None:
+    """Two modules of one weight that an adapter changes in different ways, or both, so that no plain model is the
+    same; None where there are none.
+
+    Args:
+        groups: `shared_by_modules` of the model before.
+        embeddings: name of the weight of the input embeddings, of whose group all are trained copies or none is.
+    """
+    now = {name.removeprefix("base_model.model.") for name, _ in wrapped.named_parameters(remove_duplicate=False)}
+
+    def has(name: str, part: str) -> bool:
+        place, _, leaf = name.rpartition(".")
+        return f"{place}.{part}.{leaf}" in now
+
+    for group in groups:
+        names = list(group)
+        changed = [name for name in names if has(name, "base_layer")]
+        copied = [name for name in names if has(name, "modules_to_save.default")] if embeddings in names else []
+        if changed or 0 < len(copied) < len(names):
+            first = next(iter(changed or copied))
+            other = next(name for name in names if name != first and (changed or name not in copied))
+            return first.rpartition(".")[0], other.rpartition(".")[0]
+    return None
 
 
 def fully_trained_modules(model: nn.Module, heads: Iterable[str]) -> list[str]:
@@ -155,6 +207,54 @@ def freeze_batch_norm_stats(model: nn.Module, heads: Iterable[str] = ()) -> int:
     return len(norms)
 
 
+def spare_single_values(model: nn.Module) -> None:
+    """Has batch normalisations use their running statistics where a batch holds one value a channel, which has no
+    variance: a last batch of one image in a network that pools, such as DeepLab's."""
+    for module in model.modules():
+        if isinstance(module, NORMS) and module.track_running_stats:
+            module.register_forward_pre_hook(_hold)
+            module.register_forward_hook(_release)
+
+
+def _hold(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    values = inputs[0] if inputs else None
+    single = values is not None and values.numel() == values.shape[1]
+    module.held = module.training and single  # type: ignore[assignment]
+    if module.held:
+        module.training = False
+
+
+def _release(module: nn.Module, _inputs: object, _output: object) -> None:
+    if module.held:
+        module.training = True
+
+
+def names_embeddings(model: nn.Module) -> bool:
+    """Whether a network tells its input embeddings; some that read images raise."""
+    try:
+        model.get_input_embeddings()  # type: ignore[operator]
+    except NotImplementedError:
+        return False
+    return True
+
+
+def peft_can_load(model: nn.Module) -> bool:
+    """Whether PEFT can load an adapter of a network: where weights are tied, it asks for the input embeddings, which
+    D-FINE, RT-DETR v2 and Deformable DETR do not tell."""
+    ties = any(getattr(module, "_tied_weights_keys", None) for module in model.modules())
+    return names_embeddings(model) or not ties
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Tokens that a network has positions for, where these are counted from behind the padding's (RoBERTa, MPNet)."""
+    found = [
+        module.num_embeddings - module.padding_idx - 1
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and name.endswith("position_embeddings")
+    ]
+    return min(found, default=None)
+
+
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """(trainable, total) numbers of parameters."""
     parameters = list(model.parameters())
@@ -166,6 +266,15 @@ def set_trainable(model: nn.Module, names: Iterable[str]) -> None:
     wanted = set(names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted and torch.is_floating_point(parameter))
+
+
+def set_fixed(wrapped: nn.Module, modules: Iterable[str]) -> None:
+    """An adapter's copies of `modules` are saved with it and do not train."""
+    modules = list(modules)
+    for name, parameter in wrapped.named_parameters():
+        place = name.removeprefix("base_model.model.")
+        if any(place.startswith(f"{module}.modules_to_save.") for module in modules):
+            parameter.requires_grad_(False)
 
 
 def output_layer(model: nn.Module, heads: Iterable[str], outputs: int) -> nn.Linear | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,16 @@ from hf_tl.models.layers import (
     freeze_batch_norm_stats,
     fully_trained_modules,
     in_modules,
+    names_embeddings,
+    peft_can_load,
+    set_fixed,
     set_trainable,
+    shared_by_modules,
+    spare_single_values,
     tie_copies,
     tied,
+    torn_apart,
+    with_tied,
 )
 from hf_tl.models.pretrained import Loaded
 from hf_tl.models.quantized import full_precision, is_quantized
@@ -92,6 +100,7 @@ class Method:
             ConfigError: options that do not fit the model.
         """
         model, heads = loaded.model, tuple(loaded.heads)
+        spare_single_values(model)
         if (self.config.batch_norm or ("frozen" if self.pretrained else "train")) == "frozen":
             freeze_batch_norm_stats(model, heads)
         set_trainable(model, self.trainable(model, heads))
@@ -220,9 +229,10 @@ class Lora(Method):
         model_type = getattr(loaded.model.config, "model_type", None)
         if "target_modules" in fields and "target_modules" not in options and not (lora and model_type in defaults):
             options["target_modules"] = adapter_targets(loaded.model, loaded.heads)
-        if "modules_to_save" in fields and loaded.heads:
+        if "modules_to_save" in fields and (loaded.heads or loaded.resized or options.get("modules_to_save")):
             trained_heads = fully_trained_modules(loaded.model, loaded.heads)
-            options["modules_to_save"] = [*trained_heads, *(options.get("modules_to_save") or [])]
+            given = with_tied(loaded.model, options.get("modules_to_save") or [])
+            options["modules_to_save"] = [*trained_heads, *given, *loaded.resized]
         if "revision" in fields and loaded.revision is not None:
             options.setdefault("revision", loaded.revision)
         if task.peft_task_type is not None:
@@ -232,12 +242,11 @@ class Lora(Method):
     def prepare(self, loaded: Loaded, task: Task) -> Adapted:
         from peft import get_peft_model
 
+        spare_single_values(loaded.model)
         freeze_batch_norm_stats(loaded.model, loaded.heads)  # an adapter cannot save running statistics
         cls = self._config_class()
         options = self._options(cls, loaded, task)
-        try:
-            loaded.model.get_input_embeddings()
-        except NotImplementedError:  # PEFT asks networks that read no tokens as well (D-FINE, RT-DETR v2)
+        if not names_embeddings(loaded.model):
             loaded.model.get_input_embeddings = nn.Module
         if is_quantized(loaded.model):
             from peft import prepare_model_for_kbit_training
@@ -246,7 +255,9 @@ class Lora(Method):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # between PEFT and Transformers
-                ties = tied(loaded.model)
+                warnings.filterwarnings("ignore", ".*tie_word_embeddings")  # looked at below
+                ties, shared = tied(loaded.model), shared_by_modules(loaded.model)
+                embeddings = _embeddings(loaded.model)
                 wrapped: nn.Module = get_peft_model(loaded.model, cls(**options))
                 tie_copies(wrapped, ties)
         except torch.OutOfMemoryError:
@@ -254,6 +265,14 @@ class Lora(Method):
         except Exception as error:  # whatever its tuners raise at values that they do not expect
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
             raise ConfigError(f"method: PEFT refuses this {cls.__name__} for the model: {first}") from error
+        torn = torn_apart(wrapped, shared, embeddings)
+        if torn is not None:
+            raise ConfigError(
+                f"method: {torn[0]} and {torn[1]} share one weight, and merging this adapter would change both; leave "
+                f"{torn[0]} out of method.target_modules, or train both whole with "
+                f"method.modules_to_save=[{torn[0].rpartition('.')[2]}]."
+            )
+        set_fixed(wrapped, loaded.resized)
         _show_geometry(wrapped)
         return Adapted(wrapped, tuple(loaded.heads), base_revision=loaded.revision)
 
@@ -282,8 +301,16 @@ class Lora(Method):
                 f"the adapter is in {folder / 'adapter'}."
             ) from error
         plain.__dict__.pop("get_input_embeddings", None)
+        if not peft_can_load(plain):
+            shutil.rmtree(folder / "adapter")
         plain.tie_weights()  # second names of a head that was trained as a copy
         return plain
+
+
+def _embeddings(model: nn.Module) -> str:
+    """Name of the weight of the input embeddings; empty where a network reads no tokens."""
+    found: Any = getattr(model.get_input_embeddings(), "weight", None)  # type: ignore[operator]
+    return next((name for name, parameter in model.named_parameters() if parameter is found), "")
 
 
 def _show_geometry(wrapped: nn.Module) -> None:

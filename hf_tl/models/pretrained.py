@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ from hf_tl.config import ModelConfig
 from hf_tl.data.card_file import license_of, tags_of
 from hf_tl.data.kinds import processor_of
 from hf_tl.data.timm_models import of_timm, processor_fields
-from hf_tl.errors import ConfigError, ModelError, did_you_mean, listing, shortened
+from hf_tl.errors import ConfigError, ModelError, listing, shortened
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.io.quiet import no_warnings, quiet
 from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
-from hf_tl.models.custom import MODEL_TYPE, own_classes, register
+from hf_tl.models.custom import MODEL_TYPE, goes_around, own_classes, register
+from hf_tl.models.kept_head import kept_note
 from hf_tl.models.layers import head_modules, loaded_note
+from hf_tl.models.model_options import check_options
+from hf_tl.models.resized import carry_over
 from hf_tl.models.trusted import (
     check_adapter,
     check_base,
@@ -34,13 +37,6 @@ from hf_tl.models.trusted import (
 )
 from hf_tl.run_folder import is_run_folder
 from hf_tl.task import Targets, Task, all_tasks
-
-PASSED = {
-    "attn_implementation", "cache_dir", "device_map", "dtype", "force_download", "local_files_only",
-    "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config", "subfolder", "tp_plan", "variant",
-}  # fmt: skip
-"""`from_pretrained` arguments that hide in its **kwargs; the others are read from its signature."""
-SECRET = {"token", "use_auth_token"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,9 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     kept_head: bool = False
     """Whether the pretrained head does the same already, and goes on from there."""
+    resized: list[str] = field(default_factory=list)
+    """Names of the modules whose pretrained weights were changed to another size (`hf_tl.models.resized`), so that an
+    adapter has to bring them."""
 
 
 def find_pretrained(model: ModelConfig) -> Pretrained:
@@ -166,27 +165,6 @@ def first_line(error: BaseException, found: Pretrained) -> str:
     )
 
 
-def check_options(model: ModelConfig, config: PreTrainedConfig) -> None:
-    """Each further key of `model` is a `from_pretrained` argument or a field of the configuration."""
-    signature = inspect.signature(PreTrainedModel.from_pretrained).parameters
-    own = set(type(model).model_fields)
-    known = {name for name in signature if name not in ("kwargs", "model_args", "config")} | PASSED
-    fields = set(config.to_dict())
-    for key in model.passed_through:
-        if key in SECRET:
-            raise ConfigError(
-                f"model.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
-            )
-        if key not in known and key not in fields:
-            hint = did_you_mean(key, known | fields | own) or "."
-            raise ConfigError(f"model.{key}: neither an argument of from_pretrained nor a field of its config{hint}")
-    for key in model.config:
-        if key not in fields:
-            raise ConfigError(
-                f"model.config.{key}: {type(config).__name__} has no such field{did_you_mean(key, fields) or '.'}"
-            )
-
-
 def architectures(task: Task) -> set[str]:
     """Names of the classes that can do `task`."""
     names = getattr(transformers, task.auto_class)._model_mapping._model_mapping.values()
@@ -228,7 +206,8 @@ def check_task(pretrained: Pretrained, task: Task) -> None:
     """Raises ModelError when the model cannot do the task, with models that can."""
     auto = getattr(transformers, task.auto_class)
     custom = task.auto_class in (getattr(pretrained.config, "auto_map", None) or {})
-    if type(pretrained.config) not in auto._model_mapping and not custom:
+    known = type(pretrained.config) in auto._model_mapping or goes_around(pretrained.config, task.auto_class)
+    if not known and not custom:
         raise ModelError(
             f"model: {pretrained.id} is a {pretrained.config.model_type} model, which cannot do {task.name}; "
             f"models that can are for example {listing(task.defaults.models)}."
@@ -241,14 +220,15 @@ def load_model(
     """The model with a head for the labels of `targets`, in float32 whatever the checkpoint's dtype: training in a
     checkpoint's float16 may diverge without an error.
 
-    With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp` the class is
-    `hf_tl.models.custom`'s.
+    With `scratch` the same architecture has random weights. With `model.pooling` or `model.head: mlp`, and of a network
+    that Transformers has no classifier of, the class is `hf_tl.models.custom`'s.
     """
     options = {"dtype": torch.float32, **{k: v for k, v in model.passed_through.items() if k != "subfolder"}}
     labels, names = targets.labels, _config_fields(targets)
     auto, trust = getattr(transformers, task.auto_class), pretrained.trusts(pretrained.path)
     with quiet(), no_warnings():
-        if (model.pooling and not task.pools_itself) or model.head != "linear":
+        own = (model.pooling and not task.pools_itself) or model.head != "linear"
+        if own or goes_around(pretrained.config, task.auto_class):
             return _custom(pretrained, task, names, model, scratch, options)
         if scratch:
             config = copy.deepcopy(pretrained.config)
@@ -263,22 +243,16 @@ def load_model(
         for key, value in names.items():
             setattr(config, key, value)
         if pretrained.adapter is not None:
-            return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
+            merged = Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
+            merged.notes += kept_note(merged.model, old, labels, pretrained.id, task)
+            return merged
         with building(pretrained.id, pretrained.files):
-            built, info = auto.from_pretrained(
-                pretrained.path,
-                config=config,
-                ignore_mismatched_sizes=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=trust,
-                **options,
-            )
-    new = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+            built, new, filled = _from_weights(auto, pretrained, config, options)
     if pretrained.revision is not None:
         built.name_or_path = pretrained.id  # an adapter names its base by id, not by where the cache is
     heads = head_modules(built, new) if task.new_head else _modules_of(built, new)
-    loaded = Loaded(built, heads, pretrained.revision, kept_head=not new and old_problem == targets.problem)
+    same = not new and old_problem == targets.problem
+    loaded = Loaded(built, heads, pretrained.revision, kept_head=same, resized=_modules_of(built, filled))
     expected = [key for key in new if not key.startswith(tuple(name + "." for name in _outside(built)))]
     share = len(expected) / max(1, sum(1 for _ in built.parameters()))
     if share > 0.5:
@@ -288,11 +262,24 @@ def load_model(
         )
     said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
-    if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(
-            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
-        )
+    if not new:
+        loaded.notes += kept_note(built, old, labels, pretrained.id, task)
     return loaded
+
+
+def _from_weights(
+    auto: Any, pretrained: Pretrained, config: PreTrainedConfig, options: dict[str, Any]
+) -> tuple[Any, set[str], set[str]]:
+    """(model, names of the parameters that are new, names of those carried over from another size)."""
+    load = functools.partial(
+        auto.from_pretrained, pretrained.path, ignore_mismatched_sizes=True, use_safetensors=True,
+        trust_remote_code=pretrained.trusts(pretrained.path), **options,
+    )  # fmt: skip
+    built, info = load(config=config, output_loading_info=True)
+    filled = carry_over(built, info, lambda: read_config(pretrained, pretrained.path), load)
+    # tables that a network computes are no weights
+    mismatched = {key[0] for key in info["mismatched_keys"]} - {name for name, _ in built.named_buffers()}
+    return built, {*info["missing_keys"], *mismatched} - filled, filled
 
 
 def _config_fields(targets: Targets) -> dict[str, Any]:
@@ -354,19 +341,14 @@ def _custom(
     if scratch:
         with building(pretrained.id, pretrained.files):
             backbone = AutoModel.from_config(pretrained.config, dtype=torch.float32, trust_remote_code=False)
-        new: set[str] = set()
+        new, filled = set[str](), set[str]()
     else:
         with building(pretrained.id, pretrained.files):
-            backbone, info = AutoModel.from_pretrained(
-                pretrained.path,
-                config=pretrained.config,
-                use_safetensors=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-                **options,
-            )
-        new = set(info["missing_keys"])
+            backbone, new, filled = _from_weights(AutoModel, pretrained, pretrained.config, options)
     pooling: str | None = model.pooling
+    alone = goes_around(pretrained.config, task.auto_class)
+    if alone:
+        pooling = pooling or ("pooler" if _pools(backbone) else "mean")
     if pooling is None:
         pooler = hasattr(backbone, "pooler") and backbone.pooler is not None
         pooler = pooler or of_timm(pretrained.config)  # timm's pool in ways of their own
@@ -381,7 +363,17 @@ def _custom(
     config = custom.TransferConfig(backbone=inner, **own, **names)
     built = cls(config, backbone=backbone)
     built.name_or_path = str(pretrained.path)  # by which an adapter names its base
-    return Loaded(built, head_modules(built, {f"backbone.{key}" for key in new}))
+    resized = _modules_of(built, {f"backbone.{key}" for key in filled})
+    said = f"Transformers has no classifier of a {pretrained.config.model_type}: this one needs trust_remote_code=True."
+    heads = head_modules(built, {f"backbone.{key}" for key in new})
+    return Loaded(built, heads, notes=[said] if alone else [], resized=resized)
+
+
+def _pools(backbone: torch.nn.Module) -> bool:
+    """Whether a backbone gives one vector of an image itself."""
+    side = getattr(backbone.config, "image_size", None) or 224
+    with torch.no_grad():
+        return backbone(pixel_values=torch.zeros(1, 3, side, side)).get("pooler_output") is not None
 
 
 def _convolutional(backbone: torch.nn.Module) -> bool:

@@ -11,11 +11,20 @@ from hf_tl.errors import ModelError, listing, panicked
 from hf_tl.io.quiet import quiet
 from hf_tl.models.carried import processor_folder
 from hf_tl.models.pretrained import Pretrained, first_line
+from hf_tl.models.resized import expect_colours, expect_size
 from hf_tl.task import Task
 
+STAND_INS = {"DINOv3ViTImageProcessor": "ViTImageProcessorPil"}
+"""Image processors that need torchvision -> what does the same with Pillow, so that the result works everywhere."""
+SETTINGS = ("size", "resample", "image_mean", "image_std", "rescale_factor", "do_resize", "do_rescale", "do_normalize")
 
-def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None) -> Any:
+
+def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None = None, adapt: bool = False) -> Any:
     """The processor of the kind of value that the task reads.
+
+    Args:
+        image_size: of the images that the model is to read; its configuration says so then.
+        adapt: whether the model goes on, with what the stock pipelines give it, and not as it is.
 
     Raises:
         ModelError: the model comes without one.
@@ -45,6 +54,12 @@ def load_processor(pretrained: Pretrained, task: Task, *, image_size: int | None
         ) from error
     if wanted.check is not None:
         wanted.check(processor, pretrained.config, pretrained.id)
+    if adapt and type(processor).__name__ in STAND_INS:
+        kept = {name: getattr(processor, name) for name in SETTINGS if getattr(processor, name, None) is not None}
+        processor = getattr(transformers, STAND_INS[type(processor).__name__])(**kept)
+    if adapt and wanted.resize is not None:
+        expect_colours(pretrained.config, processor, pretrained.id)
     if image_size and wanted.resize is not None:
         processor = wanted.resize(processor, pretrained.config, image_size)
+        expect_size(pretrained.config, task, image_size)
     return processor

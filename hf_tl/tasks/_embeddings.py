@@ -41,13 +41,3 @@ def unit(vectors: Any) -> np.ndarray:
     vectors = np.asarray(vectors, dtype=np.float32)
     scaled: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return scaled
-
-
-def cosines(a: Any, b: Any) -> np.ndarray:
-    """float64 (n,): the cosine of each row of two (n, hidden)."""
-    import numpy as np
-
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    found: np.ndarray = (a * b).sum(1) / np.maximum(norms, 1e-12)
-    return found

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 IMAGE = Column("image", "image", ("image", "img", "file_name", "picture", "photo", "pixel_values"))
 
+IN_PATCHES = ("pixel_attention_mask", "spatial_shapes")
+"""What an image processor says beside the pixels where images keep their shape (SigLIP2 NaFlex)."""
+
 
 def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Any:
     """Images decoded when read. In evaluation the image processor does all, as in the stock pipeline; in training the
@@ -28,14 +31,18 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Any:
     if mixing and context.problem not in (classification.SINGLE, classification.MULTI):
         raise ConfigError(f"data.preprocessing.augment: {mixing} mixes labels, which the classes of a classifier are.")
     change = augmentation(names, processor_size(processor)) if names else None
+    in_patches = getattr(processor, "max_num_patches", None) is not None  # NaFlex: each image at its own shape
+    if in_patches and (mixing or "erasing" in names):
+        raise ConfigError("data.preprocessing.augment: this model reads patches; take default, trivial, rand or none.")
+    wanted = ("pixel_values", *IN_PATCHES)
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         image = to_rgb(row["image"])
-        if change is None:
-            pixels = processor(image, return_tensors="pt")["pixel_values"][0]
+        if change is not None and not in_patches:
+            out = {"pixel_values": pixels_of(processor, change(image))}  # float32 (channels, height, width)
         else:
-            pixels = pixels_of(processor, change(image))
-        out = {"pixel_values": pixels}  # float32 (channels, height, width)
+            made = processor(image if change is None else change(image), return_tensors="pt")
+            out = {name: made[name][0] for name in made if name in wanted}
         if "erasing" in names:
             out["pixel_values"] = erase(out["pixel_values"])
         if mixing:
@@ -55,13 +62,14 @@ def collator(context: TaskContext, training: bool) -> Any:
     from hf_tl.data.augment import mix
 
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = {"pixel_values": torch.stack([sample["pixel_values"] for sample in samples])}
+        names = [name for name in ("pixel_values", *IN_PATCHES) if name in samples[0]]
+        batch = {name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]) for name in names}
         if "labels" in samples[0]:
             batch["labels"] = torch.stack([torch.as_tensor(sample["labels"]) for sample in samples])
         if "draw" in samples[0]:
             seed = sum(int(sample["draw"]) for sample in samples) % 2**62
-            names, classes = context.preprocessing.augmentations, len(context.labels)
-            batch["pixel_values"], batch["labels"] = mix(names, batch["pixel_values"], batch["labels"], classes, seed)
+            mixes, classes = context.preprocessing.augmentations, len(context.labels)
+            batch["pixel_values"], batch["labels"] = mix(mixes, batch["pixel_values"], batch["labels"], classes, seed)
         return batch
 
     return collate

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+from hf_tl.task import Targets
 from hf_tl.tasks._scripts import UNSPACED
+
+if TYPE_CHECKING:
+    from hf_tl.metrics.intervals import Measurement
 
 SIGN = re.compile(f"[{UNSPACED}]")
 
@@ -101,3 +106,63 @@ def entities(tags: list[str], each_word: bool) -> set[tuple[str, int, int]]:
 
     plain = [("B", parts(tag)[1]) if each_word else parts(tag) for tag in tags]
     return set(get_entities([position if position == "O" else f"{position}-{name}" for position, name in plain]))
+
+
+def spans_of(tags: list[str], words: list[str], starts: list[int], each_word: bool) -> set[tuple[str, int, int]]:
+    """(entity, start, end) of each entity that tags of words spell, in characters.
+
+    Args:
+        starts: where each word begins.
+    """
+    return {(kind, starts[a], starts[b] + len(words[b])) for kind, a, b in entities(tags, each_word)}
+
+
+def zero_is_outside(splits: Any, known: Targets | None, notes: list[str]) -> bool:
+    """Whether the tags are numbers without names of which 0, the most frequent, stands for no entity."""
+    values = splits[next(iter(splits))].with_format(None)["tags"]
+    counts = Counter(tag for row in values for tag in row or () if tag is not None and tag != -100)
+    if not all(isinstance(tag, int) for tag in counts):
+        return False
+    if known is not None:
+        return "O" in known.labels and "0" not in known.labels
+    if len(counts) < 2 or counts.most_common(1)[0][0] != 0:
+        return False
+    notes.append("The tags are numbers without names; 0, the most frequent, is taken for O, which is no entity.")
+    return True
+
+
+def measured(counts: Any, right: Any, majority: Any, kinds: list[str], options: Any) -> Measurement:
+    """Metrics of `counts` (rows, right/predicted/true, kinds) of entities and `right` (rows, right/all) of words."""
+    import numpy as np
+
+    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+
+    sums = counts.sum(2)
+
+    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        out: np.ndarray = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+        return out
+
+    total = sums.sum(0, keepdims=True)
+    recomputes = {
+        "f1": (sums, lambda s: ratio(2 * s[:, 0], s[:, 1] + s[:, 2])),
+        "precision": (sums, lambda s: ratio(s[:, 0], s[:, 1])),
+        "recall": (sums, lambda s: ratio(s[:, 0], s[:, 2])),
+    }
+    scores = {
+        name: Score(float(recompute(total)[0]), part, recompute) for name, (part, recompute) in recomputes.items()
+    }
+    scores["accuracy"] = Score(float(right[:, 0].sum() / right[:, 1].sum()), right, lambda s: ratio(s[:, 0], s[:, 1]))
+    per_class = []
+    for kind, (hit, predicted, true_count) in zip(kinds, counts.sum(0).T, strict=True):
+        per_class.append(
+            {
+                "label": kind,
+                "precision": float(hit / predicted) if predicted else 0.0,
+                "recall": float(hit / true_count) if true_count else 0.0,
+                "f1": float(2 * hit / (predicted + true_count)) if predicted + true_count else 0.0,
+                "support": int(true_count),
+            }
+        )
+    baseline = {"accuracy": float(majority.max() / majority.sum())}
+    return Measurement(with_intervals(scores, len(counts), **options), per_class, baseline=baseline)

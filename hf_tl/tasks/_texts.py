@@ -17,8 +17,9 @@ PAIR_NAMES = ("text_pair", "sentence2", "hypothesis", "text2", "question2", "tex
 def text_limit(context: TaskContext, most: int = 512) -> int:
     """Tokens that a text may have: what was asked for, within what tokenizer and model can take; at most `most` by
     default, since attention's cost grows with the square."""
-    limits = [context.processor.model_max_length, getattr(context.model_config, "max_position_embeddings", None)]
-    possible = min([limit for limit in limits if limit and limit < 10**9], default=most)
+    configured = getattr(context.model_config, "max_position_embeddings", None)
+    limits = [context.processor.model_max_length, configured, context.positions]
+    possible = min([limit for limit in limits if limit and limit < 10**9], default=10**9)
     if getattr(context.model_config, "pad_token_id", None) and "roberta" in context.model_config.model_type:
         possible = min(possible, context.model_config.max_position_embeddings - context.model_config.pad_token_id - 1)
     wanted = context.preprocessing.max_length if context.preprocessing else None
@@ -40,6 +41,8 @@ def untruncated_texts(rows: Any, context: TaskContext) -> Any:
 
 def bare_texts(rows: Any, context: TaskContext) -> Any:
     """As `untruncated_texts`, of rows that may be lists of words: others have the text."""
-    if "words" in rows.column_names:
+    if "text" in rows.column_names:
+        rows = rows.select_columns(["text"])
+    elif "words" in rows.column_names:
         rows = type(rows).from_dict({"text": [" ".join(words) for words in rows["words"]]})
     return untruncated_texts(rows, context)

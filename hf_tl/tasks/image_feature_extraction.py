@@ -152,7 +152,10 @@ TASK = Task(
     measure=measure,
     inference=Inference(
         pipeline_kwargs="pool=True",
-        proof="""found = [{"embedding": pipe(row["image"], pool=True)[0]} for row in rows]""",
+        proof="""import numpy as np
+
+# of a convolutional network the stock pipeline gives each number in lists of its own
+found = [{"embedding": np.ravel(pipe(row["image"], pool=True)).tolist()} for row in rows]""",
     ),
     new_head=False,
     methods=("full", "lora", "scratch"),

@@ -4,13 +4,23 @@ saved form are sentence-transformers'."""
 
 from __future__ import annotations
 
-import functools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_tl.errors import listing
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Library, Targets, Task, TaskContext
-from hf_tl.tasks._embeddings import cosines, loss_of, unit
+from hf_tl.tasks._embeddings import loss_of
+from hf_tl.tasks._sentence_modules import (
+    among,
+    length_limit,
+    pairwise,
+    prepared,
+    prompt_tokens,
+    similarity,
+    vectors,
+    weighted,
+)
+from hf_tl.tasks._sentence_modules import save as keep_modules
 from hf_tl.tasks._texts import text_limit
 
 if TYPE_CHECKING:
@@ -23,7 +33,6 @@ SENTENCES = ("sentence1", "sentence2", "negative")
 SCORED = "regression"
 """`problem_type` of pairs with a score; the others have none."""
 LOSSES = {SCORED: "CoSENTLoss", None: "MultipleNegativesRankingLoss"}
-POOLING_FILE = Path("1_Pooling") / "config.json"
 
 
 def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -> Targets:
@@ -36,19 +45,25 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(problem=SCORED)
 
 
+def limit_of(context: TaskContext) -> int:
+    """Tokens that a sentence may have."""
+    return length_limit(context, text_limit(context))
+
+
 def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Token ids of each sentence, in columns `sentence1_input_ids` and so on, cut at `text_limit`; `labels` are the
-    scores (scored pairs) or 0."""
-    limit, tokenizer = text_limit(context), context.processor
+    """Token ids of each sentence, in columns `sentence1_input_ids` and so on, with the model's prompt before it, cut at
+    `limit_of`; `labels` are the scores (scored pairs) or 0."""
+    limit, tokenizer = limit_of(context), context.processor
     roles = [role for role in SENTENCES if role in rows.column_names]
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         out: dict[str, list[Any]] = {}
         longest = [0] * len(batch[roles[0]])
         for role in roles:
-            ids = tokenizer(batch[role], truncation=False, verbose=False)["input_ids"]
+            texts = prepared(batch[role], context)
+            ids = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
             out["cut"] = [a or len(b) > limit for a, b in zip(out.get("cut", [False] * len(ids)), ids, strict=True)]
-            out[f"{role}_input_ids"] = tokenizer(batch[role], truncation=True, max_length=limit)["input_ids"]
+            out[f"{role}_input_ids"] = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
             longest = [max(a, min(len(b), limit)) for a, b in zip(longest, ids, strict=True)]
         out["length"] = longest
         if set(roles) > {"sentence1"}:
@@ -62,6 +77,10 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
             f"{cut} of {len(rows)} training rows hold a sentence longer than {limit} tokens, which is truncated "
             "(data.preprocessing.max_length)."
         )
+    if training and weighted(context):
+        context.notes.append(
+            f"The network trains; the modules after it ({listing(weighted(context))}) are applied and stay as they are."
+        )
     return encoded.remove_columns("cut")
 
 
@@ -69,10 +88,14 @@ def collator(context: TaskContext, training: bool) -> Any:
     """One batch of all sentences: first every sentence1, then every sentence2, then every negative."""
     import torch
 
+    prompted = prompt_tokens(context)
+
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         columns = [f"{role}_input_ids" for role in SENTENCES if f"{role}_input_ids" in samples[0]]
         ids = [{"input_ids": sample[column]} for column in columns for sample in samples]
         batch = dict(context.processor.pad(ids, return_tensors="pt"))
+        if prompted:
+            batch["prompt_length"] = torch.tensor(prompted)
         if "labels" in samples[0]:
             batch["labels"] = torch.tensor([float(sample["labels"]) for sample in samples])  # float32 (samples,)
         return batch
@@ -81,31 +104,10 @@ def collator(context: TaskContext, training: bool) -> Any:
 
 
 def embed(out: Any, batch: Any, context: TaskContext) -> torch.Tensor:
-    """float32 (sentences of the batch, hidden): the token vectors pooled, by sentence-transformers' own module."""
-    vectors: torch.Tensor = _pooling(out["last_hidden_state"].shape[-1], pooling_mode(context))(
-        {"token_embeddings": out["last_hidden_state"].float(), "attention_mask": batch["attention_mask"]}
-    )["sentence_embedding"]
-    return vectors
-
-
-def pooling_mode(context: TaskContext) -> str | tuple[str, ...]:
-    """`model.pooling`; else as the model was made, by its `1_Pooling/config.json`; else the mean."""
-    if context.pooling:
-        return context.pooling
-    if context.folder is not None and (context.folder / POOLING_FILE).exists():
-        from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-
-        found = Pooling.load_config(str(context.folder), subfolder=POOLING_FILE.parent.name)
-        mode = found.get("pooling_mode", "mean")
-        return mode if isinstance(mode, str) else tuple(mode)
-    return "mean"
-
-
-@functools.lru_cache(maxsize=8)
-def _pooling(width: int, mode: str | tuple[str, ...]) -> Any:
-    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-
-    return Pooling(width, mode)
+    """float32 (sentences of the batch, numbers): the token vectors through the model's further modules."""
+    prompted = int(batch["prompt_length"]) if "prompt_length" in batch else 0
+    found: torch.Tensor = vectors(out["last_hidden_state"], batch["attention_mask"], context, prompted)
+    return found
 
 
 def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Tensor:
@@ -116,8 +118,8 @@ def loss(outputs: Any, batch: Any, context: TaskContext, items: Any) -> torch.Te
     """
     labels = batch["labels"]
     name = getattr(context.loss, "name", None) or LOSSES[context.problem]
-    vectors = list(embed(outputs, batch, context).split(len(labels)))
-    mean: torch.Tensor = loss_of(name).compute_loss_from_embeddings(vectors, labels)
+    parts = list(embed(outputs, batch, context).split(len(labels)))
+    mean: torch.Tensor = loss_of(name).compute_loss_from_embeddings(parts, labels)
     return mean if items is None else mean * len(labels) / items
 
 
@@ -127,24 +129,25 @@ def items(batch: Any) -> int:
 
 def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[Any]:
     """Of each sample the vectors of its sentences, float32 (sentences, hidden)."""
-    vectors = embed(out, batch, context)
-    count = len(batch["labels"]) if "labels" in batch else len(vectors)
-    found: Any = vectors.reshape(-1, count, vectors.shape[-1]).transpose(0, 1).cpu().numpy()
+    made = embed(out, batch, context)
+    count = len(batch["labels"]) if "labels" in batch else len(made)
+    found: Any = made.reshape(-1, count, made.shape[-1]).transpose(0, 1).cpu().numpy()
     return list(found)
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
-    """`score`: the cosine of the two sentences; of a sentence alone its `embedding`."""
+    """`score`: how similar the two sentences are to the model, by the cosine unless it names another measure; of a
+    sentence alone its `embedding`."""
     if not outputs:
         return []
     if len(outputs[0]) == 1:
         return [{"embedding": [float(value) for value in each[0]]} for each in outputs]
-    found = cosines([each[0] for each in outputs], [each[1] for each in outputs])
+    found = pairwise([each[0] for each in outputs], [each[1] for each in outputs], similarity(context))
     return [{"score": float(value)} for value in found]
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
-    """Scored pairs: Spearman's and Pearson's correlation of cosine and score. Pairs: how well sentence1 finds its
+    """Scored pairs: Spearman's and Pearson's correlation of similarity and score. Pairs: how well sentence1 finds its
     sentence2 among all of the split (equal texts are equally right): recall at 1 and 10, mean reciprocal rank; with
     negatives also how often the right one is nearer."""
     import numpy as np
@@ -152,34 +155,33 @@ def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **optio
     from hf_tl.metrics.intervals import Measurement, Score, with_intervals
     from hf_tl.metrics.regression import measure_regression
 
-    vectors = np.stack(outputs)
-    near = cosines(vectors[:, 0], vectors[:, 1])
+    made, by = np.stack(outputs), similarity(context)
+    near = pairwise(made[:, 0], made[:, 1], by)
     if "score" in rows.column_names:
         references = np.asarray(rows["score"], dtype=np.float64)
         found = measure_regression(near, references, np.zeros(len(rows)), **options)
         return Measurement({name: found.metrics[name] for name in ("spearman", "pearson")})
-    ranks = ranks_of(vectors[:, 0], vectors[:, 1], list(rows["sentence2"]))
+    ranks = ranks_of(made[:, 0], made[:, 1], list(rows["sentence2"]), by)
     parts = {"mrr": 1 / ranks, "recall_at_1": (ranks <= 1) * 1.0, "recall_at_10": (ranks <= 10) * 1.0}
-    if vectors.shape[1] > 2:
-        parts["triplet_accuracy"] = (near > cosines(vectors[:, 0], vectors[:, 2])) * 1.0
+    if made.shape[1] > 2:
+        parts["triplet_accuracy"] = (near > pairwise(made[:, 0], made[:, 2], by)) * 1.0
     scores = {name: Score(float(values.mean()), values[:, None]) for name, values in parts.items()}
     by_chance = float(np.mean(1 / np.arange(1, len(rows) + 1)))
     return Measurement(with_intervals(scores, len(rows), **options), baseline={"mrr": by_chance})
 
 
-def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
-    """Rank, from 1, of each query's own answer among the different answers, by cosine; float64 (n,). A tie counts as
-    lost."""
+def ranks_of(queries: Any, answers: Any, texts: list[str], by: str = "cosine") -> np.ndarray:
+    """Rank, from 1, of each query's own answer among the different answers, the most similar first; float64 (n,). A tie
+    counts as lost."""
     import numpy as np
 
     first: dict[str, int] = {}
     own = np.array([first.setdefault(text, len(first)) for text in texts])
     keep = np.unique(own, return_index=True)[1]
-
-    q, a = unit(queries), unit(answers)[keep]
-    ranks = np.empty(len(q))
-    for start in range(0, len(q), 1024):  # a block of the similarities at a time
-        found = q[start : start + 1024] @ a.T
+    answers = np.asarray(answers)[keep]
+    ranks = np.empty(len(queries))
+    for start in range(0, len(queries), 1024):  # a block of the similarities at a time
+        found = among(queries[start : start + 1024], answers, by)
         right = found[np.arange(len(found)), own[start : start + 1024]]
         ranks[start : start + 1024] = (found >= right[:, None]).sum(1)
     return ranks
@@ -188,37 +190,15 @@ def ranks_of(queries: Any, answers: Any, texts: list[str]) -> np.ndarray:
 def render_html(row: Any, prediction: Any, context: TaskContext) -> str:
     from html import escape
 
-    said = [f"cosine {prediction['score']:.3f}"]
+    said = [f"{similarity(context)} {prediction['score']:.3f}"]
     if "score" in row:
         said.append(f"given {row['score']:g}")
     return f"<p>{escape(row['sentence1'])}<br>{escape(row['sentence2'])}<br><small>{', '.join(said)}</small></p>"
 
 
 def save(model: Any, context: TaskContext, folder: Path) -> None:
-    """What `SentenceTransformer(folder)` reads beside the weights: its modules and the pooling."""
-    from sentence_transformers.sentence_transformer.modules.pooling import Pooling
-
-    mode = pooling_mode(context)
-    Pooling(model.config.hidden_size, mode).save(_made(folder / POOLING_FILE.parent))
-    package = "sentence_transformers"
-    modules = [
-        ("", f"{package}.base.modules.transformer.Transformer"),
-        (POOLING_FILE.parent.name, f"{package}.sentence_transformer.modules.pooling.Pooling"),
-    ]
-    files = {
-        "modules.json": [
-            {"idx": index, "name": str(index), "path": path, "type": kind} for index, (path, kind) in enumerate(modules)
-        ],
-        "sentence_bert_config.json": {"max_seq_length": text_limit(context)},
-        "config_sentence_transformers.json": {"similarity_fn_name": "cosine", "prompts": {}},
-    }
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _made(folder: Path) -> str:
-    folder.mkdir(exist_ok=True)
-    return str(folder)
+    """What `SentenceTransformer(folder)` reads beside the weights."""
+    keep_modules(context, folder, model.config.hidden_size, limit_of(context))
 
 
 TASK = Task(
@@ -298,6 +278,7 @@ print(model.similarity(vectors, vectors))""",
         ),
     ),
     library=Library(save=save, marker_files=("modules.json",), name="sentence-transformers"),
+    extra_fields=("prompt_length",),
     new_head=False,
     methods=("full", "lora", "scratch"),
     problems={SCORED: {"metrics": ("spearman", "pearson"), "best_metric": "spearman"}},

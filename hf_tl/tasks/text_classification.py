@@ -12,15 +12,50 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+def configure(model: Any, context: TaskContext) -> None:
+    """A decoder is told what is padding, or it would read the label from there; and where the label is read from the
+    token that ends a text (BART, T5), a text that spells that token has only the one at its end.
+
+    Raises:
+        ModelError: no token ends a text, or none can pad.
+    """
+    from transformers import PreTrainedModel
+
+    from hf_tl.errors import ModelError
+
+    if not isinstance(model, PreTrainedModel):
+        return
+    tokenizer, config = context.processor, model.config
+    if tokenizer.pad_token_id is None:
+        raise ModelError("model: its tokenizer has no token to pad with; set pad_token on it and save it again.")
+    if config.pad_token_id is None or (hasattr(model, "score") and config.pad_token_id != tokenizer.pad_token_id):
+        config.pad_token_id = tokenizer.pad_token_id
+    if not config.is_encoder_decoder or context.mode != "training":
+        return
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if not set(ends) & set(tokenizer("a")["input_ids"]):
+        raise ModelError(
+            f"model: {type(model).__name__} reads the label from the token that ends a text ({tokenizer.eos_token!r}, "
+            f"id {config.eos_token_id}), and its tokenizer ends none with it; give the tokenizer a post-processor that "
+            "does, or choose another model."
+        )
+    if tokenizer.is_fast:
+        tokenizer.split_special_tokens = tokenizer._tokenizer.encode_special_tokens = True
+        tokenizer.init_kwargs["split_special_tokens"] = True  # saved so, for all who load it
+
+
 def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
     """Texts as token ids, cut at `text_limit`; `length` is the number of tokens."""
     limit = text_limit(context)
+    ends = bool(getattr(context.model_config, "is_encoder_decoder", False))
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         # Tokenized without truncation first, so that what is cut can be counted.
         texts = [batch[role] for role in ("text", "text_pair") if role in batch]
         untruncated = context.processor(*texts, truncation=False, verbose=False)["input_ids"]
-        out = dict(context.processor(*texts, truncation=True, max_length=limit))
+        out = dict(context.processor(*texts, truncation=True, max_length=limit, return_special_tokens_mask=ends))
+        if ends:
+            out = _with_own_ends(out, context.processor.eos_token_id)
         out["length"] = [len(ids) for ids in out["input_ids"]]
         out["cut"] = [len(ids) > limit for ids in untruncated]
         if "label" in batch:
@@ -35,6 +70,29 @@ def preprocess(rows: Dataset, context: TaskContext, training: bool) -> Dataset:
             "(data.preprocessing.max_length)."
         )
     return encoded.remove_columns("cut")
+
+
+def _with_own_ends(encoded: dict[str, list[Any]], end: int) -> dict[str, list[Any]]:
+    """The tokens without those that end a text and were spelled in it: BART and T5 read the label from that token, and
+    want as many in each text of a batch."""
+    special = encoded.pop("special_tokens_mask")
+    kept = [
+        [at for at, (token, ours) in enumerate(zip(ids, mask, strict=True)) if token != end or ours]
+        for ids, mask in zip(encoded["input_ids"], special, strict=True)
+    ]
+    return {
+        name: [[values[at] for at in places] for values, places in zip(rows, kept, strict=True)]
+        for name, rows in encoded.items()
+    }
+
+
+def plain_texts(rows: Any, context: TaskContext) -> Any:
+    """As `untruncated_texts`, without texts that spell the token that ends one, which a stock pipeline keeps."""
+    rows, end = untruncated_texts(rows, context), context.processor.eos_token
+    if not getattr(context.model_config, "is_encoder_decoder", False):
+        return rows
+    roles = [role for role in ("text", "text_pair") if role in rows.column_names]
+    return rows.filter(lambda row: not any(end in (row[role] or "") for role in roles), load_from_cache_file=False)
 
 
 def collator(context: TaskContext, training: bool) -> Any:
@@ -68,6 +126,7 @@ TASK = Task(
     collect=classification.collect,
     postprocess=classification.postprocess,
     measure=classification.measure,
+    configure=configure,
     render_html=classification.render_html,
     inference=Inference(
         proof="""found = [

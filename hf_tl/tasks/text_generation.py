@@ -85,18 +85,30 @@ PROMPT = 40
 
 
 def prompts(rows: Any, context: TaskContext) -> Any:
-    """Conversations up to what is to be answered, prompts, or the beginnings of texts; none where words are drawn."""
+    """Conversations up to what is to be answered, prompts, or the beginnings of texts, of those that leave room for an
+    answer: the stock pipeline cuts none; no rows where words are drawn."""
     from transformers import GenerationConfig
 
     file = context.folder / "generation_config.json" if context.folder is not None else None
-    if file is not None and file.exists() and GenerationConfig.from_pretrained(context.folder).do_sample:
+    settings = GenerationConfig.from_pretrained(context.folder) if file is not None and file.exists() else None
+    if settings is not None and settings.do_sample:
         return rows.select([])
+    new = max(_generation.most_new(context), _generation.most_new(context, settings))
+    room = _generation.capacity(context) - new
+
+    def fits(ids: list[int]) -> bool:
+        return len(ids) <= room
+
     if "messages" in rows.column_names:
         turns: list[Any] = [_chat.prompt_turns(_chat.clean(each)) for each in rows["messages"]]
-        return type(rows).from_list([{"messages": each} for each in turns if each])
+        turns = [each for each in turns if each and fits(_chat.prompt_ids(each, context.processor))]
+        return type(rows).from_list([{"messages": each} for each in turns]) if turns else rows.select([])
     role = "prompt" if "prompt" in rows.column_names else "text"
     texts = [text if role == "prompt" else text[:PROMPT].rpartition(" ")[0] for text in rows[role]]
-    return type(rows).from_dict({role: [text for text in texts if text and text.strip()]})
+    texts = [text for text in texts if text and text.strip()]
+    return type(rows).from_dict(
+        {role: [text for text in texts if fits(context.processor(text, verbose=False)["input_ids"])]}
+    )
 
 
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:

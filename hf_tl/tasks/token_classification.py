@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Targets, Task, TaskContext
-from hf_tl.tasks._tags import IGNORED, as_records, entities, parts, tag_name, tag_words
+from hf_tl.tasks._pipeline_words import (
+    WITHOUT,
+    Token,
+    by_word,
+    joined,
+    label_at,
+    numbered,
+    places,
+    read,
+    starts_of,
+    text_of,
+    without_spaces,
+)
+from hf_tl.tasks._tags import IGNORED, as_records, measured, parts, spans_of, tag_name, tag_words, zero_is_outside
 from hf_tl.tasks._texts import bare_texts, text_limit
 
 if TYPE_CHECKING:
@@ -31,7 +44,7 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             _from_spans(splits, split, config, notes)
     feature = next(iter(splits.values())).features["tags"].feature
     names = feature.names if isinstance(feature, ClassLabel) else None
-    outside = names is None and _zero_is_outside(splits, known, notes)
+    outside = names is None and zero_is_outside(splits, known, notes)
 
     def named(words: Any, given: Any) -> list[str]:
         if not words:
@@ -65,22 +78,8 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     return Targets(labels)
 
 
-def _zero_is_outside(splits: Any, known: Targets | None, notes: list[str]) -> bool:
-    """Whether the tags are numbers without names of which 0, the most frequent, stands for no entity."""
-    values = splits[next(iter(splits))].with_format(None)["tags"]
-    counts = Counter(tag for row in values for tag in row or () if tag is not None and tag != -100)
-    if not all(isinstance(tag, int) for tag in counts):
-        return False
-    if known is not None:
-        return "O" in known.labels and "0" not in known.labels
-    if len(counts) < 2 or counts.most_common(1)[0][0] != 0:
-        return False
-    notes.append("The tags are numbers without names; 0, the most frequent, is taken for O, which is no entity.")
-    return True
-
-
 def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
-    """`text` and `spans` (start, end, label) as `words` and `tags`."""
+    """`text` and `spans` (start, end, label) as `words` and `tags`; the text stays, since it is what is read."""
     from datasets import List, Value
 
     from hf_tl.data.rows import encode_rows
@@ -89,58 +88,101 @@ def _from_spans(splits: Any, split: str, config: Any, notes: list[str]) -> None:
         return tag_words(text, as_records(spans))
 
     found = encode_rows(splits, split, ("text", "spans"), tagged, config, notes)
-    rows = splits[split].remove_columns(["text", "spans"])
+    rows = splits[split].remove_columns("spans")
     for at, role in enumerate(("words", "tags")):
         rows = rows.add_column(role, [each[at] for each in found]).cast_column(role, List(Value("string")))
     splits[split] = rows
 
 
-def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
-    """Windows of tokens: `row`, `word_ids` (-1 for special tokens), and for bare texts the `offsets` of tokens.
+def configure(model: Any, context: TaskContext) -> None:
+    """For training, the tokenizer is made to split words as it splits a text."""
+    from hf_tl.tasks._pipeline_words import prefix_space
 
-    Only the first token of a word carries its tag. A text longer than the model takes becomes several windows that
-    overlap, so that nothing is cut.
+    if context.mode == "training":
+        prefix_space(context.processor)
+
+
+def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
+    """Windows of tokens of the texts, those of words joined by spaces: what the stock pipeline reads.
+
+    Of each token: `word_ids`, the pipeline's word (-1 for special tokens), `offsets` in the text, and `opens`, the word
+    that it gives the tag of (-1 for others). Only the first token of a word carries a label. A text longer than the
+    model takes becomes several windows that overlap, so that nothing is cut.
     """
-    limit, split_words = text_limit(context), "words" in rows.column_names
+    limit, by_words = text_limit(context), "words" in rows.column_names
+    context.processor.truncation_side = "right"  # windows are counted from the left
+    ids = {label: index for index, label in enumerate(context.labels)}
+    words = {"all": 0, "told": 0}
 
     def encode(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        texts = batch["text"] if "text" in batch else [joined(words) for words in batch["words"]]
         found = context.processor(
-            batch["words" if split_words else "text"],
-            is_split_into_words=split_words,
+            texts,
             truncation=True,
             max_length=limit,
             stride=min(STRIDE, limit // 4),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
+            return_special_tokens_mask=True,
         )
         of_row = found.pop("overflow_to_sample_mapping")
-        offsets = found.pop("offset_mapping")
-        out = dict(found)
-        out["row"] = [indices[each] for each in of_row]
-        ids = [found.word_ids(window) for window in range(len(of_row))]
-        out["word_ids"] = [[-1 if word is None else word for word in words] for words in ids]
-        out["length"] = [len(words) for words in ids]
-        if not split_words:
-            out["offsets"] = [[list(pair) for pair in window] for window in offsets]
-        if "tags" in batch:
-            out["labels"] = [
-                [
-                    batch["tags"][row][word] if word is not None and word != before else -100
-                    for before, word in zip([None, *words], words, strict=False)
-                ]
-                for row, words in zip(of_row, ids, strict=True)
-            ]
-        return out
+        offsets, special = found.pop("offset_mapping"), found.pop("special_tokens_mask")
+        out = {**found, "row": [indices[each] for each in of_row], "length": [len(each) for each in special]}
+        out |= {"offsets": [[list(pair) for pair in each] for each in offsets], "word_ids": [], "opens": []}
+        labels: list[list[int]] = []
+        for row, windows in itertools.groupby(range(len(of_row)), key=lambda window: of_row[window]):
+            content = {w: [at for at, mask in enumerate(special[w]) if not mask] for w in windows}
+            starts = _starts(content, min(STRIDE, limit // 4))
+            tokens: dict[int, Token] = {}
+            for w, places_in in content.items():
+                for at, token in enumerate(places_in, starts[w]):
+                    tokens[at] = Token(found["input_ids"][w][token], *offsets[w][token])
+            whole = [tokens[at] for at in range(len(tokens))]
+            numbers = numbered(whole, texts[row], context.processor)
+            given = places(whole, numbers, batch["words"][row], texts[row]) if by_words else None
+            if given is not None:
+                words["all"] += len(batch["words"][row])
+                words["told"] += sum(what == "opens" for _, what in given)
+            tags = [_name(tag, context) for tag in batch["tags"][row]] if "tags" in batch else None
+            for w, places_in in content.items():
+                index = {token: starts[w] + at for at, token in enumerate(places_in)}
+                width = range(len(special[w]))
+                out["word_ids"].append([numbers[index[t]] if t in index else -1 for t in width])
+                opened = [given[index[t]] if given is not None and t in index else (-1, "") for t in width]
+                out["opens"].append([word if what == "opens" else -1 for word, what in opened])
+                if tags is not None:
+                    labels.append([label_at(each, tags, ids) if each[1] else WITHOUT for each in opened])
+        return {**out, "labels": labels} if "tags" in batch else out
 
     encoded = rows.map(
         encode, batched=True, with_indices=True, remove_columns=rows.column_names, load_from_cache_file=False
     )
-    if training and len(encoded) > len(rows):
-        more = len(encoded) - len(rows)
-        context.notes.append(
-            f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts."
-        )
+    if training:
+        context.notes.extend(_notes(len(encoded) - len(rows), limit, words))
     return encoded
+
+
+def _notes(more: int, limit: int, words: dict[str, int]) -> list[str]:
+    """What there is to say of `more` windows than texts, and of words that the pipeline does not tell apart."""
+    out = []
+    if more:
+        out.append(f"Texts of more than {limit} tokens are read in windows, {more} more than there are texts.")
+    if words["told"] < words["all"]:
+        out.append(
+            f"{words['all'] - words['told']} of {words['all']} words are part of another to Transformers' pipeline, "
+            'which with this tokenizer takes "Rome," for one; tokenizers of BERT\'s kind tell them apart.'
+        )
+    return out
+
+
+def _name(tag: int, context: TaskContext) -> str | None:
+    return None if tag == WITHOUT else context.labels[tag]
+
+
+def _starts(content: dict[int, list[int]], stride: int) -> dict[int, int]:
+    """Of each window of a text the index of its first token among all of the text, special ones left out."""
+    step = max(1, len(next(iter(content.values()))) - stride)
+    return {window: index * step for index, window in enumerate(content)}
 
 
 def collator(context: TaskContext, training: bool) -> Any:
@@ -185,34 +227,6 @@ def collect(model: Any, out: Any, batch: Any, context: TaskContext) -> list[tupl
     return [(labels[where], probabilities[where]) for labels, probabilities, where in pairs]
 
 
-def by_word(outputs: Any, samples: Any, rows: Any) -> list[dict[int, tuple[int, float, int, int]]]:
-    """For each row: word -> (label, probability, start, end); a word that two windows read is taken from the one where
-    it stands farther from the edge. The offsets are 0 where the words were given."""
-    found: list[dict[int, tuple[int, float, int, int]]] = [{} for _ in range(len(rows))]
-    margins: dict[tuple[int, int], int] = {}
-    with_offsets = "offsets" in samples.column_names
-    for (labels, scores), sample in zip(outputs, samples, strict=True):
-        row, ids = sample["row"], sample["word_ids"]
-        spans: dict[int, list[int]] = {}
-        for at, word in enumerate(ids):
-            if word < 0:
-                continue
-            start, end = sample["offsets"][at] if with_offsets else (0, 0)
-            if word in spans:
-                spans[word][1] = end
-                continue
-            spans[word] = [start, end]
-            margin = min(at, len(ids) - at)
-            if margin > margins.get((row, word), -1):
-                margins[row, word] = margin
-                found[row][word] = (int(labels[at]), float(scores[at]), start, end)
-        for word, (start, end) in spans.items():
-            label, score, first, _ = found[row][word]
-            if first == start:
-                found[row][word] = (label, score, start, end)
-    return found
-
-
 def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
     """`entities`, as `pipeline(..., aggregation_strategy="first")` gives them, and `tags`, one for each word.
 
@@ -221,34 +235,10 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
     out = []
     for index, words in enumerate(by_word(outputs, samples, rows)):
         row = rows[index]
-        given = row.get("words")
-        text = " ".join(given) if given else row["text"]
-        starts, at = [], 0
-        for word in given or []:
-            starts.append(at)
-            at += len(word) + 1
-        found: list[dict[str, Any]] = []
-        tags: list[str] = ["O"] * len(given) if given else []
-        previous = ""
-        for word, (label, score, start, end) in sorted(words.items()):
-            tag = context.labels[label]
-            if given:
-                start, end = starts[word], starts[word] + len(given[word])
-                tags[word] = tag
-            else:
-                tags.append(tag)
-            position, entity = parts(tag)
-            if position == "O":
-                previous = ""
-                continue
-            if position == "B" or entity != previous:
-                found.append({"entity_group": entity, "scores": [], "start": start, "end": end})
-            found[-1]["scores"].append(score)
-            found[-1]["end"] = end
-            previous = entity
+        text = text_of(row)
+        found, tags = read(words, row, context.labels)
         for each in found:
-            scores = each.pop("scores")
-            each |= {"score": sum(scores) / len(scores), "word": text[each["start"] : each["end"]]}
+            each["word"] = text[each["start"] : each["end"]]
         best = max(found, key=lambda each: each["score"], default=None)
         out.append(
             {
@@ -262,57 +252,37 @@ def postprocess(outputs: Any, samples: Any, rows: Any, context: TaskContext) -> 
 
 
 def measure(outputs: Any, samples: Any, rows: Any, context: TaskContext, **options: Any) -> Measurement:
-    """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words."""
-    import numpy as np
+    """Entities found whole and with their kind: F1, precision, recall over all (seqeval), accuracy of words.
 
-    from hf_tl.metrics.intervals import Measurement, Score, with_intervals
+    What is found is what the stock pipeline gives, where it knows the tags (O, B-x and I-x).
+    """
+    import numpy as np
 
     words = by_word(outputs, samples, rows)
     each_word = "O" not in context.labels
+    piped = all(label == "O" or label[:2] in ("B-", "I-") for label in context.labels)
     kinds = sorted({parts(label)[1] for label in context.labels} - {""})
     at = {kind: index for index, kind in enumerate(kinds)}
     counts = np.zeros((len(rows), 3, len(kinds)))  # right, predicted, true
     right = np.zeros((len(rows), 2))
     majority = np.zeros(len(context.labels))
-    for index, everything in enumerate(rows["tags"]):
-        reference = {word: tag for word, tag in enumerate(everything) if tag != -100}
-        true_tags = [context.labels[tag] for tag in reference.values()]
-        given = [context.labels[words[index][word][0]] if word in words[index] else "O" for word in reference]
-        true, found = entities(true_tags, each_word), entities(given, each_word)
+    for index, row in enumerate(rows):
+        spans, said = read(words[index], row, context.labels)
+        text = text_of(row)
+        told = [tag != WITHOUT for tag in row["tags"]]  # words of which nothing is known are not asked
+        true_tags = [context.labels[tag] for tag in row["tags"] if tag != WITHOUT]
+        given, starts, tags = (list(itertools.compress(each, told)) for each in
+                               (row["words"], starts_of(row["words"], text), said))  # fmt: skip
+        true, found = (spans_of(each, given, starts, each_word) for each in (true_tags, tags))
+        if piped and not each_word and all(told):
+            found = {(each["entity_group"], *without_spaces(each, text)) for each in spans}
         for which, group in enumerate((true & found, found, true)):
             for kind, _, _ in group:
                 counts[index, which, at[kind]] += 1
-        right[index] = sum(a == b for a, b in zip(true_tags, given, strict=True)), len(true_tags)
-        majority += np.bincount(np.array([*reference.values()], dtype=int), minlength=len(context.labels))
-    sums = counts.sum(2)
-
-    def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-        out: np.ndarray = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-        return out
-
-    total = sums.sum(0, keepdims=True)
-    recomputes = {
-        "f1": (sums, lambda s: ratio(2 * s[:, 0], s[:, 1] + s[:, 2])),
-        "precision": (sums, lambda s: ratio(s[:, 0], s[:, 1])),
-        "recall": (sums, lambda s: ratio(s[:, 0], s[:, 2])),
-    }
-    scores = {
-        name: Score(float(recompute(total)[0]), part, recompute) for name, (part, recompute) in recomputes.items()
-    }
-    scores["accuracy"] = Score(float(right[:, 0].sum() / right[:, 1].sum()), right, lambda s: ratio(s[:, 0], s[:, 1]))
-    per_class = []
-    for kind, (hit, predicted, true_count) in zip(kinds, counts.sum(0).T, strict=True):
-        per_class.append(
-            {
-                "label": kind,
-                "precision": float(hit / predicted) if predicted else 0.0,
-                "recall": float(hit / true_count) if true_count else 0.0,
-                "f1": float(2 * hit / (predicted + true_count)) if predicted + true_count else 0.0,
-                "support": int(true_count),
-            }
-        )
-    baseline = {"accuracy": float(majority.max() / majority.sum())}
-    return Measurement(with_intervals(scores, len(rows), **options), per_class, baseline=baseline)
+        right[index] = sum(a == b for a, b in zip(true_tags, tags, strict=True)), len(true_tags)
+        asked = np.array([tag for tag in row["tags"] if tag != WITHOUT], dtype=int)
+        majority += np.bincount(asked, minlength=len(context.labels))
+    return measured(counts, right, majority, kinds, options)
 
 
 def render_html(row: Any, prediction: dict[str, Any], context: TaskContext) -> str:
@@ -358,6 +328,7 @@ TASK = Task(
     collect=collect,
     postprocess=postprocess,
     measure=measure,
+    configure=configure,
     render_html=render_html,
     inference=Inference(
         proof="""keys = ("entity_group", "score", "start", "end")

@@ -13,6 +13,7 @@ from hf_tl.data.card_file import languages_of
 from hf_tl.errors import ConfigError, did_you_mean, listing
 from hf_tl.files import sha256, write_json
 from hf_tl.models.custom import MODEL_TYPE
+from hf_tl.models.layers import peft_can_load
 from hf_tl.models.pretrained import Pretrained
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Task, TaskContext
@@ -30,6 +31,15 @@ def check_adapter_alone(config: RunConfig, task: Task, pretrained: Pretrained) -
         raise ConfigError(
             "hub.merge: false shares an adapter alone, which works on a base and a head of Transformers' own; "
             "share the merged model (hub.merge: true)."
+        )
+
+
+def check_adapter_loads(config: RunConfig, model: Any) -> None:
+    """Raises ConfigError where PEFT could not load the adapter that alone would be shared."""
+    if config.hub is not None and config.hub.merge is False and not peft_can_load(model):
+        raise ConfigError(
+            f"hub.merge: false shares an adapter alone, and PEFT cannot load one of a {type(model).__name__}, which "
+            "does not tell its input embeddings; share the merged model (hub.merge: true)."
         )
 
 

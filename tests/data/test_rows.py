@@ -400,7 +400,7 @@ def test_sets_of_labels_that_will_not_do() -> None:
         sets({"train": labelled(["a", "b"], None)})
     splits = {"train": labelled(["a", "b"], None)}
     assert sets(splits, on_error="skip")[1] == [
-        "1 rows of train are skipped (the labels are missing): 'd.csv, line 3'."
+        "1 rows of train are skipped (the labels are missing, where [] says that there are none): 'd.csv, line 3'."
     ]
     splits = {"train": labelled(["a", "b"]), "test": labelled(None, None)}
     assert sets(splits)[1] == ["The test split has no labels and is not used."] and list(splits) == ["train"]

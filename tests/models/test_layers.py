@@ -23,6 +23,7 @@ from hf_tl.models.layers import (
     output_layer,
     rescale,
     set_trainable,
+    spare_single_values,
     tie_copies,
     tied,
 )
@@ -326,3 +327,19 @@ def test_what_is_carried_over_from_another_head_is_said() -> None:
     assert loaded_note(model, [], "BertForMaskedLM") is None
     assert loaded_note(model, new, "BertModel") is None
     assert loaded_note(model, new, "BertForSequenceClassification") is None
+
+
+def test_a_batch_of_one_value_uses_the_running_statistics() -> None:
+    """DeepLab normalises a map of 1 x 1: a last batch of one image stopped the training."""
+    norm = nn.BatchNorm2d(2)
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
+    model = nn.Sequential(norm)
+    spare_single_values(model)
+    model.train()
+    found = model(torch.tensor([3.0, 8.0]).reshape(1, 2, 1, 1)).flatten()
+    torch.testing.assert_close(found, torch.tensor([1.0, 2.0]), atol=1e-4, rtol=0)
+    assert norm.training and norm.running_mean.tolist() == [1.0, 2.0]
+    model(torch.tensor([[0.0, 0.0], [2.0, 2.0]]).reshape(2, 2, 1, 1))  # two values are gathered as ever
+    torch.testing.assert_close(norm.running_mean, torch.tensor([1.0, 1.9]))
+    norm.eval()
+    assert model(torch.ones(1, 2, 1, 1)).shape == (1, 2, 1, 1) and not norm.training

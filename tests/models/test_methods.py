@@ -14,12 +14,14 @@ import torch
 from torch import nn
 from transformers import BertForSequenceClassification, TrainingArguments
 
-from hf_tl.config import MethodConfig
+from hf_tl.config import HubConfig, MethodConfig, RunConfig
 from hf_tl.errors import ConfigError
+from hf_tl.models.layers import peft_can_load
 from hf_tl.models.methods import UnfreezeStep, first_step, get_method, optimizer_groups
 from hf_tl.models.pretrained import Loaded
 from hf_tl.task import get_task
-from tests.tiny import bert_classifier, resnet_classifier
+from hf_tl.training.description import check_adapter_loads
+from tests.tiny import bert_classifier, resnet_classifier, tiny_writer
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 IDS = {
@@ -442,3 +444,104 @@ def test_padding_of_wrapped_convolutions_stays_readable() -> None:
     for each in wrapped:
         for name in ("stride", "kernel_size", "dilation", "padding", "groups"):
             assert getattr(each, name) == getattr(each.base_layer, name)
+
+
+# Weights that two modules share
+
+
+def tied_decoder() -> Any:
+    """A Qwen2 in memory whose output layer has the embeddings' weight, so large that no two texts are alike."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Qwen2Config(
+        **small, vocab_size=20, num_key_value_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+        bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return Qwen2ForCausalLM(config).eval()
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=torch.tensor([[3, 5, 7, 9]])).logits
+    return found
+
+
+@pytest.mark.parametrize("kind", ["LORA", "LOHA"])
+@pytest.mark.parametrize("modules", [["embed_tokens"], ["lm_head"], ["model.embed_tokens", "lm_head"]])
+def test_tied_embeddings_are_trained_as_one_and_saved_so(modules: list[str], kind: str, tmp_path: Path) -> None:
+    """https://github.com/huggingface/transformers/issues/45127"""
+    from transformers import AutoModelForCausalLM
+
+    method = get_method(MethodConfig(name="lora", peft_type=kind, modules_to_save=modules))
+    adapted = method.prepare(Loaded(tied_decoder(), []), get_task("text-generation"))
+    copies = [p for name, p in adapted.module.named_parameters() if "modules_to_save" in name]
+    assert len(copies) == 1 and copies[0].requires_grad
+    nn.init.normal_(copies[0], std=0.5)
+    random_adapter(adapted.module)
+    trained = logits(adapted.module.eval())
+    assert not torch.allclose(trained, logits(tied_decoder()), atol=0.1)
+    plain = method.finish(adapted, tmp_path)
+    plain.save_pretrained(tmp_path / "plain")
+    torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "plain").eval()), trained)
+    base = peft.PeftModel.from_pretrained(tied_decoder(), tmp_path / "adapter")
+    torch.testing.assert_close(logits(base.merge_and_unload().eval()), trained)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_tied_embeddings_of_encoder_and_decoder(kind: str, tmp_path: Path) -> None:
+    """Four names of one weight: trained as one, or refused before anything trains."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(tiny_writer(tmp_path / "model", ["a", "b", "c"], kind)).eval()
+    ids = {"input_ids": torch.tensor([[4, 5, 2]]), "decoder_input_ids": torch.tensor([[2, 6]])}
+    method = get_method(MethodConfig(name="lora", modules_to_save=["lm_head"]))
+    adapted = method.prepare(Loaded(model, []), get_task("summarization"))
+    random_adapter(adapted.module)
+    (copy,) = [p for name, p in adapted.module.named_parameters() if "modules_to_save" in name]
+    nn.init.normal_(copy, std=0.5)
+    with torch.no_grad():
+        trained = adapted.module.eval()(**ids).logits
+        method.finish(adapted, tmp_path).save_pretrained(tmp_path / "plain")
+        again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "plain").eval()
+        torch.testing.assert_close(again(**ids).logits, trained)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "embed_tokens", "lm_head"], ["lm_head"], ["embed_tokens"]])
+def test_an_adapter_of_one_of_two_tied_layers_is_refused(targets: list[str]) -> None:
+    """Its merge would change both: a loss of 1.43 in training was 23.9 as saved."""
+    method = get_method(MethodConfig(name="lora", target_modules=targets))
+    with pytest.raises(ConfigError, match=r"share one weight, .*modules_to_save=\[(embed_tokens|lm_head)\]"):
+        method.prepare(Loaded(tied_decoder(), []), get_task("text-generation"))
+
+
+def test_layers_that_are_tied_are_no_targets_of_their_own_accord() -> None:
+    """DistilBERT's output layer is its embeddings: an adapter on it would change both."""
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
+    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=20, dim=16, n_layers=1, n_heads=2, hidden_dim=16))
+    method = get_method(MethodConfig(name="lora"))
+    module = method.prepare(Loaded(model, []), get_task("fill-mask")).module
+    adapted = {name.split(".lora_")[0].rpartition(".")[2] for name in training(module)}
+    assert "vocab_projector" not in adapted and {"q_lin", "lin1", "vocab_transform"} <= adapted
+
+
+def test_an_adapter_that_peft_could_not_load_is_merged_only(tmp_path: Path) -> None:
+    """RT-DETR v2, D-FINE and Deformable DETR do not tell their input embeddings, which PEFT asks for."""
+
+    def unknown() -> Any:
+        raise NotImplementedError
+
+    model = resnet_classifier()
+    model.get_input_embeddings, model._tied_weights_keys = unknown, {"a": "b"}
+    method, adapted, module = prepared("lora", model)
+    random_adapter(module)
+    plain = method.finish(adapted, tmp_path)
+    assert not (tmp_path / "adapter").exists() and "get_input_embeddings" not in plain.__dict__
+    config = RunConfig(model="m", data="d", hub=HubConfig(id="me/x", merge=False))
+    plain.get_input_embeddings = unknown  # type: ignore[method-assign]
+    assert peft_can_load(resnet_classifier())
+    with pytest.raises(ConfigError, match=r"hub\.merge: false .* PEFT cannot load one of a ResNetForImageClass"):
+        check_adapter_loads(config, plain)
+    check_adapter_loads(config, bert_classifier())

@@ -45,7 +45,7 @@ PROCESSOR = {
     "size": [{"height": 10**5, "width": 10**5}, 10**5, {"shortest_edge": HUGE}, "x", [], {}, {"height": 0, "width": 0}],
     "crop_size": [10**5],
     "pad_size": [{"height": 10**6, "width": 1}],
-    "image_mean": ["x", [], [0.5]],
+    "image_mean": ["x", [], [0.5, 0.5]],
     "image_std": [[0, 0, 0], [{}]],
     "resample": ["x", 77],
     "do_resize": ["x"],

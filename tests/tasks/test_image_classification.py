@@ -169,3 +169,31 @@ def test_vgg(method: str, tmp_path: Path) -> None:
     (ours,) = done.predict([str(image)])
     assert stock_scores(done.model, image) == pytest.approx(ours["scores"], abs=1e-5)
     assert done.metrics["train"]["trainable_parameters"] < 0.1 * done.metrics["train"]["total_parameters"]
+
+
+def test_images_that_keep_their_shape_reach_the_model_with_it(tmp_path: Path) -> None:
+    """SigLIP2 NaFlex reads patches: how many, and in which rows, is said by its processor."""
+    from datasets import Dataset
+    from PIL import Image
+    from transformers import Siglip2Config, Siglip2ForImageClassification, Siglip2ImageProcessorPil
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    vision = {**small, "patch_size": 8, "num_patches": 16}
+    torch.manual_seed(0)
+    model = Siglip2ForImageClassification(Siglip2Config(text_config=small, vision_config=vision, num_labels=2)).eval()
+    processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
+    about = TaskContext(
+        labels=("a", "b"), processor=processor, preprocessing=Preprocessing(augment="default"),
+        problem=classification.SINGLE, model_config=model.config,
+    )  # fmt: skip
+    images = [Image.new("RGB", size, "red") for size in ((64, 16), (16, 64))]
+    rows = Dataset.from_dict({"image": images, "label": [0, 1]})
+    task = get_task("image-classification")
+    for training in (False, True):
+        samples = task.preprocess(rows, about, training)
+        batch = task.collator(about, training)([samples[index] for index in range(2)])
+        assert batch["pixel_values"].shape == (2, 16, 192) and batch["pixel_attention_mask"].shape == (2, 16)
+        batch.pop("labels")
+        assert model(**batch).logits.shape == (2, 2)
+    evaluated = task.collator(about, False)([task.preprocess(rows, about, False)[index] for index in range(2)])
+    assert evaluated["spatial_shapes"].tolist() == [[2, 8], [8, 2]]

@@ -18,7 +18,8 @@ from hf_tl.config import LossConfig, Preprocessing
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext
 from hf_tl.tasks import sentence_similarity as task
-from hf_tl.tasks._embeddings import cosines, unit
+from hf_tl.tasks._embeddings import unit
+from hf_tl.tasks._sentence_modules import among, pairwise, steps
 from tests.tiny import declare_torchvision_operators, tiny_bert
 
 declare_torchvision_operators()
@@ -250,9 +251,12 @@ def test_sentences_of_a_batch_go_by_column_and_come_back_by_row(tmp_path: Path) 
 def test_the_pooling_is_the_configured_one_else_the_models_own(tmp_path: Path) -> None:
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 2, "pooling_mode": "max"}')
-    assert task.pooling_mode(TaskContext(folder=tmp_path)) == "max"
-    assert task.pooling_mode(TaskContext(folder=tmp_path, pooling="cls")) == "cls"
-    assert task.pooling_mode(TaskContext(folder=tmp_path / "none")) == task.pooling_mode(TaskContext()) == "mean"
+
+    def mode(**options: Any) -> Any:
+        return steps(TaskContext(**options), 2)[0].module.pooling_mode
+
+    assert mode(folder=tmp_path) == "max" and mode(folder=tmp_path, pooling="cls") == "cls"
+    assert mode(folder=tmp_path / "none") == mode() == "mean"
     states = torch.tensor([[[1.0, -4.0], [3.0, 2.0], [50.0, 60.0]]])
     batch = {"attention_mask": torch.tensor([[1, 1, 0]])}
     for pooling, vector in (("mean", [2.0, -1.0]), ("cls", [1.0, -4.0]), ("max", [3.0, 2.0])):
@@ -261,8 +265,76 @@ def test_the_pooling_is_the_configured_one_else_the_models_own(tmp_path: Path) -
 
 
 def test_a_cosine_has_the_length_of_both_in_it() -> None:
-    found = cosines([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]], [[4.0, 3.0], [0.0, -5.0], [1.0, 0.0]])
+    found = pairwise([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]], [[4.0, 3.0], [0.0, -5.0], [1.0, 0.0]], "cosine")
     assert found.tolist() == pytest.approx([24 / 25, -1.0, 0.0])
     assert unit([[3.0, 4.0], [0.0, 0.0], [0.0, 10.0]]).tolist() == [
         pytest.approx([0.6, 0.8]), [0.0, 0.0], pytest.approx([0.0, 1.0]),
     ]  # fmt: skip
+
+
+def sentence_transformer(folder: Path) -> Any:
+    """A model of all modules, as LaBSE (Dense), E5 (prompts) and others have some of."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    torch.manual_seed(0)
+    network = Transformer(str(tiny_bert(folder / "bert")), max_seq_length=20)
+    model = SentenceTransformer(
+        modules=[network, Pooling(32, "cls", include_prompt=False), Dense(32, 8), Normalize()],
+        prompts={"query": "the book: ", "passage": "passage: "},
+        default_prompt_name="query",
+        similarity_fn_name="dot",
+        device="cpu",
+    )
+    model.save(str(folder / "st"))
+    return model
+
+
+def test_further_modules_prompts_and_similarity_are_kept(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    before = sentence_transformer(tmp_path)
+    data = write(tmp_path / "pairs.jsonl", [{"query": row["anchor"], "positive": row["positive"]} for row in rows()])
+    run = train(
+        tmp_path, data, model={"id": str(tmp_path / "st")}, training={"max_steps": 1, "learning_rate": 1e-9},
+    )  # fmt: skip
+    after = SentenceTransformer(str(run.model), device="cpu")
+    texts = ["the film was good", "a bad book", "never " * 30]
+    np.testing.assert_allclose(after.encode(texts), before.encode(texts), atol=1e-5)
+    assert after.encode(texts).shape == (3, 8)
+    assert [type(each).__name__ for each in after] == ["Transformer", "Pooling", "Dense", "Normalize"]
+    assert after.prompts["query"] == "the book: " and after.default_prompt_name == "query"
+    assert after.similarity_fn_name == "dot" and after.max_seq_length == 20
+    # and what hf_tl says is what they say
+    found = run.predict(texts)
+    np.testing.assert_allclose([each["embedding"] for each in found], before.encode(texts), atol=1e-5)
+    (pair,) = run.predict([{"sentence1": texts[0], "sentence2": texts[1]}])
+    assert pair["score"] == pytest.approx(float(after.similarity_pairwise(*after.encode(texts[:2])[:, None])), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"), [("cosine", 0.6), ("dot", 3.0), ("euclidean", -np.sqrt(20.0)), ("manhattan", -6.0)]
+)
+def test_measures_of_similarity_by_hand(by: str, expected: float) -> None:
+    a, b = [[0.0, 1.0]], [[4.0, 3.0]]
+    assert pairwise(a, b, by).tolist() == pytest.approx([expected if by != "euclidean" else -np.sqrt(20.0)])
+    assert among(np.array(a), np.array([*b, *a]), by)[0].tolist() == pytest.approx(
+        [expected, {"cosine": 1.0, "dot": 1.0}.get(by, 0.0)], abs=1e-6
+    )
+
+
+def test_ranks_are_by_the_models_own_measure() -> None:
+    queries, answers = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.2], [9.0, 3.0]]
+    # by the cosine the first is nearer to its own; by the product the long vector wins
+    assert task.ranks_of(queries, answers, ["a", "b"], "cosine").tolist() == [1.0, 1.0]
+    assert task.ranks_of(queries, answers, ["a", "b"], "dot").tolist() == [2.0, 1.0]
+
+
+def test_dense_without_safetensors_is_refused(tmp_path: Path) -> None:
+    from hf_tl.errors import ModelError
+
+    sentence_transformer(tmp_path)
+    (tmp_path / "st" / "2_Dense" / "model.safetensors").rename(tmp_path / "st" / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"2_Dense of .* has no model\.safetensors"):
+        steps(TaskContext(folder=tmp_path / "st"), 32)

@@ -684,7 +684,7 @@ def test_what_a_prediction_says(path: Path) -> None:
 
 
 def test_what_a_proof_asks_of_a_decoder(path: Path) -> None:
-    context = context_of(path)
+    context = dataclasses.replace(context_of(path), generation={"max_new_tokens": 8})
     ask = text_generation.prompts
     chats = Dataset.from_dict({"messages": [CHAT, CHAT[2:3]]})
     assert ask(chats, context).to_list() == [{"messages": CHAT[:4]}]  # nothing is left of the other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import hf_tl
 from hf_tl.config import DataConfig, Preprocessing
 from hf_tl.errors import DataError
 from hf_tl.task import Targets, TaskContext, get_task
+from hf_tl.tasks._pipeline_words import Read
 from hf_tl.tasks._tags import words_in
 from hf_tl.tasks.token_classification import by_word, measure, parts, postprocess, tag_words
 from tests.tiny import tiny_bert
@@ -52,7 +54,7 @@ def test_long_texts_are_read_in_windows_and_every_word_is_trained(tmp_path: Path
     # what is predicted at each token comes back word by word
     outputs = [(np.array([0 if w < 0 else w % 3 for w in s["word_ids"]]), np.ones(len(s["word_ids"]))) for s in samples]
     found = by_word(outputs, samples, rows)
-    assert [found[0][word][0] for word in range(60)] == [0, 1, 2] * 20
+    assert [found[0][word].label for word in range(60)] == [0, 1, 2] * 20
     measured = measure(outputs, samples, rows, about, resamples=50)
     assert measured.values["f1"] == measured.values["accuracy"] == 1.0
     entities = postprocess(outputs, samples, rows, about)[0]["entities"]
@@ -178,9 +180,9 @@ def write(path: Path, records: list[dict[str, object]]) -> str:
 
 
 def test_trained_on_spans(tmp_path: Path) -> None:
-    texts = [f"the {noun} was {key}" for noun in ("film", "book", "meal", "song") for key in ("good", "bad") * 5]
+    texts = [f"the {noun} was {key}." for noun in ("film", "book", "meal", "song") for key in ("good", "bad") * 5]
     records = [
-        {"text": text, "entities": [{"start": text.rindex(" ") + 1, "end": len(text), "label": "key"}]}
+        {"text": text, "entities": [{"start": text.rindex(" ") + 1, "end": len(text) - 1, "label": "key"}]}
         for text in texts
     ]
     run = hf_tl.finetune(
@@ -188,7 +190,10 @@ def test_trained_on_spans(tmp_path: Path) -> None:
         output=str(tmp_path / "run"), training={"num_train_epochs": 12, "learning_rate": 3e-3, "bf16": False},
     )  # fmt: skip
     assert run.metrics["metrics"]["f1"]["value"] == 1.0
-    (entity,) = run.predict("a meal very bad")[0]["entities"]
+    # and what was read is the text itself, "bad." as in it and not "bad ."
+    asked = json.loads((run.folder / "proof" / "answers.json").read_text())["rows"]
+    assert all(set(row) == {"text"} and " ." not in row["text"] for row in asked)
+    (entity,) = run.predict("a meal very bad.")[0]["entities"]
     assert (entity["entity_group"], entity["start"], entity["end"]) == ("key", 12, 15)
     assert "<mark" in (run.folder / "report.html").read_text()
 
@@ -226,7 +231,8 @@ def windows(words: list[str], tags: list[int], limit: int) -> Any:
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##happy", "film", "good"]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}, model_max_length=limit)
-    context = TaskContext(processor=tokenizer, preprocessing=Preprocessing(max_length=limit))
+    labels = ("O", *(f"I-{index}" for index in range(1, 10)))
+    context = TaskContext(labels=labels, processor=tokenizer, preprocessing=Preprocessing(max_length=limit))
     return TASK.preprocess(Dataset.from_dict({"words": [words], "tags": [tags]}), context, True)
 
 
@@ -241,16 +247,23 @@ def test_windows_overlap_by_a_quarter() -> None:
     assert found["labels"][1][1:-1] == [4, 5, 6, 7, 8, 9] and found["row"] == [0, 0]
 
 
+def letters_read(windows: list[list[int]], rows: Iterable[int] | None = None) -> Dataset:
+    """Samples of `rows`, or of one, whose words have a letter each, one token a word."""
+    spans = [[[2 * word, 2 * word + 1] if word >= 0 else [0, 0] for word in window] for window in windows]
+    of = [0] * len(windows) if rows is None else list(rows)
+    return Dataset.from_dict({"row": of, "word_ids": windows, "opens": windows, "offsets": spans})
+
+
 def test_a_word_of_two_windows_is_taken_from_the_one_where_it_is_farther_from_the_edge() -> None:
-    samples = Dataset.from_dict({"row": [0, 0], "word_ids": [[-1, 0, 1, 2, 3, -1], [-1, 1, 2, 3, 4, 5, -1]]})
+    samples = letters_read([[-1, 0, 1, 2, 3, -1], [-1, 1, 2, 3, 4, 5, -1]])
     outputs = [(np.arange(6), np.full(6, 0.1)), (np.arange(10, 17), np.full(7, 0.2))]
     (found,) = by_word(outputs, samples, [None])
-    assert {word: label for word, (label, *_) in found.items()} == {0: 1, 1: 2, 2: 3, 3: 13, 4: 14, 5: 15}
+    assert {word: read.label for word, read in found.items()} == {0: 1, 1: 2, 2: 3, 3: 13, 4: 14, 5: 15}
 
 
 def test_entities_begin_and_end_where_their_tags_say() -> None:
     """A second B begins anew, and so does an I after O; the score is the mean over the words."""
-    samples = Dataset.from_dict({"row": [0], "word_ids": [[-1, 0, 1, 2, 3, 4, -1]]})
+    samples = letters_read([[-1, 0, 1, 2, 3, 4, -1]])
     outputs = [(np.array([0, 1, 1, 0, 2, 2, 0]), np.array([0.9, 0.25, 0.5, 0.9, 0.5, 1.0, 0.9]))]
     rows = Dataset.from_dict({"words": [["a", "b", "c", "d", "e"]]})
     (found,) = postprocess(outputs, samples, rows, TaskContext(labels=("O", "B-x", "I-x")))
@@ -263,7 +276,7 @@ def test_entities_begin_and_end_where_their_tags_say() -> None:
 def measured(labels: tuple[str, ...], true: list[list[int]], said: list[dict[int, int]]) -> Any:
     """Of rows whose words got such labels; a word that is left out was not read."""
     rows = Dataset.from_dict({"words": [["w"] * len(row) for row in true], "tags": true})
-    samples = Dataset.from_dict({"row": list(range(len(true))), "word_ids": [[-1, *row] for row in said]})
+    samples = letters_read([[-1, *row] for row in said], range(len(true)))
     outputs = [(np.array([0, *row.values()]), np.ones(len(row) + 1)) for row in said]
     return measure(outputs, samples, rows, TaskContext(labels=labels), resamples=0)
 
@@ -291,7 +304,7 @@ def test_where_no_tag_is_o_each_word_is_one() -> None:
 def test_intervals_of_the_ratios_are_their_own() -> None:
     """One row finds too much, one too little: resamples of either alone are the ends of the intervals."""
     rows = Dataset.from_dict({"words": [["w"] * 4] * 2, "tags": [[1, 0, 0, 0], [1, 1, 1, 1]]})
-    samples = Dataset.from_dict({"row": [0, 1], "word_ids": [[0, 1, 2, 3]] * 2})
+    samples = letters_read([[0, 1, 2, 3]] * 2, range(2))
     outputs = [(np.array([1, 1, 1, 1]), np.ones(4)), (np.array([1, 0, 0, 0]), np.ones(4))]
     found = measure(outputs, samples, rows, TaskContext(labels=("O", "B-a")), resamples=200).metrics
     assert {name: (found[name]["low"], found[name]["high"]) for name in found} == {
@@ -335,11 +348,11 @@ def test_a_word_of_a_text_ends_with_its_last_token() -> None:
     """`unhappy film` in bare text, cut as un, happy, film; the second window begins with the word's other half."""
     offsets = [[[0, 0], [0, 2], [2, 7], [8, 12], [0, 0]], [[0, 0], [2, 7], [8, 12], [0, 0]]]
     samples = Dataset.from_list(
-        [{"row": 0, "word_ids": [-1, 0, 0, 1, -1], "offsets": offsets[0]},
-         {"row": 0, "word_ids": [-1, 0, 1, -1], "offsets": offsets[1]}]
+        [{"row": 0, "word_ids": [-1, 0, 0, 1, -1], "opens": [-1] * 5, "offsets": offsets[0]},
+         {"row": 0, "word_ids": [-1, 0, 1, -1], "opens": [-1] * 4, "offsets": offsets[1]}]
     )  # fmt: skip
     outputs = [(np.array([0, 1, 2, 1, 0]), np.full(5, 0.5)), (np.array([0, 2, 2, 0]), np.full(4, 0.75))]
-    assert by_word(outputs, samples, [None]) == [{0: (1, 0.5, 0, 7), 1: (1, 0.5, 8, 12)}]
+    assert by_word(outputs, samples, [None]) == [{0: Read(1, 0.5, 0, 7, -1), 1: Read(1, 0.5, 8, 12, -1)}]
     rows = Dataset.from_dict({"text": ["unhappy film"]})
     (found,) = postprocess(outputs, samples, rows, TaskContext(labels=("O", "B-x", "I-x")))
     assert [(each["word"], each["start"], each["end"]) for each in found["entities"]] == [

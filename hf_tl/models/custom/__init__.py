@@ -24,6 +24,26 @@ def own_classes() -> dict[str, Any]:
     }
 
 
+NO_ENCODERS = (
+    "AutoModelForObjectDetection", "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation",
+    "AutoModelForDepthEstimation", "AutoModelForImageToImage", "AutoModelForVideoClassification",
+    "AutoModelForPreTraining", "AutoModelForImageTextToText",
+)  # fmt: skip
+"""Whose networks read images too and give no features of a whole one."""
+
+
+def goes_around(config: Any, auto_class: str) -> bool:
+    """Whether Transformers has a backbone for images by this configuration and no classifier (DINOv3, AIMv2), so that
+    ours goes around it."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES as images
+
+    if auto_class != "AutoModelForImageClassification" or config.model_type not in images:
+        return False
+    others = (getattr(transformers, name)._model_mapping for name in (auto_class, *NO_ENCODERS))
+    return not any(type(config) in mapping for mapping in others)
+
+
 def register() -> None:
     """Has Transformers load our heads with the installed package's classes, and never ask on standard input.
 
