@@ -329,9 +329,10 @@ def test_one_word_a_row(tmp_path: Path) -> None:
     data = load_data(DataConfig(path=str(file)))
     assert data.task.name == TAGS.name and sum(map(len, data.splits.values())) == 10
     rows = load_rows(DataConfig(path=str(file)), TAGS, Targets(labels=("O", "B-geo", "B-per")), need_labels=True)
-    assert rows.splits["train"][0]["words"] == ["Ada", "lives", "in", "Rome, Italy"]
-    assert rows.splits["train"][0]["tags"] == [2, 0, 0, 1] and rows.splits["train"][1]["words"] == ["null", "rains"]
-    assert str(rows.splits["train"][1]["file"]).endswith("line 6")
+    (only,) = rows.splits.values()
+    assert only[0]["words"] == ["Ada", "lives", "in", "Rome, Italy"]
+    assert only[0]["tags"] == [2, 0, 0, 1] and only[1]["words"] == ["null", "rains"]
+    assert str(only[1]["file"]).endswith("line 6")
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
