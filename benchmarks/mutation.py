@@ -6,8 +6,7 @@
 A first run notes which test runs which line (those of module-scoped fixtures too). Each mutant then runs the tests of
 its line alone, the fastest first, in a process forked after the heavy libraries were imported. Prints the mutants that
 no test noticed, as differences, and the share that was noticed. A timeout or a failed import counts as noticed; a line
-that no test runs in this process as unnoticed (`--all` runs all the tests for it). Not every survivor is a gap: a
-mutant can be equivalent to the code. Needs `fork`.
+that no test runs here as unnoticed (`--all` runs all tests for it). A survivor can be equivalent code. Needs `fork`.
 """
 
 from __future__ import annotations

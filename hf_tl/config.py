@@ -136,6 +136,8 @@ class DataConfig(Section):
     """`balanced` draws every class equally often in training."""
     min_per_class: int = Field(2, ge=1)
     """Fewer training examples of a class than this stop the run."""
+    max_pixels: int | None = Field(None, ge=1)
+    """Width times height above which an image is refused before it is decoded; default 89,478,485."""
     on_error: Literal["stop", "skip"] = "stop"
     """What an unreadable row does: stop the run, or be left out and counted."""
     preprocessing: Preprocessing = Field(default_factory=Preprocessing)

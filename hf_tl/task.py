@@ -270,9 +270,9 @@ class Task:
     model_computes_loss: bool = False
     """Whether the model computes the loss, and so gets the label fields too."""
     label_fields: tuple[str, ...] = ("labels",)
-    """Batch keys that hold what is to be predicted."""
+    """Batch keys that hold what is to be predicted: the model gets them where it computes the loss."""
     extra_fields: tuple[str, ...] = ()
-    """Further batch keys that the task's functions need and the model does not read."""
+    """Further batch keys that the task's functions need, which the model never gets."""
     support_unit: str = "rows"
     """What the `support` of a class counts."""
     defers_to: tuple[str, ...] = ()

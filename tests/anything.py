@@ -1,9 +1,11 @@
-"""A tiny model and tiny data for any task, from its record alone: what columns it reads and what class loads it."""
+"""A tiny model, tiny data and example inputs for any task: all that the tests of every task need to know of one."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,92 +16,172 @@ from hf_tl.data.kinds import main_kind
 from hf_tl.task import Task
 from tests.tiny import WORDS, tiny_chat_tokenizer, tiny_tokenizer
 
+
+def save_image_processor(name: str) -> Callable[[Path], Any]:
+    def save(folder: Path) -> None:
+        getattr(transformers, name)(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+    return save
+
+
+@dataclass(frozen=True)
+class Network:
+    """A tiny architecture: the options of its configuration."""
+
+    kinds: tuple[str, ...]
+    """Of the inputs that its processor reads (`hf_tl.data.kinds.main_kind`)."""
+    options: dict[str, Any]
+    save_processor: Callable[[Path], Any]
+
+
 SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 64,
 }
-TEXT = {
-    "BertConfig": {
-        **SMALL,
-        "vocab_size": len(WORDS) + 5,
-        "max_position_embeddings": 64,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    },
-    "BartConfig": {
-        "vocab_size": len(WORDS) + 5,
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 1,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 64,
-        "decoder_ffn_dim": 64,
-        "max_position_embeddings": 64,
-        "dropout": 0.0,
-        "pad_token_id": 0,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-        "decoder_start_token_id": 3,
-        "forced_eos_token_id": None,
-    },
-    "LlamaConfig": {
-        **SMALL,
-        "vocab_size": len(WORDS) + 10,
-        "max_position_embeddings": 64,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": 3,
-    },
-}
-BEST = {"AutoModelForCausalLM": "LlamaConfig"}
-"""Where the first architecture that can do it is not the usual one."""
-IMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "ViTConfig": (
-        {**SMALL, "image_size": 32, "patch_size": 8, "encoder_stride": 8, "num_labels": 10},
-        "ViTImageProcessor",
+NETWORKS = {
+    "BertConfig": Network(
+        ("text", "words"),
+        {
+            **SMALL,
+            "vocab_size": len(WORDS) + 5,
+            "max_position_embeddings": 64,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        tiny_tokenizer,
     ),
-    "SegformerConfig": (
+    "BartConfig": Network(
+        ("text",),
+        {
+            "vocab_size": len(WORDS) + 5,
+            "d_model": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "max_position_embeddings": 64,
+            "dropout": 0.0,
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "decoder_start_token_id": 3,
+            "forced_eos_token_id": None,
+        },
+        tiny_tokenizer,
+    ),
+    "LlamaConfig": Network(
+        ("messages",),
+        {
+            **SMALL,
+            "vocab_size": len(WORDS) + 10,
+            "max_position_embeddings": 64,
+            "pad_token_id": 0,
+            "bos_token_id": None,
+            "eos_token_id": 3,
+        },
+        tiny_chat_tokenizer,
+    ),
+    "ViTConfig": Network(
+        ("image",),
+        {**SMALL, "image_size": 32, "patch_size": 8, "encoder_stride": 8, "num_labels": 10},
+        save_image_processor("ViTImageProcessor"),
+    ),
+    "SegformerConfig": Network(
+        ("image",),
         {
             "depths": [1, 1, 1, 1],
             "hidden_sizes": [8, 16, 16, 16],
             "num_attention_heads": [1, 1, 1, 1],
             "decoder_hidden_size": 16,
         },
-        "SegformerImageProcessor",
+        save_image_processor("SegformerImageProcessor"),
     ),
-    "YolosConfig": (
+    "YolosConfig": Network(
+        ("image",),
         {**SMALL, "image_size": [32, 32], "patch_size": 8, "num_detection_tokens": 6, "num_labels": 3},
-        "YolosImageProcessor",
+        save_image_processor("YolosImageProcessor"),
     ),
 }
 
 
+@dataclass(frozen=True)
+class Example:
+    """What a task is called with in the tests that cover every task."""
+
+    inputs: tuple[dict[str, Any], ...]
+    """Role -> value; of images the names of files that `tiny_data` writes."""
+    lines: str | None = None
+    """Python lines in place of the record's `proof`, where those find nothing in the answers of a tiny model."""
+
+
+_IMAGES = tuple({"image": f"{index}.png"} for index in range(3))
+_TEXTS = ("the film was good", "a very bad book")
+EXAMPLES = {
+    "fill-mask": Example(({"text": "the film was [MASK]"}, {"text": "a very [MASK] book"})),
+    "image-classification": Example(_IMAGES),
+    "image-feature-extraction": Example(_IMAGES),
+    "image-segmentation": Example(_IMAGES),
+    "masked-image-modeling": Example(_IMAGES),
+    "object-detection": Example(
+        _IMAGES,
+        """found = []
+for row in rows:
+    best = max(pipe(row["image"], threshold=0.0), key=lambda each: each["score"])
+    found.append({"label": best["label"], "score": best["score"]})""",
+    ),
+    "question-answering": Example(
+        ({"question": "is it good", "context": _TEXTS[0]}, {"question": "was it bad", "context": _TEXTS[1]})
+    ),
+    "sentence-similarity": Example(tuple({"sentence1": text} for text in _TEXTS)),
+    "summarization": Example(tuple({"document": text} for text in _TEXTS)),
+    "text-classification": Example(tuple({"text": text} for text in _TEXTS)),
+    "text-generation": Example(tuple({"messages": [{"role": "user", "content": text}]} for text in _TEXTS)),
+    "token-classification": Example(tuple({"text": text} for text in _TEXTS)),
+    "translation": Example(tuple({"source": text} for text in _TEXTS)),
+}
+
+
+def example_of(task: Task) -> Example:
+    assert task.name in EXAMPLES, f"tests/anything.py: EXAMPLES has no inputs for {task.name}; add some"
+    return EXAMPLES[task.name]
+
+
+def example_inputs(task: Task, data: Path) -> list[dict[str, Any]]:
+    """Example inputs, images as files of `data`, which `tiny_data` has written."""
+    images = {column.role for column in task.columns if column.kind == "image"}
+    return [
+        {role: str(data / value) if role in images else value for role, value in row.items()}
+        for row in example_of(task).inputs
+    ]
+
+
+def one_of_each(tasks: Iterable[Task], what: Any) -> set[str]:
+    """Names of tasks, the first for each value of `what`: the tests of these are run by default, others are slow."""
+    first: dict[Any, str] = {}
+    for task in tasks:
+        first.setdefault(what(task), task.name)
+    return set(first.values())
+
+
 def tiny_model(task: Task, folder: Path) -> Path:
-    """The first architecture of the list that can do the task, with its processor."""
+    """The first network of the list that can do the task, with its processor."""
     import torch
 
     torch.manual_seed(0)
     known = getattr(transformers, task.auto_class)._model_mapping
-    first = BEST.get(task.auto_class)
-    texts = sorted(TEXT.items(), key=lambda each: each[0] != first)
-    for name, options in texts if main_kind(task).name != "image" else ((n, o) for n, (o, _) in IMAGE.items()):
-        config = getattr(transformers, name)(**options)
-        if type(config) not in known:
-            continue
-        auto = transformers.AutoModel if task.new_head else getattr(transformers, task.auto_class)
-        auto.from_config(config).save_pretrained(folder)
-        if name == "LlamaConfig":
-            tiny_chat_tokenizer(folder)
-        elif main_kind(task).name != "image":
-            tiny_tokenizer(folder)
-        else:
-            processor = getattr(transformers, IMAGE[name][1])
-            processor(size={"height": 32, "width": 32}).save_pretrained(folder)
-        return folder
-    raise AssertionError(f"tests/anything.py has no tiny architecture for {task.auto_class}")
+    kind = main_kind(task).name
+    for name, network in NETWORKS.items():
+        config = getattr(transformers, name)(**network.options)
+        if kind in network.kinds and type(config) in known:
+            auto = transformers.AutoModel if task.new_head else getattr(transformers, task.auto_class)
+            auto.from_config(config).save_pretrained(folder)
+            network.save_processor(folder)
+            return folder
+    raise AssertionError(f"tests/anything.py: NETWORKS has none for {task.auto_class} and inputs of kind {kind}")
 
 
 def sentence(drawn: random.Random, key: str) -> str:

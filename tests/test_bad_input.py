@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "missing folder": (data_is(lambda f: str(f / "a" / "b.csv")), r"there is no folder .*a either"),
     "empty folder": (data_is(lambda f: (f / "e").mkdir() or str(f / "e")), r"the folder is empty"),
     "folder of something else": (data_is(lambda f: str(Path(csv(f, "x", "a.docx")).parent)), r"no images or tables"),
-    "unknown kind of file": (data_is(lambda f: csv(f, "x", "a.docx")), r"not a kind of file that hf_tl reads"),
+    "unknown kind of file": (data_is(lambda f: csv(f, "x", "a.odd")), r"not a kind of file that hf_tl reads"),
     "two unnamed files": (
         data_is(
             lambda f: (

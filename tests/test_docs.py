@@ -9,12 +9,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from hf_tl.cli.app import app
-from hf_tl.config import DataConfig, load_config, parse_overrides
+from hf_tl.config import DataConfig, MethodConfig, load_config, parse_overrides
 from hf_tl.data.load import load_data
 from hf_tl.task import OPTIONS, all_tasks, get_task
 
@@ -94,10 +95,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("name", [task.name for task in all_tasks()])
 def test_every_task_has_a_guide_of_the_same_sections(name: str) -> None:
+    assert name in GUIDES, f"docs/tasks/{name}.md is missing"
     lines = GUIDES[name].read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"# {name}"
     assert [line[3:] for line in lines if line.startswith("## ")] == SECTIONS
     assert 40 <= len(lines) <= 90, "short enough to read, long enough to start"
+
+
+@pytest.mark.parametrize("name", [task.name for task in all_tasks()])
+def test_every_task_is_in_the_readme_and_has_a_recipe(name: str) -> None:
+    assert f"](docs/tasks/{name}.md)" in (ROOT / "README.md").read_text(encoding="utf-8"), "the table of tasks lacks it"
+    stem = name.replace("-", "_")
+    recipes = [
+        file
+        for file in ROOT.glob("recipes/*.py")
+        if file.stem.startswith(stem) or f'"{name}"' in file.read_text(encoding="utf-8")
+    ]
+    assert recipes, f"recipes/{stem}_full.py is missing, and no other is about {name}"
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -108,7 +122,8 @@ def test_a_guide_has_the_options_and_methods_of_its_task(name: str) -> None:
     text = re.sub(r"`target_lang`", "`data.preprocessing.target_lang`", text).replace("`generation.*`", "`generation`")
     assert {option for option in OPTIONS if re.search(rf"`{re.escape(option)}[`=]", text)} == set(task.reads)
     text = text.replace("There is no `frozen`", "")
-    assert set(re.findall(r"`(full|lora|frozen|scratch)`", text)) == set(task.methods)
+    methods = get_args(MethodConfig.model_fields["name"].annotation)
+    assert set(re.findall(rf"`({'|'.join(methods)})`", text)) == set(task.methods)
 
 
 def results() -> dict[str, str]:

@@ -183,6 +183,7 @@ LABELS: dict[str, set[str] | None] = {
 
 
 def test_every_recipe_is_in_the_readme_with_what_was_measured() -> None:
+    assert set(LABELS) == set(recipe_files()), "LABELS says which labels a recipe's model has"
     readme = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
     for name, file in recipe_files().items():
         assert measured(file), name

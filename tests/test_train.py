@@ -169,7 +169,7 @@ def test_same_run_again_does_nothing_and_another_is_refused(tmp_path: Path) -> N
 
 
 def test_the_same_call_after_the_data_changed_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped half-way, then a class came: neither the old figures nor the old checkpoint are gone on with."""
+    """Stopped half-way, then a class came: neither the old metrics nor the old checkpoint are gone on with."""
     monkeypatch.chdir(tmp_path)
     tiny_bert(tmp_path / "bert")
     sentiment_csv(tmp_path / "d.csv", rows=40)

@@ -133,25 +133,35 @@ def read_answers(columns: list[str]) -> Callable[[Any], Any]:
 
 
 def flat_answers(rows: Dataset) -> list[str] | None:
-    """[text, start] where an answer and its place are columns of their own, or [text] where its place is not told and
-    most answers stand in their contexts."""
-    context, question = _usual(rows, CONTEXTS), _usual(rows, QUESTIONS)
+    """[text, start] where an answer and its place are columns of their own."""
     text, start = _usual(rows, TEXTS), _usual(rows, STARTS)
-    if text is None or not _is(rows, text, *STRINGS) or text in (context, question):
+    if text is None or start is None or not _is(rows, text, *STRINGS) or text in _asked(rows):
         return None
-    both = context is not None and question is not None
-    if start is not None and (both or start.lower().startswith("answer")):
-        return [text, start] if _is(rows, start, "int", "uint", "float", *STRINGS) else None
-    if not both or not isinstance(rows.features[text], Value) or text.lower() == "text":
+    sure = None not in _asked(rows) or start.lower().startswith("answer")
+    return [text, start] if sure and _is(rows, start, "int", "uint", "float", *STRINGS) else None
+
+
+def bare_answers(rows: Dataset) -> list[str] | None:
+    """[text] where the place of an answer is not told, and most answers stand in their contexts."""
+    text, (context, question) = _usual(rows, TEXTS[:-1]), _asked(rows)
+    if text is None or context is None or question is None or text in (context, question):
+        return None
+    if not isinstance(rows.features[text], Value) or not _is(rows, text, *STRINGS):
         return None
     sample = rows.select(range(min(len(rows), LOOKED_AT))).with_format(None)
     pairs = [(answer, about or "") for answer, about in zip(sample[text], sample[context], strict=True) if answer]
     return [text] if pairs and sum(a in b for a, b in pairs) * 2 > len(pairs) else None
 
 
+def _asked(rows: Dataset) -> tuple[str | None, str | None]:
+    """The columns of contexts and questions."""
+    return _usual(rows, CONTEXTS), _usual(rows, QUESTIONS)
+
+
 def with_answers(rows: Dataset, columns: list[str], name: str) -> Dataset:
-    """Rows whose columns of `flat_answers` are one of records. An answer without a place is the first in its context
-    that is written so; one that is not there has the place -1, and is refused where answers are checked."""
+    """Rows whose columns of `flat_answers` or `bare_answers` are one of records. An answer without a place is the first
+    in its context that is written so; one that is not there has the place -1, and is refused where answers are
+    checked."""
     plain = rows.with_format(None)
     texts = [_list_in(text) for text in plain[columns[0]]] if len(columns) > 1 else plain[columns[0]]
     if len(columns) > 1:

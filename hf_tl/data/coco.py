@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
-from hf_tl.data.annotations import FILE, WRONG, Split, finite, objects_of, rows_of
+from hf_tl.data.annotations import FILE, WRONG, finite, fit, objects_of, size_said
 from hf_tl.data.named_files import Reach, is_there
 from hf_tl.data.tables import MAX_JSON
 from hf_tl.errors import DataError, listing
@@ -33,14 +32,17 @@ def is_coco(file: Path) -> bool:
 class ImagePaths:
     """Where the images are that annotation files name."""
 
-    def __init__(self, folder: Path, images: Callable[[], list[Path]], split_of: Split, reach: Reach) -> None:
+    def __init__(
+        self, folder: Path, images: Callable[[], list[Path]], split_of: Callable[[Path], str | None], reach: Reach
+    ) -> None:
         self.folder, self.images, self.split_of, self.reach = folder, images, split_of, reach
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
+        """Name in lower case -> images."""
         out: dict[str, list[Path]] = {}
         for image in self.images():
-            out.setdefault(image.name, []).append(image)
+            out.setdefault(image.name.lower(), []).append(image)
         return out
 
     def find(self, file: Path, name: str, place: str) -> list[Path]:
@@ -50,12 +52,13 @@ class ImagePaths:
         Raises:
             DataError: it names what it may not.
         """
-        said = self.reach.find(name, file.parent, place, "file_name")
+        said = self.reach.locate(name, file.parent, place, "file_name")
         wanted = Path(name.replace("\\", "/"))
         for beside in dict.fromkeys((said, file.parent / wanted)):
             if is_there(beside):
                 return [beside]
-        found = self._by_name.get(wanted.name, [])
+        found = self._by_name.get(wanted.name.lower(), [])
+        found = [path for path in found if path.name == wanted.name] or found
         split = self.split_of(file.relative_to(self.folder))
         for fits in (
             lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
@@ -66,8 +69,8 @@ class ImagePaths:
         return [path for path in found if apart[path] == min(apart.values())]
 
 
-def read_coco(file: Path, paths: ImagePaths) -> Dataset:
-    """Rows of a COCO file, one an image; category ids may be sparse and begin anywhere, since names are what counts.
+def read_coco(file: Path, paths: ImagePaths, fits: Counter[str]) -> list[dict[str, Any]]:
+    """Records of a COCO file, one an image; category ids may be sparse and begin anywhere, since names are what counts.
 
     Raises:
         DataError: it has no images, or a part of it is not built as COCO's are; what is wrong with the box of a single
@@ -99,7 +102,10 @@ def read_coco(file: Path, paths: ImagePaths) -> Dataset:
             continue
         objects["bbox"].append(values)
         objects["category"].append(names[category])
-    return rows_of(list(known.values()))
+    for each in known.values():
+        if each["image"]:
+            each["objects"] = fit(each["objects"], each.pop("size", None), Path(each["image"]), fits)
+    return list(known.values())
 
 
 def _categories(file: Path, given: Any) -> dict[Any, str]:
@@ -129,6 +135,7 @@ def _images(file: Path, given: Any, paths: ImagePaths) -> dict[Any, dict[str, An
             "image": str(places[0] if places else file.parent / name),  # one that is not there cannot be read
             "objects": objects_of([], [], wrong),
             FILE: f"{place} ({Path(name).name})",
+            "size": size_said(each.get("width"), each.get("height")),
         }
     return known
 

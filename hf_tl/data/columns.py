@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from datasets import Dataset, Features, Json
@@ -11,6 +12,8 @@ from hf_tl.data.sources import FILE
 from hf_tl.errors import MAX_NAME, ConfigError, DataError, did_you_mean, listing
 from hf_tl.task import Column, Task, all_tasks
 
+INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""What pandas calls the numbers of rows in files."""
 MAX_SHOWN = 20
 """Columns that a sentence names."""
 
@@ -72,7 +75,7 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
         if column.role in out or not (column.required and (need_labels or not column.target)):
             continue
         kind = kind_of(column)
-        rest = [name for name in names if free(name) and kind.recognised(rows, name)]
+        rest = [name for name in names if free(name) and not INDEX.fullmatch(name) and kind.recognised(rows, name)]
         if kind.together is not None and kind.together(rows, rest):
             out[column.role] = rest  # one 0/1 column a label
             continue
@@ -81,6 +84,8 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
         said = kind.absent(rows) if kind.absent is not None and not rest else None
         if said:
             raise DataError(said)
+        if not rest:
+            _check_usual(column, rows, [name for name in names if free(name)])
         if len(rest) != 1:
             what = f"could be any of {listing(rest)}" if rest else "is not among them"
             example = rest[0] if rest else "NAME"
@@ -150,6 +155,18 @@ def _check_kind(column: Column, rows: Dataset, name: str) -> None:
         f"data.columns.{column.role}: column {name!r} is {what} such as {listing(values)}, "
         f"expected {kind_of(column).plural}."
     )
+
+
+def _check_usual(column: Column, rows: Dataset, names: list[str]) -> None:
+    """Raises DataError where a column has a usual name, and values that are not what it says."""
+    usual = {each.lower() for each in column.names}
+    for name in names:
+        if name.strip().lower() in usual and getattr(rows.features[name], "dtype", None) != "null":
+            values = [str(value)[:30] for value in rows[:3][name]]
+            raise DataError(
+                f"data.columns.{column.role}: column {name!r} has values such as {listing(values)}, expected "
+                f"{kind_of(column).plural}; data.columns.{column.role}={name} takes it if it can be read so."
+            )
 
 
 def _shown(name: str | list[str]) -> str:

@@ -352,7 +352,11 @@ def _like(values: list[str], known: set[str]) -> bool:
     if all(value in known for value in values):
         return True
     number = re.compile(r"-?\d+(\.\d+)?")
-    return all(number.fullmatch(value) for value in values) and all(number.fullmatch(each) for each in known if each)
+    return (
+        bool(known)
+        and all(number.fullmatch(value) for value in values)
+        and all(number.fullmatch(each) for each in known if each)
+    )
 
 
 class _Quotes:

@@ -84,6 +84,8 @@ def _check_size(path: Path) -> None:
     size = 0
     with zipfile.ZipFile(path) as packed:
         for info in packed.infolist():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{path}: is packed in a way that Excel does not write; save the sheet as CSV.")
             with packed.open(info) as stream:
                 before = b""
                 while block := stream.read(BLOCK):

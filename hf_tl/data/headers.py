@@ -22,13 +22,20 @@ def check_header(path: Path, rows: Dataset, places: list[str], config: DataConfi
     column of it."""
     names = rows.column_names
     given = {each for value in config.columns.values() for each in ([value] if isinstance(value, str) else value)}
-    if config.column_names or given & set(names):
-        return
     usual = usual_names()
-    first = [str(value).strip().lower() for value in rows[0].values() if value is not None]
+    place, first = places[0], [str(value).strip().lower() for value in rows[0].values() if value is not None]
+    if config.column_names:
+        if any(value in usual for value in first):
+            raise DataError(
+                f"{path}, {place}: looks like the names of the columns ({listing(first)}); data.column_names is "
+                "for files that have none."
+            )
+        return
+    if given & set(names):
+        return
     if len(names) > 1 and sum(value in usual for value in first) > 1 and not any(n.lower() in usual for n in names):
         raise DataError(
-            f"{path}, {places[0]}: looks like the names of the columns ({listing(first)}), and the first line like "
+            f"{path}, {place}: looks like the names of the columns ({listing(first)}), and the first line like "
             "none; remove what stands above it."
         )
     numbered = [name for name in names if not name.startswith("Unnamed: ")]

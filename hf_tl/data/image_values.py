@@ -12,12 +12,24 @@ from datasets import Dataset
 from PIL.Image import Image
 
 from hf_tl.data.augment import normalisation
-from hf_tl.data.images import CheckedImage, WrongImage, read_image, to_rgb, unreadable
+from hf_tl.data.images import (
+    DEEP,
+    DEEPEST,
+    MOST_PIXELS,
+    CheckedImage,
+    WrongImage,
+    opened,
+    read_image,
+    to_rgb,
+    unreadable,
+)
 from hf_tl.data.named_files import is_there
 from hf_tl.data.timm_models import of_timm, resized
 from hf_tl.errors import ConfigError, DataError, ModelError, shortened
 from hf_tl.files import replacing_file
 
+LEVELS = 8
+"""Share of their range, as one in so many, that 16-bit images have to use."""
 THUMBNAIL = 160
 """Longest side in pixels of the images kept beside predictions."""
 READ_STORED = """
@@ -38,7 +50,38 @@ def wrong_image(value: Any, what: str) -> str | None:
 
 
 def decoded_when_read(rows: Dataset, name: str) -> Dataset:
-    return rows.cast_column(name, CheckedImage())
+    return rows.cast_column(name, CheckedImage(most_pixels=MOST_PIXELS.get()))
+
+
+def surveyed(rows: Dataset, name: str, place: str) -> list[str]:
+    """A note where images hold more than eight bits a pixel.
+
+    Args:
+        place: the column that says where a row is from.
+
+    Raises:
+        DataError: they use so little of their range that hardly anything of them would be left in eight bits.
+    """
+    deep: list[str] = []
+    top = 0
+    for row in rows.select_columns([name, place]).with_format(None):
+        with opened(row[name]) as image:
+            if image.mode in DEEP:
+                deep.append(str(row[place]))
+                extrema: Any = image.getextrema()
+                top = max(top, int(extrema[1]))
+    if not deep:
+        return []
+    if top < DEEPEST / LEVELS:
+        raise DataError(
+            f"{deep[0]}: {len(deep)} images have 16 bits a pixel and values up to {top:,} of {DEEPEST:,.0f}: in eight "
+            f"bits, which models read, {int(top / DEEPEST * 255) + 1} levels would be left. Save them with eight bits "
+            f"first, all on one scale: Image.fromarray((numpy.asarray(image) / {top} * 255).round().astype('uint8'))"
+        )
+    return [
+        f"{len(deep)} images have 16 bits a pixel; they are scaled to eight, 65535 to 255. A stock pipeline shows all "
+        "above 255 as white: scale such images in the same way before it reads them."
+    ]
 
 
 def given_image(item: Any, _: str) -> Image:
@@ -153,4 +196,4 @@ def _grid(pixels: Any, names: Sequence[str], processor: Any, path: Path, labels:
             for x, y, w, h in np.asarray(label["boxes"]) * [width, height, width, height]:
                 axis.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fill=False, edgecolor="tab:red"))
     with replacing_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": "hf_tl preview"})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,13 +17,24 @@ import datasets
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Pillow's decoders that are let at a file, whatever its name: others are rarely tried ones, and that of EPS starts
 Ghostscript. JPEG has the images of several views (MPO) with it."""
+NAMED = ("TGA",)
+"""Decoders of formats without a mark of their own: let at files alone that have their ending."""
+NAMED_EXTENSIONS = {end for end, kind in Image.registered_extensions().items() if kind in NAMED}
+EXTENSIONS = {end for end, kind in Image.registered_extensions().items() if kind in (*FORMATS, *NAMED, "MPO")}
+"""Endings of images that Pillow reads here."""
+SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM....\0\0\0\0|RIFF....WEBP|II\*\0|MM\0\*|P[1-6]\s+\d|....ftyp(?:avif|avis)"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51", re.S
+)  # fmt: skip
+"""How the files of FORMATS begin; TGA has no mark."""
 MAX_PIXELS = 89_478_485
 """Width times height; what is larger is refused by its header, before it is decoded. Pillow's own limit, at which it
 only warns."""
+MOST_PIXELS: contextvars.ContextVar[int | None] = contextvars.ContextVar("MOST_PIXELS", default=None)
+"""`data.max_pixels` of the data that are being read, in place of MAX_PIXELS."""
 MAX_SIDE = 250_000
 """Pixels of one side: each row takes memory of its own."""
 MAX_HEADER = 500_000
@@ -30,6 +43,10 @@ STRIP = 64
 """Rows that are converted at once."""
 FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError, struct.error)
 """What Pillow raises at files that are not as their format says."""
+DEEP = ("I;16", "I;16B", "I;16L", "I")
+"""Pillow's modes of more than eight bits a pixel."""
+DEEPEST = 65535.0
+"""What is white in them."""
 ORIENTATION = 0x0112
 SAYS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 """Entries of `Image.info` that Pillow reads the orientation from."""
@@ -43,6 +60,15 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what makes an image upright."""
+
+
+def looks_like_image(file: Path) -> bool:
+    """Whether a file begins as an image does, whatever it is called."""
+    try:
+        with file.open("rb") as stream:
+            return SIGNATURES.match(stream.read(32)) is not None
+    except OSError:
+        return False
 
 
 class WrongImage(ValueError):
@@ -87,6 +113,18 @@ def _stream(given: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def _up_to(most: int) -> Iterator[None]:
+    """Lets Pillow open images of so many pixels."""
+    usual = Image.MAX_IMAGE_PIXELS
+    if usual is not None and most > usual:
+        Image.MAX_IMAGE_PIXELS = most
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual
+
+
+@contextlib.contextmanager
 def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Image]:
     """An image, not decoded yet. What Pillow finds wrong with it while it is open comes as WrongImage, too.
 
@@ -94,27 +132,33 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
         source: a file, its content, or an undecoded image of a dataset (`bytes` or `path`).
 
     Raises:
-        WrongImage: not an image of FORMATS, more than MAX_PIXELS, or damaged.
+        WrongImage: not an image of FORMATS, more than MAX_PIXELS or MOST_PIXELS, or damaged.
     """
     given: Any = source
     if isinstance(source, Mapping):
         given = source["bytes"] if source.get("bytes") else source["path"]
+    named = source.get("path") if isinstance(source, Mapping) else source
+    most = MOST_PIXELS.get() or MAX_PIXELS
+    formats: tuple[str, ...] = FORMATS
+    if isinstance(named, (str, Path)) and Path(named).suffix.lower() in NAMED_EXTENSIONS:
+        formats = (*FORMATS, *NAMED)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is only odd
-            with _stream(given) as stream, Image.open(stream, formats=FORMATS) as image:
+            with _stream(given) as stream, _up_to(most), Image.open(stream, formats=formats) as image:
                 stream.left = None  # its header is read
                 if max(image.size) > MAX_SIDE:
                     raise WrongImage(f"{image.width} x {image.height} pixels, a side of more than {MAX_SIDE:,}")
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > most:
                     raise WrongImage(
-                        f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller first"
+                        f"{image.width} x {image.height} pixels, more than {most:,}; make it smaller first, or raise "
+                        "data.max_pixels"
                     )
                 yield image
     except WrongImage:
         raise
     except Image.DecompressionBombError:
-        raise WrongImage(f"more than {2 * MAX_PIXELS:,} pixels; make it smaller first") from None
+        raise WrongImage(f"more than {2 * most:,} pixels; make it smaller first, or raise data.max_pixels") from None
     except UnidentifiedImageError:
         raise WrongImage("it is not an image of a known format") from None
     except OSError as error:  # whose text may name the file
@@ -128,20 +172,19 @@ def opened(source: Path | str | bytes | Mapping[str, Any]) -> Iterator[Image.Ima
 def to_rgb(image: Image.Image) -> Image.Image:
     """RGB uint8, EXIF orientation applied.
 
-    As Transformers' pipelines do (alpha is dropped), but 16-bit and float images are scaled to their range, where a
-    plain conversion would clip them to white.
+    As Transformers' pipelines do (alpha is dropped), but 16-bit and float images are scaled, where a plain conversion
+    would clip them to white: those of whole numbers by the range of their type, so that all are on one scale.
     """
     image = upright(image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+    if image.mode in DEEP or image.mode == "F":
         image = Image.fromarray(_as_bytes(np.asarray(image), integers=image.mode != "F"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _as_bytes(values: np.ndarray, integers: bool) -> np.ndarray:
-    """Grey values as uint8, scaled to their range; some rows at a time, since float64 takes eight times the memory."""
-    least, most = values.min(initial=0), values.max(initial=0)
-    top = 65535.0 if integers and most > 255 else 255.0
-    if not integers and 0 <= least and most <= 1:
+    """Grey values as uint8, scaled; some rows at a time, since float64 takes eight times the memory."""
+    top = DEEPEST if integers else 255.0
+    if not integers and 0 <= values.min(initial=0) and values.max(initial=0) <= 1:
         top = 1.0
     out = np.empty(values.shape, dtype=np.uint8)
     for start in range(0, len(values), STRIP):
@@ -154,15 +197,27 @@ def upright(image: Image.Image) -> Image.Image:
     """The image with its EXIF orientation applied; broken EXIF data say nothing."""
     turn = TURNS.get(_orientation(image))
     if turn is None:
-        return image
-    turned = image.transpose(turn)
-    for name in SAYS_ORIENTATION:
-        turned.info.pop(name, None)
-    return turned
+        return without_exif(image)
+    return without_exif(image.transpose(turn))
+
+
+def without_exif(image: Image.Image) -> Image.Image:
+    """An image without its EXIF block: Pillow reads and writes it once more whenever one is turned, and fails where a
+    tag is of another type than the standard's."""
+    if image.format == "TIFF" or any(name in image.info for name in SAYS_ORIENTATION):
+        image = image.copy()
+        for name in SAYS_ORIENTATION:
+            image.info.pop(name, None)
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's; 1, upright, where there is none or its data are broken."""
+    """EXIF's; 1, upright, where there is none, its data are broken, or Pillow has seen to it, as it does for TIFF: it
+    says the size of the upright image from the start, and turns it when it is decoded."""
+    return 1 if image.format == "TIFF" else _said_orientation(image)
+
+
+def _said_orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(ORIENTATION, 1)
     except FAULTS:
@@ -186,10 +241,17 @@ class CheckedImage(datasets.Image):
     """The feature of an image column whose files come in by this door when a row is read; nothing else is opened, no
     address in place of a file either."""
 
+    most_pixels: int | None = None
+    """MOST_PIXELS of the data, for processes that read rows on their own."""
+
     def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
         if not isinstance(value, (dict, str)):
             return value
-        return read_image(value)
+        before = MOST_PIXELS.set(self.most_pixels)
+        try:
+            return read_image(value)
+        finally:
+            MOST_PIXELS.reset(before)
 
 
 def unreadable(source: Path | bytes) -> str | None:
@@ -216,4 +278,20 @@ def upright_size(source: Path | Mapping[str, Any]) -> tuple[int, int]:
 
 def size_of(image: Image.Image) -> tuple[int, int]:
     """`upright_size` of an open image."""
-    return (image.height, image.width) if _orientation(image) >= 5 else image.size
+    return _turned(image.size, _orientation(image))
+
+
+def stored_size(source: Path) -> tuple[tuple[int, int], int]:
+    """((width, height) as stored, EXIF orientation); decodes nothing.
+
+    Raises:
+        WrongImage: as `opened`.
+    """
+    with opened(source) as image:
+        orientation = _said_orientation(image)
+        upright = size_of(image)
+        return _turned(upright, orientation), orientation
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation >= 5 else size

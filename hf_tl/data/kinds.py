@@ -106,6 +106,8 @@ class Kind:
     """What an input of it is called in sentences; empty: as its role."""
     check: Callable[[Any, str], str | None] | None = None
     """`(value, noun) -> what is wrong or None`, of a value as the data have it, not decoded; None: the task checks."""
+    survey: Callable[[Dataset, str, str], list[str]] | None = None
+    """`(rows, column, column of places) -> notes` on the inputs of a split as a whole; raises DataError."""
     decode: Callable[[Dataset, str], Dataset] | None = None
     """`(rows, column) -> rows` whose values of the column are decoded when they are read."""
     given: Callable[[Any, str], Any] | None = None
@@ -192,6 +194,7 @@ _ALL = (
         decisive=True,
         noun="image",
         check=images.wrong_image,
+        survey=images.surveyed,
         decode=images.decoded_when_read,
         given=images.given_image,
         feature=Image,

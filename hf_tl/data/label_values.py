@@ -21,6 +21,7 @@ GAPS = {"n/a", "na", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "."}
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 FLAGS = re.compile(r"[01]([ ,;|]+[01])+")
 LISTED = re.compile(r"\[.*\]|\(.*\)|\{.*\}", re.S)
+QUOTED = r"""'([^']*)'|"([^"]*)["]"""
 MAX_TEXT = 100_000
 """Characters of a list that is written as text."""
 RARE = 0.02
@@ -140,7 +141,7 @@ def _list_reader(
     for separator in ("|", ";", ",", " "):
         if any(separator in text for text in texts) and _means_lists(texts, separator, asked, known):
             example = shortened(next(text for text in texts if separator in text))
-            return (lambda value, by=separator: _parts(value, by)), example  # type: ignore[misc]
+            return (lambda value, by=separator: _parts(value, by)), example
     return None
 
 
@@ -173,7 +174,7 @@ def _items(text: str) -> list[str] | None:
     if text in ("[]", "()", "{}", "set()"):
         return []
     if re.search(r"""['"]\s+['"]""", text):  # NumPy's, without commas
-        return re.findall(r"""['"](.*?)['"](?=\s|,|\])""", text)
+        return [single or double for single, double in re.findall(QUOTED, text)]
     found: Any = None
     for read in (json.loads, ast.literal_eval):
         try:

@@ -54,7 +54,7 @@ def load_data(config: DataConfig, task: str | None = None, *, seed: int = 42) ->
         ConfigError, DataError: one sentence with file, row, column or key.
         HubError: the Hub cannot be reached.
     """
-    source = read_source(config)
+    source = read_source(config, task)
     notes = list(source.notes)
     if "train" not in source.splits:
         raise DataError(
@@ -155,7 +155,7 @@ def load_rows(
     """
     if not need_labels and split is None and config.split_column is None:
         config = config.model_copy(update={"split_column": False})  # every row of a table gets its prediction
-    source = read_source(config)
+    source = read_source(config, task.name)
     notes = list(source.notes)
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -63,11 +63,51 @@ class Reach:
             )
         return path
 
+    def locate(self, name: str, beside: Path, place: str, what: str) -> Path:
+        """As `find`; where there is no such file, one whose name is written as Windows does, with backslashes or in
+        other letter case, takes its place."""
+        path = self.find(name, beside, place, what)
+        if is_there(path) or len(name) > MAX_PATH:
+            return path
+        try:
+            other = _in_any_case(beside, _posix(name))
+        except (OSError, ValueError):  # a name that no file can have
+            other = None
+        for each in dict.fromkeys((beside / _posix(name), other)):
+            if each is not None and is_there(each) and (self.own or _leads_into(each, self.folder)):
+                return each
+        return path
+
     def note(self) -> list[str]:
         """That files outside were read, without saying which: notes stand on the card."""
         count = len(self.outside)
         said = [f"{count} images that the data name lie outside of their folder; they are read there."] if count else []
         return [*self.notes, *said]
+
+
+def _in_any_case(beside: Path, name: str) -> Path | None:
+    """The file below a folder of this path but for the case of its letters, where there is one alone."""
+    place = beside
+    for part in PurePosixPath(name).parts:
+        if part in ("/", "..") or not place.is_dir():
+            return None
+        if (place / part).exists():
+            place = place / part
+            continue
+        alike = [entry for entry in _names_in(place, place.stat().st_mtime_ns) if entry.lower() == part.lower()]
+        if len(alike) != 1:
+            return None
+        place = place / alike[0]
+    return place
+
+
+@lru_cache(maxsize=64)
+def _names_in(folder: Path, changed: int) -> tuple[str, ...]:
+    """What a folder holds that was last changed then."""
+    try:
+        return tuple(os.listdir(folder))
+    except OSError:
+        return ()
 
 
 def _posix(name: str) -> str:

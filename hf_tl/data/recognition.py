@@ -11,8 +11,10 @@ import pandas as pd
 from datasets import Dataset, Image, Value
 from datasets.features import ClassLabel
 
-from hf_tl.data.sources import FILE, no_class
+from hf_tl.data.annotations import FILE
+from hf_tl.data.image_folders import no_class
 from hf_tl.data.texts import STRINGS
+from hf_tl.task import usual_names
 
 MAX_CLASSES = 1000
 
@@ -55,9 +57,15 @@ def is_target(rows: Dataset, name: str) -> bool:
     words = re.split(r"[\W_]+", name.strip().lower())
     if not is_text(rows, name) or not {words[0], words[-1]} & LABEL_WORDS:
         return False
+    return _names(rows, name)[0] > 0
+
+
+def _names(rows: Dataset, name: str) -> tuple[int, int]:
+    """(different values, all) of a text column of short names, some of which occur again; else no different ones."""
     values = pd.Series(rows.with_format(None)[name]).dropna()
     different = values.unique()
-    return 0 < len(different) < len(values) and sum(len(str(each).split()) for each in different) <= 5 * len(different)
+    short = sum(len(str(each).split()) for each in different) <= 5 * len(different)
+    return (len(different) if short and len(different) < len(values) else 0), len(values)
 
 
 def is_given_target(rows: Dataset, name: str) -> bool:
@@ -122,8 +130,18 @@ def are_flags(rows: Dataset, names: list[str]) -> bool:
 
 
 def no_label(rows: Dataset) -> str | None:
-    """What is wrong with a folder of images that lie in no folder of their class."""
-    if [name for name in rows.column_names if name != FILE] != ["image"]:
-        return None
-    first = Path(str(rows[0][FILE]))
-    return f"{first}: {no_class(first.parent)}"
+    """What is wrong with a folder of images that lie in no folder of their class, or with a column of more names than
+    are taken for classes without a word."""
+    if [name for name in rows.column_names if name != FILE] == ["image"]:
+        first = Path(str(rows[0][FILE]))
+        return f"{first}: {no_class(first.parent)}"
+    usual = usual_names()
+    for name in rows.column_names:
+        if name != FILE and name.lower() not in usual and is_text(rows, name) and not is_label(rows, name):
+            different, count = _names(rows, name)
+            if different:
+                return (
+                    f"data.columns.label: column {name!r} has {different:,} different values in {count:,} rows, more "
+                    f"than are taken for classes by themselves; data.columns.label={name} says that they are."
+                )
+    return None

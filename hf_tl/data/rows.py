@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
@@ -18,6 +18,7 @@ from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
 
 Splits = dict[str, Dataset]
+T = TypeVar("T")
 
 
 def to_roles(rows: Dataset, columns: Mapping[str, str | list[str]]) -> Dataset:
@@ -73,6 +74,8 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
             places = [str(rows[index][FILE]) for index in bad]
             notes.append(f"{len(bad)} rows are skipped ({next(iter(bad.values()))}): {listing(places, most=5)}.")
             rows = rows.select([index for index in range(len(rows)) if index not in bad])
+        if kind.survey is not None and not column.target:
+            notes += [note for note in kind.survey(rows, column.role, FILE) if note not in notes]
     return rows
 
 
@@ -123,6 +126,33 @@ def named_labels(rows: Dataset, role: str) -> list[str | None]:
     return [label_name(value) for value in values]
 
 
+def _labelled(
+    splits: Splits,
+    read: Callable[[Dataset], list[T | None]],
+    lacking: str,
+    config: DataConfig,
+    notes: list[str],
+    wrong: Callable[[T], str | None] = lambda value: None,
+) -> dict[str, list[T]]:
+    """By split what `read` gives of each row that has a label. Rows of which it gives None are skipped, saying
+    `lacking`, and those with which something is `wrong`; a split besides train without one label is left out.
+
+    Raises:
+        DataError: the first such row, when `data.on_error` is `stop`; or no row is left.
+    """
+    out: dict[str, list[T]] = {}
+    for split in list(splits):
+        found = read(splits[split])
+        if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
+            notes.append(f"The {split} split has no labels and is not used.")
+            del splits[split]
+            continue
+        said = [lacking if value is None else wrong(value) for value in found]
+        skip_rows(splits, split, {index: each for index, each in enumerate(said) if each}, config, notes)
+        out[split] = [value for value, each in zip(found, said, strict=True) if value is not None and not each]
+    return out
+
+
 def encode_labels(
     splits: Splits, role: str, config: DataConfig, known: Sequence[str] | None, notes: list[str]
 ) -> tuple[str, ...]:
@@ -134,33 +164,14 @@ def encode_labels(
     Raises:
         DataError: a missing label, a label that train lacks, one class only, a class with too few examples.
     """
-    names = {split: named_labels(rows, role) for split, rows in splits.items()}
-    for split in list(splits):
-        missing = [index for index, name in enumerate(names[split]) if name is None]
-        if missing and len(missing) == len(names[split]) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is not used.")
-            del splits[split], names[split]
-            continue
-        if missing and config.on_error == "stop":
-            raise DataError(
-                f"{splits[split][missing[0]][FILE]}: the label is missing; add it, or leave such rows out with "
-                "data.on_error=skip."
-            )
-        if missing:
-            notes.append(f"{len(missing)} rows of {split} are skipped: the label is missing.")
-            left = set(missing)
-            keep = [index for index in range(len(names[split])) if index not in left]
-            splits[split] = splits[split].select(keep)
-            names[split] = [names[split][index] for index in keep]
-        if not names[split]:
-            raise DataError(f"data.path: the {split} split has no rows with a label.")
+    names = _labelled(splits, lambda rows: named_labels(rows, role), "the label is missing", config, notes)
     feature = next(iter(splits.values())).features[role]
     if known is not None:
         labels = tuple(known)
     elif isinstance(feature, ClassLabel):
         labels = tuple(feature.names)
     else:
-        labels = tuple(sorted({str(name) for name in names["train"]}, key=sort_key))
+        labels = tuple(sorted(set(names["train"]), key=sort_key))
     ids = {label_name(name) or name: index for index, name in enumerate(labels)}
     _say_unified(splits, role, notes)
     for split, found in names.items():
@@ -173,7 +184,7 @@ def encode_labels(
                 hint = did_you_mean(name, labels) or "."
                 raise DataError(f"{where}: label {name!r} is in the {split} split but not in train{hint}")
     for split in splits:
-        replace_column(splits, split, role, [ids[str(name)] for name in names[split]], Value("int64"))
+        replace_column(splits, split, role, [ids[name] for name in names[split]], Value("int64"))
     if known is None:
         _check_classes(names["train"], labels, config, notes)
     return labels
@@ -210,11 +221,12 @@ def skip_rows(splits: Splits, split: str, bad: Mapping[int, str], config: DataCo
         raise DataError(
             f"{rows[first][FILE]}: {bad[first]}; fix or remove it, or skip such rows with data.on_error=skip."
         )
-    places = [str(rows[index][FILE]) for index in sorted(bad)]
-    notes.append(f"{len(bad)} rows of {split} are skipped ({bad[first]}): {listing(places, most=5)}.")
+    places = rows.select(sorted(bad)[:5])[FILE]
+    more = f" and {len(bad) - len(places)} more" if len(bad) > len(places) else ""
+    notes.append(f"{len(bad)} rows of {split} are skipped ({bad[first]}): {listing(map(str, places))}{more}.")
     splits[split] = rows.select([index for index in range(len(rows)) if index not in bad])
     if len(splits[split]) == 0:
-        raise DataError(f"data.path: no row of the {split} split is left.")
+        raise DataError(f"data.path: no row of the {split} split is left ({bad[first]}).")
 
 
 def encode_rows(
@@ -277,21 +289,18 @@ def encode_numbers(splits: Splits, role: str, config: DataConfig, notes: list[st
     Raises:
         DataError: a missing value or something that is no number, or all of train's the same.
     """
-    for split in list(splits):
-        found: list[float | None] = []
-        for value in splits[split].with_format(None)[role]:
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                number = float("nan")
-            found.append(number if np.isfinite(number) else None)
-        if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is not used.")
-            del splits[split]
-            continue
-        bad = {index: "the label is not a number" for index, value in enumerate(found) if value is None}
-        skip_rows(splits, split, bad, config, notes)
-        replace_column(splits, split, role, [value for value in found if value is not None], Value("float32"))
+
+    def number(value: Any) -> float | None:
+        try:
+            return float(value) if np.isfinite(float(value)) else None
+        except (TypeError, ValueError):
+            return None
+
+    def read(rows: Dataset) -> list[float | None]:
+        return [number(value) for value in rows.with_format(None)[role]]
+
+    for split, found in _labelled(splits, read, "the label is not a number", config, notes).items():
+        replace_column(splits, split, role, found, Value("float32"))
     train = splits.get("train")
     if train is not None and len(set(train[role])) < 2:
         raise DataError("data.path: every label of train is the same number; there is nothing to learn.")
@@ -307,25 +316,22 @@ def encode_label_sets(
     """
     feature = next(iter(splits.values())).features[role]
     inner = getattr(feature, "feature", None)
-    named: dict[str, list[list[str]]] = {}
-    for split in list(splits):
-        values = splits[split].with_format(None)[role]
+
+    def read(rows: Dataset) -> list[list[str | None] | None]:
+        values = rows.with_format(None)[role]
         if inner is None:  # one label a row, asked for as several
             values = [None if value is None else [value] for value in values]
         if isinstance(inner, ClassLabel):
             names: Any = dict(enumerate(inner.names))
             values = [None if value is None else [names.get(index) for index in value] for value in values]
-        found = [None if value is None else [label_name(each) for each in value] for value in values]
-        if found and all(value is None for value in found) and split != "train" and len(splits) > 1:
-            notes.append(f"The {split} split has no labels and is not used.")
-            del splits[split]
-            continue
-        bad = {index: "the labels are missing" for index, value in enumerate(found) if value is None}
-        bad |= {index: "a label of the list is missing" for index, value in enumerate(found) if None in (value or ())}
-        skip_rows(splits, split, bad, config, notes)
-        named[split] = [
-            list(map(str, value)) for index, value in enumerate(found) if value is not None and index not in bad
-        ]
+        return [None if value is None else [label_name(each) for each in value] for value in values]
+
+    def wrong(names: list[str | None]) -> str | None:
+        return "a label of the list is missing" if None in names else None
+
+    lacking = "the labels are missing, where [] says that there are none"
+    read_labels = _labelled(splits, read, lacking, config, notes, wrong)
+    named = {split: [list(map(str, names)) for names in found] for split, found in read_labels.items()}
     if known is not None:
         labels = tuple(known)
     elif isinstance(inner, ClassLabel):
@@ -370,6 +376,9 @@ def _check_classes(found: Sequence[str | None], labels: Sequence[str], config: D
             f"data.path: {listing(few)}: fewer than {config.min_per_class} examples "
             "in train; add some, remove the class, or allow it with data.min_per_class=1."
         )
+    nothing = [name for name in present if name.lower() in ("nan", "null", "n/a", "#n/a")]
+    if nothing:
+        notes.append(f"{listing(nothing)} is taken as a class; remove such rows if it stands for a missing label.")
     empty = [name for name in labels if not counts[name]]
     if empty:
         notes.append(f"{listing(empty)} have no example in train.")

@@ -77,6 +77,10 @@ SHAPES = (
         by_row(answers.read_answers, answers.FEATURE),
     ),
     Shape("answers and their places", "answers", "answers", answers.flat_answers, answers.with_answers),
+    Shape(
+        "answers, each where it first stands in its context", "answers", "answers", answers.bare_answers,
+        answers.with_answers,
+    ),
     Shape("one word a row", "words", "tokens", tagged.word_columns, tagged.as_sentences),
 )  # fmt: skip
 """In the order in which they are looked for; of each kind of column one is made."""

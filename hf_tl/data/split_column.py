@@ -17,7 +17,7 @@ NAMES = {"split", "set", "fold", "subset", "partition", "dataset", "usage", "pha
 """What such a column is called, without case, spaces and underscores."""
 BESIDE = {"public", "private", "set", "split", "data"}
 """Words that may stand beside a split's name."""
-MOST = 50
+MAX_VALUES = 50
 """Different values that it may have."""
 
 
@@ -74,14 +74,14 @@ def _says_splits(rows: Dataset, name: str, config: DataConfig, split_of: Any) ->
     if not isinstance(rows.features[name], (Value, ClassLabel)):
         return False
     different = set(_values(rows, name)) - {None, ""}
-    found = {value: _split(value, config, split_of) for value in different} if len(different) <= MOST else {}
+    found = {value: _split(value, config, split_of) for value in different} if len(different) <= MAX_VALUES else {}
     return "train" in found.values() and len(set(found.values()) - {None}) > 1
 
 
 def _cut(rows: Dataset, name: str, config: DataConfig, split_of: Any, notes: list[str]) -> dict[str, Dataset]:
     values = _values(rows, name)
     counts = Counter(values)
-    if len(counts) > MOST:
+    if len(counts) > MAX_VALUES:
         raise DataError(f"data.split_column: column {name!r} has {len(counts)} different values, no names of splits.")
     split = {value: _split(value, config, split_of) for value in counts}
     if not any(split.values()):

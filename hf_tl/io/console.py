@@ -138,7 +138,7 @@ def nothing_steers() -> Iterator[None]:
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as devnull:  # for a stream that was closed before we began
-        sys.stdout, sys.stderr = _Shown(out or devnull), _Shown(err or devnull)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = _Shown(out or devnull), _Shown(err or devnull)
         try:
             yield
         finally:

@@ -25,7 +25,7 @@ KEY = 2**53
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it was built: ten times as fast
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(_Base):
     """Safe types alone; YAML 1.2 floats (`3e-4` is a number); a repeated key is an error, no silent overwrite."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -123,7 +123,7 @@ def laid_upon(base: nn.Module, folder: Path) -> Any:
     if not names_embeddings(base):
         base.get_input_embeddings = nn.Module  # type: ignore[assignment]  # PEFT asks networks that read no tokens as well
     with building(f"the adapter {folder}", [folder / WEIGHTS], base):
-        model: Any = PeftModel.from_pretrained(base, folder, config=config)  # type: ignore[arg-type]
+        model: Any = PeftModel.from_pretrained(base, folder, config=config)
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
         lacking = sorted(set(wanted) - set(read_header(folder / WEIGHTS)))
         if lacking:  # PEFT would go on with random ones

@@ -244,7 +244,7 @@ def building(what: str, files: list[Path], base: nn.Module | None = None) -> Ite
             f"model: the configuration of {what} describes a network of {extent}, far more than its weights hold."
         )
 
-    hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]  # type: ignore[no-untyped-call]
+    hooks = [register_module_parameter_registration_hook(hold), register_module_buffer_registration_hook(hold)]
     try:
         with _Made(most, refused):
             yield

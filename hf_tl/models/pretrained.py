@@ -24,6 +24,7 @@ from hf_tl.models.adapters import check_adapter_config, laid_upon
 from hf_tl.models.bounds import building, check_files
 from hf_tl.models.carried import base_of, check_links
 from hf_tl.models.custom import MODEL_TYPE, goes_around, own_classes, register
+from hf_tl.models.kept_head import kept_note
 from hf_tl.models.layers import head_modules, loaded_note
 from hf_tl.models.model_options import check_options
 from hf_tl.models.resized import carry_over
@@ -242,7 +243,9 @@ def load_model(
         for key, value in names.items():
             setattr(config, key, value)
         if pretrained.adapter is not None:
-            return Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
+            merged = Loaded(with_adapter(auto, pretrained, config, options), [], kept_head=True)
+            merged.notes += kept_note(merged.model, old, labels, pretrained.id, task)
+            return merged
         with building(pretrained.id, pretrained.files):
             built, new, filled = _from_weights(auto, pretrained, config, options)
     if pretrained.revision is not None:
@@ -259,10 +262,8 @@ def load_model(
         )
     said = loaded_note(built, new, next(iter(getattr(config, "architectures", None) or ()), ""))
     loaded.notes += [said] if said else []
-    if task.new_head and not new and labels and dict(old or {}) != names["id2label"]:
-        loaded.notes.append(
-            f"The head of {pretrained.id} has {len(labels)} labels as well and is kept as the initialization."
-        )
+    if not new:
+        loaded.notes += kept_note(built, old, labels, pretrained.id, task)
     return loaded
 
 

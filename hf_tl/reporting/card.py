@@ -256,7 +256,7 @@ def _versions(environment: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def render(card: Card) -> str:
-    """The text below the head. Names from the data stay text: whatever is not our own Markdown is escaped."""
+    """The text below the metadata. Names from the data stay text: whatever is not our own Markdown is escaped."""
     made = environment(
         html=False,
         finalize=lambda value: value if isinstance(value, Raw) or not isinstance(value, str) else escape(value),

@@ -1,4 +1,4 @@
-"""The YAML head of a card, which the Hub reads: nothing in it is guessed.
+"""The metadata of a card (YAML), which the Hub reads: nothing in it is guessed.
 
 https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
@@ -107,7 +107,7 @@ def quotes(summary: RunSummary) -> bool:
 
 
 def metadata(summary: RunSummary, name: str, adapter_only: bool) -> ModelCardData:
-    """The head, as `huggingface_hub` writes and validates it.
+    """The metadata, as `huggingface_hub` writes and validates it.
 
     Args:
         name: the model's own.

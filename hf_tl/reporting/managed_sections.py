@@ -58,7 +58,7 @@ class _Card:
 
     @cached_property
     def sections(self) -> dict[str, str]:
-        return {part.name: part.text for part in reversed(self.parts) if part.name not in (None, WROTE)}  # type: ignore[misc]
+        return {part.name: part.text for part in reversed(self.parts) if part.name not in (None, WROTE)}
 
     @cached_property
     def values(self) -> dict[str, Any]:

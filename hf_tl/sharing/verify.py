@@ -1,4 +1,4 @@
-"""`verify`: a shared model measured again, and its card's figures held against that."""
+"""`verify`: a shared model measured again, and the metrics of its card compared with that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verify(
     batch_size: int | None = None,
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
-    """Measures a shared model again, on the data and revision that its card names, and judges each of its figures.
+    """Measures a shared model again, on the data and revision that its card names, and judges each of its metrics.
 
     A card that hf_tl wrote says by hashes what was measured: the model's files and the data have to be those, byte for
     byte, and every figure has to come out again but for rounding; that they are others is a failure itself, and no
@@ -98,7 +98,7 @@ def verify(
 
 
 def read_card(folder: Path, model: str) -> str:
-    """The text of a card, with its head."""
+    """The text of a card, with its metadata."""
     file = folder / "README.md"
     if not file.exists():
         raise ConfigError(f"{model}: there is no card (README.md) whose metrics could be checked.")
@@ -135,7 +135,7 @@ def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
 def _by_model_index(
     card: str, model: str, folder: Path, paths: Sequence[str] | None, batch_size: int | None, trust: bool
 ) -> dict[str, Any]:
-    """The figures of a card that hf_tl did not write, on the dataset that the first of them names."""
+    """The metrics of a card that hf_tl did not write, on the dataset that the first of them names."""
     first, _ = next(model_index(card, model), ({}, {}))
     if not paths and not isinstance(first.get("type"), str):
         raise ConfigError(f"{model}: its card names no dataset; give yours with --data PATH.")
@@ -150,7 +150,7 @@ def _by_model_index(
 
 
 def data_of(block: dict[str, Any]) -> dict[str, Any]:
-    """What the head of a card calls the data that its block is about, as hf_tl writes it."""
+    """What the metadata of a card call the data that its block is about, as hf_tl writes it."""
     said = block["config"].get("data")
     said = said if isinstance(said, dict) else {}
     revision = said.get("revision")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ COLOUR = 1 << 24
 """Marks a value that was a colour: COLOUR | red << 16 | green << 8 | blue."""
 MAX_CLASSES = 1000
 """More different values than this are no classes."""
+VOID = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "border", "boundary", "edge", "nothing", "unknown"}
+"""Words of names of IGNORED that make it no class."""
+SHADES = 16
+"""More values than this, nearly all pixels being of two, are no classes."""
 NAMES = ("classes.txt", "labels.json", "id2label.json")
 """Files beside the data that name the classes."""
 
@@ -51,8 +55,8 @@ def values(mask: Image.Image) -> np.ndarray:
     return np.asarray(mask).astype(np.int32)
 
 
-def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
-    """The different values of a mask, colours marked.
+def values_in(mask: dict[str, Any], image: dict[str, Any]) -> dict[int, int]:
+    """The different values of a mask, colours marked, and how many pixels have each.
 
     Raises:
         ValueError: it does not fit its image, or holds no classes.
@@ -69,10 +73,15 @@ def values_in(mask: dict[str, Any], image: dict[str, Any]) -> set[int]:
     if found.min(initial=0) < 0:
         raise ValueError(f"the mask holds {found.min()}, and class ids are not negative")
     # counting is much faster than sorting, but needs room for every value up to the greatest
-    distinct = np.flatnonzero(np.bincount(found.ravel())) if found.max(initial=0) < 1 << 16 else np.unique(found)
+    if found.max(initial=0) < 1 << 16:
+        counts = np.bincount(found.ravel())
+        distinct = np.flatnonzero(counts)
+        counts = counts[distinct]
+    else:
+        distinct, counts = np.unique(found, return_counts=True)
     if len(distinct) > MAX_CLASSES:
         raise ValueError(f"the mask holds {len(distinct)} different values, too many to be classes")
-    return set(distinct.tolist())
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
 
 
 def is_grey(value: int) -> bool:
@@ -89,8 +98,13 @@ class Coding:
     """Value -> index into `labels`; colours without their mark."""
     colour: bool
     """Whether values are colours."""
-    ignores: bool
-    """Whether IGNORED is left out."""
+    ignored: frozenset[int] = frozenset()
+    """Values that are left out."""
+
+    @property
+    def ignores(self) -> bool:
+        """Whether IGNORED is left out."""
+        return IGNORED in self.ignored
 
     def plain(self, value: int) -> int:
         """A value without the mark of colours: a colour, or in a grey image of three channels the grey value."""
@@ -102,7 +116,7 @@ class Coding:
 
     def unknown(self, found: Iterable[int]) -> list[str]:
         """Names of the values that are no class of these."""
-        known = {*self.ids, *((IGNORED,) if self.ignores else ())}
+        known = {*self.ids, *self.ignored}
         return [value_name(value, self.colour) for value in sorted({self.plain(each) for each in found} - known)]
 
     def counts(self, found: Iterable[int]) -> bool:
@@ -158,12 +172,15 @@ def coding(found: Collection[int], named: dict[int, str] | None, known: Sequence
         known: a finished model's own labels.
     """
     colour = any(value >= COLOUR and not is_grey(value) for value in found)
-    values = {Coding((), {}, colour, False).plain(value) for value in found}
+    values = {Coding((), {}, colour).plain(value) for value in found}
     # 0 and 255 alone are the black and white of two classes
     black_white = not colour and IGNORED in values and values <= {0, IGNORED}
-    ignores = not colour and not black_white and len(values) > 1
+    ignores = not colour and not black_white and len(values) > 1 and not _is_class(named)
+    ignored = {IGNORED} if ignores else set()
     if named is not None:
         classes = {value: name for value, name in named.items() if not (ignores and value == IGNORED)}
+        # ADE20K's ids begin at 1, and 0 is what nobody looked at
+        ignored |= {0} if not colour and min(named) == 1 else set()
     elif known is not None:
         given = [value_of(name) for name in known]
         classes = {
@@ -171,13 +188,55 @@ def coding(found: Collection[int], named: dict[int, str] | None, known: Sequence
             for index, (value, name) in enumerate(zip(given, known, strict=True))
         }
     else:
-        kept = {0, 1} if black_white else values - ({IGNORED} if ignores else set())
+        kept = {0, 1} if black_white else values - ignored
         classes = {value: value_name(value, colour) for value in sorted(kept)}
     labels = tuple(known) if known is not None else tuple(classes[value] for value in sorted(classes))
     ids = {value: labels.index(name) for value, name in classes.items() if name in labels}
     if black_white and IGNORED not in ids and 1 in ids:
         ids[IGNORED] = ids.pop(1)
-    return Coding(labels, ids, colour, ignores)
+    return Coding(labels, ids, colour, frozenset(ignored))
+
+
+def _is_class(named: Mapping[int, str] | None) -> bool:
+    """Whether IGNORED is named, and not as what counts for nothing."""
+    name = (named or {}).get(IGNORED, "void").lower()
+    return not set(re.split(r"[^a-z]+", name)) & VOID
+
+
+def why_doubtful(pixels: Mapping[int, int], coding: Coding) -> str | None:
+    """What is unlikely about values that no file names: 255 that covers more than the edges that it marks elsewhere,
+    or the shades of a mask whose edges were smoothed. `pixels`: value -> pixels of all masks of train."""
+    plain: Counter[int] = Counter()
+    for value, count in pixels.items():
+        plain[coding.plain(value)] += count
+    total, left_out = plain.total(), plain[IGNORED] if IGNORED in coding.ignored else 0
+    others = total - left_out - plain[0]
+    if left_out and (left_out >= total / 3 or left_out > others):
+        rare = ", ".join(f"{value} ({plain[value]:,} pixels)" for value in sorted(set(plain) - {0, IGNORED})[:5])
+        return (
+            f"value {IGNORED} covers {left_out / total:.0%} of all pixels, and would count for nothing beside 0 and "
+            f"{rare}. Is it a class, and are the others stray values?"
+        )
+    most = sum(count for _, count in plain.most_common(2))
+    if not coding.colour and len(plain) > SHADES and most >= 0.9 * total:
+        return (
+            f"they hold {len(plain)} values, of which two cover {most / total:.0%} of all pixels: shades of smoothed "
+            "edges? Resize masks without interpolation."
+        )
+    return None
+
+
+def notes_on(coding: Coding, pixels: Collection[int], names: Path | None) -> list[str]:
+    """What is said of the values of train's masks, which `names` may name."""
+    out = [f"The classes are named by {names.name}."] if names else []
+    seen = {coding.plain(value) for value in pixels}
+    there = {coding.ids.get(value) for value in seen}
+    absent = [label for index, label in enumerate(coding.labels) if index not in there]
+    if absent:
+        out.append(f"{listing(absent)} have no pixel in train.")
+    for value in sorted(coding.ignored & seen):
+        out.append(f"Pixels of value {value} count for nothing, neither in training nor in the metrics.")
+    return out
 
 
 def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] | None:
@@ -186,7 +245,8 @@ def names_beside(rows: Any, config: DataConfig) -> tuple[dict[int, str], Path] |
     Raises:
         DataError: the file cannot be understood.
     """
-    from hf_tl.data.sources import FILE, split_of
+    from hf_tl.data.sources import FILE
+    from hf_tl.data.split_names import split_of
 
     folder = Path(re.sub(r", (line|row) \d+$", "", str(rows[0][FILE]))).parent
     folders = [folder, *([folder.parent] if split_of(folder.name, config) else [])]

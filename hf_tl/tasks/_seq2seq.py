@@ -23,7 +23,7 @@ ROWS_IN_TRAINING = 200
 """Validation rows that are written in each evaluation during training: a text is many steps of the decoder."""
 AROUND = 600
 """Characters of a text that the report shows."""
-USAGE = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
+SNIPPET = """prefix = next(iter(model.config.task_specific_params.values()))["prefix"]
 
 
 def write(text):

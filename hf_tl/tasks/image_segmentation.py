@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,28 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
     from hf_tl.data.rows import encode_rows, replace_column, skip_rows
     from hf_tl.errors import DataError, listing
 
-    found: dict[str, list[set[int]]] = {
+    found: dict[str, list[dict[int, int]]] = {
         split: encode_rows(splits, split, ("mask", "image"), masks.values_in, config, notes) for split in list(splits)
     }
     first = "train" if known is None else next(iter(splits))
     named = masks.names_beside(splits[first], config)
-    decisive = set[int]().union(*found[first])
+    decisive = Counter[int]()
+    for each in found[first]:
+        decisive.update(each)
     coding = masks.coding(decisive, named[0] if named else None, known.labels if known else None)
     if len(coding.labels) < 2:
         raise DataError(f"data.path: the masks of train hold {listing(coding.labels)} only; there is nothing to learn.")
     if len(coding.labels) > masks.MAX_CLASSES:
         raise DataError(f"data.path: the masks of train hold {len(coding.labels)} values, too many to be classes.")
     if known is None:
-        _notes(coding, decisive, named, notes)
+        doubt = masks.why_doubtful(decisive, coding) if named is None else None
+        if doubt:
+            raise DataError(
+                f"data.path: the masks of train: {doubt} Name the classes in an id2label.json beside the data, such as "
+                '{"0": "background", "255": "lesion"}: values that have a name are classes, and 255 without one counts '
+                "for nothing."
+            )
+        notes += masks.notes_on(coding, decisive, named[1] if named else None)
     lacks = f"has no name in {named[1].name}" if named else "is not one of the model's" if known else "is not in train"
     for split, seen in found.items():
         bad = {}
@@ -52,7 +62,9 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
             if unknown:
                 bad[index] = f"mask value {listing(unknown, most=5)} {lacks}"
             elif not coding.counts(each):
-                bad[index] = f"every pixel of the mask is {masks.IGNORED}, which counts for nothing"
+                bad[index] = (
+                    f"every pixel of the mask is {' or '.join(map(str, sorted(each)))}, which counts for nothing"
+                )
         skip_rows(splits, split, bad, config, notes)
         encoded = []
         for value in splits[split].with_format(None)["mask"]:
@@ -60,19 +72,6 @@ def targets(splits: Any, config: Any, known: Targets | None, notes: list[str]) -
                 encoded.append({"bytes": coding.encode(mask), "path": None})
         replace_column(splits, split, "mask", encoded, Image(decode=False))
     return Targets(coding.labels)
-
-
-def _notes(coding: masks.Coding, seen: set[int], named: Any, notes: list[str]) -> None:
-    from hf_tl.errors import listing
-
-    if named:
-        notes.append(f"The classes are named by {named[1].name}.")
-    there = {coding.ids.get(coding.plain(value)) for value in seen}
-    absent = [label for index, label in enumerate(coding.labels) if index not in there]
-    if absent:
-        notes.append(f"{listing(absent)} have no pixel in train.")
-    if coding.ignores and masks.IGNORED in {coding.plain(value) for value in seen}:
-        notes.append(f"Pixels of value {masks.IGNORED} count for nothing, neither in training nor in the metrics.")
 
 
 def configure(model: Any, context: TaskContext) -> None:
@@ -90,7 +89,11 @@ def configure(model: Any, context: TaskContext) -> None:
     if getattr(processor, "keep_aspect_ratio", False):
         processor.keep_aspect_ratio = False
     if getattr(processor, "do_reduce_labels", False):
-        processor.do_reduce_labels = False  # class 0 is a class here
+        processor.do_reduce_labels = False
+        context.notes.append(
+            "The model's image processor takes value 0 of masks for nothing (do_reduce_labels); here 0 is a class, "
+            "unless an id2label.json beside the data names the values from 1 on."
+        )
     processor.size = {"height": height, "width": width}
 
 
@@ -377,7 +380,7 @@ for each in found:
         demo=(Demo((("image", "image"),), "masks", "found = pipe(image)", result="Classes"),),
     ),
     support_unit="pixels",
-    label_fields=("labels", "sizes"),  # the model reads neither
+    extra_fields=("sizes",),
     defaults=Defaults(
         batch_sizes=(8, 8),
         models=("nvidia/mit-b0", "google/mobilenet_v2_1.0_224", "nvidia/segformer-b0-finetuned-ade-512-512"),

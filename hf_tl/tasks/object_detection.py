@@ -135,7 +135,7 @@ def augment(image: Any, boxes: torch.Tensor, classes: torch.Tensor, name: str) -
 
     given = {
         "image": image,
-        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.height, image.width)),  # type: ignore[call-overload]
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.height, image.width)),
         "labels": classes,
     }
     steps: list[Any] = [v2.RandomPhotometricDistort(p=0.5), v2.RandomHorizontalFlip()]

@@ -22,7 +22,7 @@ AROUND = 160
 """Characters of the context that the report shows before and after an answer."""
 
 
-USAGE = f"""import torch
+SNIPPET = f"""import torch
 
 
 def find_answer(question, context):
@@ -284,7 +284,7 @@ TASK = Task(
     inference=Inference(
         proof="""found = [find_answer(row["question"], row["context"]) for row in rows]""",
         reference_rows=untruncated_texts,
-        snippet=USAGE,
+        snippet=SNIPPET,
         example="""print(find_answer("Where do I live?", "My name is Clara and I live in Berkeley."))""",
         demo=(
             Demo(

@@ -84,7 +84,7 @@ TASK = Task(
     render_html=partial(seq2seq.render_html, source="document", target="summary"),
     inference=Inference(
         proof=seq2seq.PROOF.format(role="document"),
-        snippet=seq2seq.USAGE,
+        snippet=seq2seq.SNIPPET,
         example=seq2seq.EXAMPLE.format(
             text="Anna: Shall we meet at six? Ben: Seven would be better, I work late. Anna: Seven it is."
         ),

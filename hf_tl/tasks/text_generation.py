@@ -243,7 +243,7 @@ TASK = Task(
     ),
     configure=_generation.configure,
     library=Library(save=_generation.save),
-    label_fields=("labels", "prompt_ids"),
+    extra_fields=("prompt_ids",),
     new_head=False,
     methods=("full", "lora", "scratch"),
     defaults=Defaults(

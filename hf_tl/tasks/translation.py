@@ -180,7 +180,7 @@ TASK = Task(
     inference=Inference(
         proof=seq2seq.PROOF.format(role="source"),
         reference_rows=lambda rows, context: _columns(rows, context).select_columns(["source"]),
-        snippet=seq2seq.USAGE,
+        snippet=seq2seq.SNIPPET,
         example=seq2seq.EXAMPLE.format(text="My name is Clara and I live in Berkeley."),
         demo=(seq2seq.demo("Translation"),),
         widget=({"text": "My name is Clara and I live in Berkeley."},),

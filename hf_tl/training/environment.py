@@ -75,7 +75,7 @@ def environment() -> dict[str, Any]:
         "packages": versions(),
         "hardware": hardware(),
         "git": git_commit(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -13,8 +13,8 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from hf_tl.data import parquet_bounds, tables, xml_text
 from hf_tl.data.arrow_messages import packed
 from hf_tl.data.parquet_bounds import check_unpacked
-from hf_tl.data.sources import _as_written, _undecoded
 from hf_tl.data.tables import read_table
+from hf_tl.data.undecoded import _plain, undecoded
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError
 
@@ -142,19 +142,19 @@ def test_xml_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         read_xml(file)
 
 
-def test_columns_of_whatever_form_are_kept_as_written() -> None:
+def test_columns_of_whatever_form_are_kept_plain() -> None:
     """Images inside of lists and records, too, are not opened when a row is read."""
     image, text = Image(), Value("string")
-    assert _as_written(text) is text and _as_written(Image(decode=False)) == Image(decode=False)
-    assert _as_written(image) == Image(decode=False)
+    assert _plain(text) is text and _plain(Image(decode=False)) == Image(decode=False)
+    assert _plain(image) == Image(decode=False)
     record = {"a": image, "b": text}
-    assert _as_written(record) == {"a": Image(decode=False), "b": text}
+    assert _plain(record) == {"a": Image(decode=False), "b": text}
     plain = {"b": text}
-    assert _as_written(plain) is plain
+    assert _plain(plain) is plain
     both, texts = [image, text], (text, text)
-    assert _as_written(both) == [Image(decode=False), text] and _as_written(texts) is texts
-    assert _as_written(List(image)) == List(Image(decode=False))
+    assert _plain(both) == [Image(decode=False), text] and _plain(texts) is texts
+    assert _plain(List(image)) == List(Image(decode=False))
     inside = List({"a": text})
-    assert _as_written(inside) is inside
+    assert _plain(inside) is inside
     rows = Dataset.from_dict({"a": [[{"bytes": b"none", "path": None}]]}, features=Features({"a": List(Image())}))
-    assert _undecoded(rows)[0]["a"] == [{"bytes": b"none", "path": None}]
+    assert undecoded(rows)[0]["a"] == [{"bytes": b"none", "path": None}]

@@ -224,14 +224,13 @@ def test_splits_of_voc_are_its_lists(tmp_path: Path) -> None:
         split: sorted(Path(row["image"]["path"]).stem for row in rows.with_format(None))
         for split, rows in splits.items()
     }
-    assert names == {"train": ["1", "4"], "validation": ["2"], "test": ["3"]}
-    left_over = found(tmp_path)["4.png"]
-    assert left_over == {
-        "bbox": [],
-        "category": [],
-        WRONG: "in none of the lists 'train', 'val', 'test' of ImageSets/Main",
-    }
-    assert found(tmp_path)["1.png"][WRONG] is None
+    assert names == {"train": ["1"], "validation": ["2"], "test": ["3"]}
+    notes = read_source(DataConfig(path=str(tmp_path))).notes
+    assert notes == ["1 images are left out: the lists of images name no split for them."]
+    for name in ("train", "val"):
+        (tmp_path / "ImageSets" / "Main" / f"{name}.txt").unlink()
+    write(tmp_path / "ImageSets" / "Main" / "trainval.txt", "1\n2\n4\n")
+    assert sorted(found(tmp_path)) == ["1.png", "2.png", "4.png"] and list(found(tmp_path, "test")) == ["3.png"]
 
 
 # YOLO

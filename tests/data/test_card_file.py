@@ -11,7 +11,7 @@ from hf_tl.data.card_file import languages_in, languages_of, license_in, license
 
 
 @pytest.mark.parametrize(
-    ("head", "expected"),
+    ("metadata", "expected"),
     [
         ({"license": "mit"}, "mit"),
         ({"license": ["mit", "cc-by-4.0"]}, "mit and cc-by-4.0"),
@@ -24,12 +24,12 @@ from hf_tl.data.card_file import languages_in, languages_of, license_in, license
         ({}, None),
     ],
 )
-def test_licence(head: dict[str, Any], expected: str | None) -> None:
-    assert license_in(head) == expected
+def test_licence(metadata: dict[str, Any], expected: str | None) -> None:
+    assert license_in(metadata) == expected
 
 
 @pytest.mark.parametrize(
-    ("head", "expected"),
+    ("metadata", "expected"),
     [
         ({"language": "en"}, ["en"]),
         ({"languages": ["de", "pt-BR"]}, ["de", "pt-br"]),
@@ -38,14 +38,14 @@ def test_licence(head: dict[str, Any], expected: str | None) -> None:
         ({"language": None}, []),
     ],
 )
-def test_languages(head: dict[str, Any], expected: list[str]) -> None:
-    assert languages_in(head) == expected
+def test_languages(metadata: dict[str, Any], expected: list[str]) -> None:
+    assert languages_in(metadata) == expected
 
 
 def test_a_card_on_disk(tmp_path: Path) -> None:
     assert license_of(tmp_path) is None and languages_of(tmp_path) == [] and tags_of(tmp_path) == []
-    head = "license: mit\nlanguage: en\npipeline_tag: fill-mask\ntags: [a, '', b]\n"
-    (tmp_path / "README.md").write_text(f"---\n{head}---\n# A model\n")
+    metadata = "license: mit\nlanguage: en\npipeline_tag: fill-mask\ntags: [a, '', b]\n"
+    (tmp_path / "README.md").write_text(f"---\n{metadata}---\n# A model\n")
     assert license_of(tmp_path) == "mit" and languages_of(tmp_path) == ["en"]
     assert tags_of(tmp_path) == ["fill-mask", "a", "b"]
     (tmp_path / "README.md").write_text("---\ntags: a\n---\n")

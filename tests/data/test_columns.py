@@ -337,3 +337,26 @@ def test_a_column_that_is_called_a_label_may_have_many_classes(name: str, labels
     assert match(TEXT, rows, {"label": name})["label"] == name
     if expected and name == "label":
         assert match(TEXT, rows, {})["label"] == name
+
+
+def test_a_column_of_too_many_names_is_named() -> None:
+    """It is not said that there is none."""
+    rows = rows_of(
+        body=[f"a text of number {at}" for at in range(3900)], product=[f"cat{at % 1300}" for at in range(3900)]
+    )
+    with pytest.raises(
+        DataError,
+        match=r"column 'product' has 1,300 different values in 3,900 rows, .*data\.columns\.label=product says",
+    ):
+        match(TEXT, rows, {"text": "body"})
+
+
+def test_the_index_of_pandas_plays_no_role() -> None:
+    rows = rows_of(**{"Unnamed: 0": list(range(6)), "text": ["some words here"] * 6, "kind": [0, 1] * 3})
+    assert match(TEXT, rows, {}) == {"text": "text", "label": "kind"}
+
+
+def test_a_usual_name_with_other_values_is_not_denied() -> None:
+    rows = rows_of(text=[f"a text of number {at}" for at in range(40)], score=[f"{at}%" for at in range(40)])
+    with pytest.raises(DataError, match=r"column 'score' has values such as '0%', '1%', '2%', expected classes"):
+        match(TEXT, rows, {})

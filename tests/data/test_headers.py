@@ -62,6 +62,12 @@ def test_names_that_are_given_are_names(tmp_path: Path) -> None:
     assert [row["kind"] for row in rows] == ["kind", "rude", "kind", "rude"]
 
 
+def test_names_for_a_file_that_has_some(tmp_path: Path) -> None:
+    """CoLA's test file has a header, the others have none."""
+    with pytest.raises(DataError, match=r"d\.tsv, line 1: looks like the names of the columns \('index', 'sentence'\)"):
+        read(tmp_path, "index\tsentence\n0\tBill whistled.\n", "d.tsv", column_names=["number", "text"])
+
+
 def test_names_below_a_title(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"d\.csv, line 2: looks like the names of the columns \('text', 'label'\)"):
         read(tmp_path, "My survey,\ntext,label\na film,x\n")

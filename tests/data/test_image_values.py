@@ -155,3 +155,13 @@ def test_masks_and_boxes_are_laid_over(drawn: list[Any], tmp_path: Path) -> None
     boxes = [{"boxes": torch.tensor([[0.5, 0.25, 0.5, 0.5]])}]  # middle, width and height, as shares of 8 x 4
     show_pixels({"pixel_values": pixels, "labels": boxes}, ["a"], processor, tmp_path / "g.png")
     assert [value for kind, value, _ in drawn if kind == "box"] == [(2.0, 0.0, 4.0, 2.0)]
+
+
+def test_a_preview_is_no_data(tmp_path: Path) -> None:
+    """What `hf-tl preview` writes is known again where it lies among images."""
+    from hf_tl.data.folder_files import files_below
+
+    pixels = torch.zeros(1, 3, 8, 8)
+    image_values._grid(pixels.numpy(), ["a"], ViTImageProcessor(), tmp_path / "preview.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    assert [file.name for file in files_below(tmp_path).files] == ["photo.png"]

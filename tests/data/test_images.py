@@ -60,10 +60,10 @@ def of(values: list[float], dtype: type) -> list[int]:
 
 def test_sixteen_bits_are_scaled_to_eight() -> None:
     assert of([0, 257, 32896, 65535], np.uint16) == [0, 1, 128, 255]
-    assert of([0, 256], np.uint16) == [0, 1]  # above 255, so it is of 16 bits: 256 / 65535 * 255
-    assert of([0, 100, 255], np.uint16) == [0, 100, 255]  # nothing above 255: of 8 bits, kept in 16
+    assert of([0, 256], np.uint16) == [0, 1]  # 256 / 65535 * 255
+    assert of([0, 100, 255], np.uint16) == [0, 0, 1]  # a dark image of 16 bits is no bright one of 8
     assert of([0, 128.5 * 257, 65535], np.int32) == [0, 128, 255]
-    assert of([-5, 10, 200], np.int32) == [0, 10, 200]
+    assert of([-5, 1000, 65535], np.int32) == [0, 4, 255]
     assert of([0, 65535, 131070], np.int32) == [0, 255, 255]
 
 
@@ -115,4 +115,62 @@ def test_the_bound_is_of_width_times_height(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(images, "MAX_PIXELS", 100)
     assert unreadable(png((20, 5))) is None and unreadable(png((5, 20))) is None
     for size in ((20, 6), (6, 20)):
-        assert unreadable(png(size)) == f"{size[0]} x {size[1]} pixels, more than 100; make it smaller first"
+        assert (
+            unreadable(png(size))
+            == f"{size[0]} x {size[1]} pixels, more than 100; make it smaller first, or raise data.max_pixels"
+        )
+
+
+def test_larger_images_are_read_where_that_is_said() -> None:
+    """`data.max_pixels`, which goes along to where rows are decoded, also in other processes."""
+    stream = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(stream, "PNG")
+    content = stream.getvalue()
+    assert unreadable(content) == "more than 178,956,970 pixels; make it smaller first, or raise data.max_pixels"
+    before = images.MOST_PIXELS.set(200_000_000)
+    try:
+        assert upright_size({"bytes": content, "path": None}) == (20_000, 10_000)
+    finally:
+        images.MOST_PIXELS.reset(before)
+    limit = Image.MAX_IMAGE_PIXELS
+    found = images.CheckedImage(most_pixels=200_000_000).decode_example({"bytes": content, "path": None})
+    assert found.size == (20_000, 10_000) and limit == Image.MAX_IMAGE_PIXELS and images.MOST_PIXELS.get() is None
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_sizes_are_known_before_images_are_decoded(kind: str, orientation: int) -> None:
+    """TIFF is turned by Pillow itself, whose size then is that of the upright image from the start."""
+    content = turned(orientation, kind=kind)
+    found = images.read_image(content)
+    assert upright_size({"bytes": content, "path": None}) == found.size == to_rgb(found).size
+    assert found.size == ((32, 64) if orientation >= 5 else (64, 32))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_exif_of_odd_types_is_left_behind(orientation: int) -> None:
+    """Pillow writes the rest of the block back where an image is turned, and fails at tags of types that are not the
+    standard's: stock pipelines turn every image that they are given."""
+    from PIL import ImageOps
+
+    # the orientation, and the resolution as a text
+    raw = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + b"\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0"
+    raw += b"\x01\x1a\0\x02\0\0\0\x04abc\0\0\0\0\0"
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 4)).save(stream, "JPEG", exif=raw)
+    found = images.read_image(stream.getvalue())
+    assert found.size == ((4, 8) if orientation == 6 else (8, 4))
+    assert not dict(found.getexif()) and ImageOps.exif_transpose(found).size == found.size
+    given = Image.open(io.BytesIO(stream.getvalue()))
+    assert ImageOps.exif_transpose(to_rgb(given)).size == found.size and given.getexif()[ORIENTATION] == orientation
+
+
+def test_what_begins_as_an_image_is_one(tmp_path: Path) -> None:
+    for kind in ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000"):
+        Image.new("RGB", (4, 4)).save(tmp_path / kind, kind)
+        assert images.looks_like_image(tmp_path / kind), kind
+    for number, other in enumerate(
+        (b"", b"BM is how this text begins", b"RIFF1234WAVE", b"P5 is a text", b"II", b"%PDF")
+    ):
+        (tmp_path / str(number)).write_bytes(other)
+        assert not images.looks_like_image(tmp_path / str(number))

@@ -78,6 +78,10 @@ def test_lists_written_as_text(texts: list[str]) -> None:
     assert notes[0].startswith("The labels are lists written as text (") and f"data.problem={SINGLE}" in notes[0]
 
 
+def test_lists_of_numpy_with_apostrophes() -> None:
+    assert learned("[\"it's\" 'b']", "['b']", '["it\'s"]')[0].labels == ("b", "it's")
+
+
 def test_vectors_written_as_text() -> None:
     for texts in (
         ["[1, 0, 1]", "[0, 1, 1]"],
@@ -178,6 +182,13 @@ def test_minus_one_is_no_label() -> None:
 
 
 # names
+
+
+def test_a_class_that_may_be_none_is_said() -> None:
+    found, _, notes = learned("pos", "neg", "nan", "pos", "neg", "nan")
+    assert found.labels == ("nan", "neg", "pos")
+    assert notes == ["'nan' is taken as a class; remove such rows if it stands for a missing label."]
+    assert not learned("pos", "none", "pos", "none")[2]  # usual among relations
 
 
 @pytest.mark.parametrize(

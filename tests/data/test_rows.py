@@ -215,7 +215,7 @@ def test_missing_labels() -> None:
     labels, notes = encoded(splits, on_error="skip")
     assert labels == ("a", "b") and splits["train"]["label"][:] == [0, 1, 0, 1]
     assert splits["train"][FILE][:] == [f"d.csv, line {line}" for line in (2, 4, 5, 6)]
-    assert notes == ["2 rows of train are skipped: the label is missing."]
+    assert notes == ["2 rows of train are skipped (the label is missing): 'd.csv, line 3', 'd.csv, line 7'."]
 
 
 def test_a_split_without_labels_is_set_aside() -> None:
@@ -225,7 +225,7 @@ def test_a_split_without_labels_is_set_aside() -> None:
         encoded({"train": labelled(None, None), "test": labelled("a", "b")})  # train is none to set aside
     with pytest.raises(DataError, match="line 2: the label is missing"):
         encoded({"test": labelled(None, None)}, known=("a", "b"))  # nor the only one
-    with pytest.raises(DataError, match="the train split has no rows with a label"):
+    with pytest.raises(DataError, match=r"no row of the train split is left \(the label is missing\)"):
         encoded({"train": labelled(None, None)}, on_error="skip")
     partly = {"train": labelled(*["a", "b"] * 2), "test": labelled("a", None)}
     with pytest.raises(DataError, match="line 3: the label is missing"):
@@ -400,7 +400,7 @@ def test_sets_of_labels_that_will_not_do() -> None:
         sets({"train": labelled(["a", "b"], None)})
     splits = {"train": labelled(["a", "b"], None)}
     assert sets(splits, on_error="skip")[1] == [
-        "1 rows of train are skipped (the labels are missing): 'd.csv, line 3'."
+        "1 rows of train are skipped (the labels are missing, where [] says that there are none): 'd.csv, line 3'."
     ]
     splits = {"train": labelled(["a", "b"]), "test": labelled(None, None)}
     assert sets(splits)[1] == ["The test split has no labels and is not used."] and list(splits) == ["train"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hf_tl.config import DataConfig
 from hf_tl.data import load_data, load_rows
+from hf_tl.data.annotations import FILE
 from hf_tl.data.conversations import ROLES
 from hf_tl.data.json_rows import as_row
 from hf_tl.data.shapes import shaped
@@ -243,6 +244,16 @@ def test_a_question_without_an_answer() -> None:
     assert [row["answers"] for row in read(rows, QA)] == [ROME, none, none]
 
 
+def test_an_answer_without_a_place_is_the_first_that_is_written_so() -> None:
+    rows = [{"context": "Rome is Rome", "question": "?", "answer": "Rome"}]
+    notes: list[str] = []
+    found = shaped({"train": Dataset.from_list(rows)}, QA, {}, notes)["train"]
+    assert found[0]["answers"] == {"text": ["Rome"], "answer_start": [0]}
+    assert notes == ["'answer' (answers, each where it first stands in its context) are read as the column 'answers'."]
+    about = [{"context": ABOUT, "question": "?", "answer": "a poet"}]
+    assert read(about, QA) == about, "answers that are not in their contexts are no spans of them"
+
+
 def test_places_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "qa.csv"
     rows = [{"context": ABOUT, "question": "?", "answer_text": "Rome", "answer_start": 16}] * 6
@@ -321,6 +332,36 @@ def test_one_word_a_row(tmp_path: Path) -> None:
     assert rows.splits["train"][0]["words"] == ["Ada", "lives", "in", "Rome, Italy"]
     assert rows.splits["train"][0]["tags"] == [2, 0, 0, 1] and rows.splits["train"][1]["words"] == ["null", "rains"]
     assert str(rows.splits["train"][1]["file"]).endswith("line 6")
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
+tagged = st.lists(st.tuples(names, st.sampled_from(["O", "B-x", "I-x"])), min_size=1, max_size=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(tagged, min_size=1, max_size=5), st.booleans(), st.sampled_from(["Sentence: {}", "{}", "sent-{}"]))
+def test_random_words_of_rows_are_read_back(found: list[Any], filled: bool, number: str) -> None:
+    """Whether the number of a sentence stands beside each word or beside its first."""
+    rows = [
+        {"Sentence #": number.format(at) if filled or index == 0 else None, "Word": word, "Tag": tag}
+        for at, sentence in enumerate(found)
+        for index, (word, tag) in enumerate(sentence)
+    ]
+    made = Dataset.from_list(rows).add_column(FILE, [f"row {at}" for at in range(len(rows))])
+    read_back = shaped({"train": made}, TAGS, {}, [])["train"]
+    assert [list(zip(row["tokens"], row["ner_tags"], strict=True)) for row in read_back] == found
+    firsts = [sum(map(len, found[:at])) for at in range(len(found))]
+    assert read_back[FILE] == [f"row {at}" for at in firsts]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), names), max_size=4), st.data())
+def test_random_spans_are_read_back(found: list[tuple[int, int, str]], data: Any) -> None:
+    keys = ("start", "end", "label")
+    wanted = [dict(zip(keys, span, strict=True)) for span in found]
+    other = data.draw(st.sampled_from([("start_offset", "end_offset", "label"), ("begin", "end", "type"), keys]))
+    for spans in ([list(span) for span in found], [dict(zip(other, span, strict=True)) for span in found]):
+        assert as_row({"text": "t", "x": spans}) == {"text": "t", "x": wanted}
 
 
 def test_a_word_in_its_sentence_is_no_word_of_it() -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 from hf_tl.config import DataConfig
 from hf_tl.data import sources
 from hf_tl.data.hub_data import HubData
-from hf_tl.data.sources import FILE, Source, cache_folder, read_source, split_of
+from hf_tl.data.sources import FILE, Source, cache_folder, read_source
+from hf_tl.data.split_names import split_of
 from hf_tl.errors import DataError, HubError
 
 
@@ -349,6 +350,8 @@ def test_images_without_classes(tmp_path: Path) -> None:
     one_split = tmp_path / "other"
     image(one_split / "test" / "1.png")
     image(one_split / "train" / "cat" / "1.png")
+    assert classes(read(one_split)) == {"train": {"1.png": "cat"}, "test": {"1.png": None}}  # as competitions have it
+    image(one_split / "test" / "cat" / "2.png")
     with pytest.raises(DataError, match=r"test/1\.png: lies in no class folder"):
         read(one_split)
 

@@ -119,6 +119,20 @@ def test_a_head_of_the_same_size_is_kept_and_that_is_said(tmp_path: Path) -> Non
     assert found.model.config.id2label == {0: "a", 1: "b"}
 
 
+def test_a_head_of_the_same_labels_in_another_order_keeps_their_meaning(tmp_path: Path) -> None:
+    classifier(tmp_path, id2label={0: "b", 1: "a"}, label2id={"b": 0, "a": 1}, problem_type=SINGLE)
+    found = loaded(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(found.model.classifier.weight, stored["classifier.weight"][[1, 0]])
+    assert torch.equal(found.model.classifier.bias, stored["classifier.bias"][[1, 0]])
+    assert (
+        found.kept_head
+        and found.model.config.id2label == {0: "a", 1: "b"}
+        and found.notes
+        == [f"The head of {tmp_path} is kept; its outputs are put in the order of the data's labels, by their names."]
+    )
+
+
 def test_a_head_of_the_same_labels_goes_on_without_a_word(tmp_path: Path) -> None:
     classifier(tmp_path, id2label={0: "a", 1: "b"}, label2id={"a": 0, "b": 1}, problem_type=SINGLE)
     found = loaded(tmp_path)

@@ -1,4 +1,4 @@
-"""The head of a card: what the Hub reads is known, never guessed; rows are quoted only where they may be."""
+"""The metadata of a card: what the Hub reads is known, never guessed; rows are quoted only where they may be."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_licence_comes_from_weights_and_data(
 
 
 @pytest.mark.parametrize(
-    ("license", "head"),
+    ("license", "metadata"),
     [
         ("MIT", {"license": "mit"}),
         ("llama3.2", {"license": "llama3.2"}),
@@ -89,10 +89,10 @@ def test_the_licence_comes_from_weights_and_data(
     ],
 )
 def test_a_licence_that_the_hub_does_not_know_is_other(
-    digits: Path, tmp_path: Path, license: str, head: dict[str, str]
+    digits: Path, tmp_path: Path, license: str, metadata: dict[str, str]
 ) -> None:
     said = card_of(digits, tmp_path, model={"license": license}).data.to_dict()
-    assert {key: value for key, value in said.items() if key.startswith("license")} == head
+    assert {key: value for key, value in said.items() if key.startswith("license")} == metadata
 
 
 def test_what_cards_say_of_licence_and_language() -> None:

@@ -21,13 +21,19 @@ from hf_tl.reporting.managed_sections import LICENSE, OWN_KEYS, merge_cards, rem
 from tests.hub.server import RunningHub
 from tests.reporting.run_folder import digits_run
 
-HEAD = {"license": "apache-2.0", "tags": ["hf_tl", "lora"], "pipeline_tag": "x", "metrics": ["f1"], "language": "en"}
+METADATA = {
+    "license": "apache-2.0",
+    "tags": ["hf_tl", "lora"],
+    "pipeline_tag": "x",
+    "metrics": ["f1"],
+    "language": "en",
+}
 NAMES = ("title", "usage", "results")
 
 
-def made(version: str = "1", names: tuple[str, ...] = NAMES, **head: object) -> str:
+def made(version: str = "1", names: tuple[str, ...] = NAMES, **metadata: object) -> str:
     """A card as hf_tl makes it."""
-    values = yaml.safe_dump({**HEAD, **head}, sort_keys=False)
+    values = yaml.safe_dump({**METADATA, **metadata}, sort_keys=False)
     body = "\n".join(section(name, version) for name in names)
     return remember(f"---\n{values}---\n\n{body}")
 
@@ -36,7 +42,7 @@ def section(name: str, version: str = "1") -> str:
     return f"<!-- hf_tl:begin {name} -->\n\n{name} {version}\n\n<!-- hf_tl:end {name} -->\n"
 
 
-def head(card: str) -> dict[str, object]:
+def metadata(card: str) -> dict[str, object]:
     return dict(yaml.safe_load(card.split("---\n")[1]))
 
 
@@ -85,11 +91,11 @@ def test_whatever_they_make_of_it_no_line_of_theirs_is_lost_and_again_changes_no
         inside = re.compile(r"(?ms)^<!-- hf_tl:begin (\w+) -->\n.*?^<!-- hf_tl:end \1 -->[ ]*$")
         kept = new.split("\n")
         lost = [line for line in inside.sub("", theirs).split("\n") if line and line not in kept]
-        # but for comments of ours, which are replaced, and a head, whose values are kept
+        # but for comments of ours, which are replaced, and metadata, whose values are kept
         lost = [line for line in lost if not re.match(r"[ \t]*<!-- hf_tl:(wrote \{|begin|end)|---", line)]
         assert not lost or theirs.lstrip().startswith("---"), (lost, new)
         assert merge_cards(made("2"), new) == new
-        assert head(new)["pipeline_tag"] == "x"
+        assert metadata(new)["pipeline_tag"] == "x"
 
 
 def test_a_new_card_is_ours() -> None:
@@ -136,7 +142,7 @@ def test_a_card_of_somebody_else_stays_above_ours() -> None:
     theirs = "---\nlicense: mit # ours\nmine: 1\ntags: [a]\n---\n# My model\n\ntext"
     new = merge_cards(made(), theirs)
     assert "---\n# My model\n\ntext\n\n<!-- hf_tl:begin title -->" in new and "license: mit # ours\nmine: 1\n" in new
-    assert head(new) == {**HEAD, "license": "mit", "mine": 1, "tags": ["hf_tl", "lora", "a"]}
+    assert metadata(new) == {**METADATA, "license": "mit", "mine": 1, "tags": ["hf_tl", "lora", "a"]}
     assert merge_cards(made(), new) == new
     # its last code block is closed, so that ours is not part of it
     assert "text\n````\n\n<!--" in merge_cards(made(), "````\ntext") and "results 1" in merge_cards(made(), "~~~\nx")
@@ -153,7 +159,7 @@ YAML_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN_KEYS, inner, max_size=3),
     max_leaves=6,
 )
-OURS = {*HEAD, *OWN_KEYS, *LICENSE}
+OURS = {*METADATA, *OWN_KEYS, *LICENSE}
 
 
 @settings(max_examples=100, deadline=None)
@@ -165,7 +171,7 @@ OURS = {*HEAD, *OWN_KEYS, *LICENSE}
 )
 def test_any_keys_of_theirs_survive(theirs: dict[str, object], flow: bool | None, first: bool, crlf: bool) -> None:
     """Whatever their names and values, quoted or not, above or below ours, in blocks or on one line."""
-    values = {**theirs, **HEAD} if first else {**HEAD, **theirs}
+    values = {**theirs, **METADATA} if first else {**METADATA, **theirs}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=flow)
     text = text.replace("\n", "\r\n") if crlf else text
     new = merge_cards(made("2"), f"---\n{text}---\n{made().split('---', 2)[2]}")
@@ -189,7 +195,7 @@ def test_what_a_person_changes_of_the_head_stays_and_the_facts_are_ours() -> Non
     theirs = edited(theirs, "language: en\n", "")
     for _ in range(2):
         theirs = merge_cards(made("2", tags=["hf_tl", "new"], pipeline_tag="y"), theirs)
-        assert head(theirs) == {
+        assert metadata(theirs) == {
             "license": "mit", "license_link": "LICENSE", "tags": ["hf_tl", "new", "my-tag"], "pipeline_tag": "y",
             "metrics": ["f1"], "thumbnail": "x.png",
         }  # fmt: skip
@@ -198,7 +204,7 @@ def test_what_a_person_changes_of_the_head_stays_and_the_facts_are_ours() -> Non
 
 def test_what_nobody_changed_of_the_head_is_renewed() -> None:
     new = merge_cards(remember(edited(made(license="mit", tags=["hf_tl"]), "language: en\n", "")), made())
-    assert head(new) == {"license": "mit", "tags": ["hf_tl"], "pipeline_tag": "x", "metrics": ["f1"]}
+    assert metadata(new) == {"license": "mit", "tags": ["hf_tl"], "pipeline_tag": "x", "metrics": ["f1"]}
 
 
 def test_what_hf_tl_wrote_and_says_no_more_is_taken_out() -> None:
@@ -208,14 +214,14 @@ def test_what_hf_tl_wrote_and_says_no_more_is_taken_out() -> None:
     left = {"license": "apache-2.0", "tags": ["hf_tl"], "pipeline_tag": "x"}
     ours = remember(f"---\n{yaml.safe_dump(left)}---\n\n" + "\n".join(map(section, NAMES)))
     merged = merge_cards(ours, theirs)
-    assert head(merged) == {**left, "thumbnail": "x.png"}
+    assert metadata(merged) == {**left, "thumbnail": "x.png"}
     assert merge_cards(ours, merged) == merged
 
 
 def test_unusual_yaml_keeps_its_values() -> None:
     theirs = "---\n? a b\n: &x [1, 2]\n'license': mit\nb: *x\n\"tags\":\n- z\n---\ntext\n"
-    assert head(merge_cards(made(), theirs)) == {
-        **HEAD, "license": "mit", "tags": ["hf_tl", "lora", "z"], "a b": [1, 2], "b": [1, 2],
+    assert metadata(merge_cards(made(), theirs)) == {
+        **METADATA, "license": "mit", "tags": ["hf_tl", "lora", "z"], "a b": [1, 2], "b": [1, 2],
     }  # fmt: skip
     with pytest.raises(ConfigError, match=r"README\.md: the metadata of the card, line 2: not valid YAML"):
         merge_cards(made(), "---\na: [\n---\n")

@@ -528,20 +528,20 @@ def test_no_file_that_a_card_names_is_opened(tmp_path_factory: pytest.TempPathFa
 WATCHED: list[int] = []
 
 
-def test_verify_reads_no_file_that_the_head_of_a_card_names(tmp_path: Path) -> None:
+def test_verify_reads_no_file_that_the_metadata_of_a_card_name(tmp_path: Path) -> None:
     from hf_tl.sharing.verify import verify
 
     secret = tmp_path / "secret.csv"
     secret.write_text("text,label\nmy password,a\n")
     folder = tmp_path / "model"
     folder.mkdir()
-    head = {
+    metadata = {
         "model-index": [{"name": "x", "results": [{
             "task": {"type": "text-classification"}, "dataset": {"name": "d", "type": str(secret)},
             "metrics": [{"type": "accuracy", "value": 0.5}],
         }]}]
     }  # fmt: skip
-    (folder / "README.md").write_text(f"---\n{json.dumps(head)}\n---\n# x\n")
+    (folder / "README.md").write_text(f"---\n{json.dumps(metadata)}\n---\n# x\n")
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ConfigError, match=r"as its data, which is no id of the Hub.*--data"):
         verify(str(folder))

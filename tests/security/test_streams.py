@@ -19,7 +19,7 @@ TASKS = [sys.executable, "-m", "hf_tl", "recipes", "list"]
 
 
 def test_a_reader_that_has_seen_enough() -> None:
-    """Quiet, and with the exit code of the work: `verify | head -1` still says whether the figures hold."""
+    """Quiet, and with the exit code of the work: `verify | head -1` still says whether the metrics hold."""
     for words in (["recipes", "list"], ["--help"], ["--version"]):
         program = f"import sys, time; time.sleep(.3); from hf_tl.cli import main; sys.exit(main({words}))"
         process = subprocess.Popen(

@@ -154,10 +154,10 @@ def show(run: Path) -> None:
     from hf_tl.sharing.demo import describe_demo
     from hf_tl.sharing.demo_app import app_source
 
-    page = describe_demo(str(run))
-    assert not page.trust
-    (line,) = [line for line in app_source(page).splitlines() if line.startswith("pipe = ")]
-    names = {"pipeline": transformers.pipeline, "MODEL": page.model}
+    described = describe_demo(str(run))
+    assert not described.trust
+    (line,) = [line for line in app_source(described).splitlines() if line.startswith("pipe = ")]
+    names = {"pipeline": transformers.pipeline, "MODEL": described.model}
     exec(line, names)
     assert names["pipe"]("a good film")[0]["label"]
 
@@ -263,7 +263,7 @@ def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("attack", [None, *ATTACKS], ids=lambda each: getattr(each, "__name__", "none"))
-def test_a_page_here_runs_our_class_and_a_space_our_file(
+def test_a_demo_here_runs_our_class_and_a_space_our_file(
     attack: Callable[[Path, Path], None] | None, attacked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here nothing is trusted; a Space, which has no hf_tl, trusts one commit, and that only where it is ours."""
@@ -280,8 +280,8 @@ def test_a_page_here_runs_our_class_and_a_space_our_file(
     if attack not in (of_another_configuration, of_the_tokenizer, of_the_pipeline):  # refused
         show(run)
     if attack is None:
-        page = demo.describe_demo(str(run), shared=True)
-        assert page.trust and page.revision == "c" * 40 and asked == [("alice/x", "c" * 40)]
+        described = demo.describe_demo(str(run), shared=True)
+        assert described.trust and described.revision == "c" * 40 and asked == [("alice/x", "c" * 40)]
     else:
         with pytest.raises(ModelError, match=r"a Space would run it|configuration_files"):
             demo.describe_demo(str(run), shared=True)

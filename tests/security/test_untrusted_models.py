@@ -101,7 +101,7 @@ PLAIN = "sentence_transformers.models"
     ],
 )
 def test_modules_of_sentence_transformers(modules: Any, words: str, tmp_path: Path) -> None:
-    """A page and a proof load what they name; hf_tl looked at the model at the top alone."""
+    """A demo and a proof load what they name; hf_tl looked at the model at the top alone."""
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match=words):
         check_configurations("m", tmp_path)

@@ -50,7 +50,7 @@ def edit(run: Path, change: Callable[[str], str]) -> None:
 
 
 def head(run: Path, change: Callable[[list[dict[str, Any]]], None], **more: Any) -> None:
-    """Changes the metrics of the card's head."""
+    """Changes the metrics in the card's metadata."""
     text = (run / "README.md").read_text(encoding="utf-8")
     _, yaml_text, rest = text.split("---\n", 2)
     found = yaml.safe_load(yaml_text)

@@ -1,4 +1,4 @@
-"""The page of a model: the same `app.py` here and as a Space, for every task that has one."""
+"""The demo of a model: the same `app.py` here and as a Space, for every task that has one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hf_tl.data.kinds import KINDS, main_kind
 from hf_tl.sharing.demo import describe_demo
 from hf_tl.sharing.demo_app import SHOWN, WIDGETS, app_source
 from hf_tl.task import all_tasks
+from tests.anything import example_inputs, one_of_each
 from tests.hub.server import RunningHub
 from tests.sharing.demos import opened, served, tiny_run
 from tests.sharing.test_push import TOKEN, command
@@ -29,12 +30,9 @@ from tests.tiny import declare_torchvision_operators, sentiment_csv, tiny_bert
 declare_torchvision_operators()
 TEXT = "the film was good"
 NASTY = "<img src=x onerror=alert(1)> **b** [a](http://e.x)"
-SLOW = {"fill-mask", "image-segmentation", "question-answering", "sentence-similarity", "summarization", "translation"}
-PAGES = [
-    pytest.param(task.name, marks=[pytest.mark.slow] if task.name in SLOW else [])
-    for task in all_tasks()
-    if task.inference.demo
-]
+WITH_DEMO = [task for task in all_tasks() if task.inference.demo]
+QUICK = one_of_each(WITH_DEMO, lambda task: main_kind(task).name)
+APPS = [pytest.param(task.name, marks=[] if task.name in QUICK else [pytest.mark.slow]) for task in WITH_DEMO]
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +59,89 @@ def app_of(source: str, folder: Path) -> ModuleType:
     return app
 
 
-def test_tasks_say_what_the_page_knows() -> None:
+def test_tasks_say_what_a_demo_knows() -> None:
     kinds = {*WIDGETS, *(name for name, kind in KINDS.items() if kind.widget), "messages"}
     for task in all_tasks():
         assert not task.inference.demo or not task.inference.demo[-1].needs, (
-            f"{task.name}: the last page is for every model"
+            f"{task.name}: the last demo is for every model"
         )
         for each in task.inference.demo:
             assert each.gives in SHOWN and {kind for _, kind in each.takes} <= kinds
 
 
-@pytest.mark.parametrize("name", PAGES)
+def shown_as(value: Any) -> Any:
+    """An input as a person gives it in the browser: files of images opened."""
+    return Image.open(value) if isinstance(value, str) and value.endswith(".png") else value
+
+
+def labels(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    masked = {each["token_str"]: each["score"] for each in ours.get("masks", [[]])[0]}
+    assert app.answer(*values) == pytest.approx(ours.get("scores") or masked, abs=1e-5)
+
+
+def highlights(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    found, text = app.answer(*values), values[-1]
+    spans = [text[each["start"] : each["end"]] for each in found["entities"]]
+    answers = [text[each["start"] : each["end"]] for each in ours.get("entities", ())]
+    assert found["text"] == text and spans == [each for each in (*answers, ours.get("answer")) if each]
+
+
+def boxes(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    (image,) = values
+    (shown, frames), rows = app.answer(image, 0.0)
+    assert shown is image and {label for _, label in frames} == {row[0] for row in rows}
+    assert [row[0] for row in rows][:1] == [ours["label"]]
+    assert float(rows[0][1]) == pytest.approx(ours["score"], abs=1e-3)
+    assert app.answer(image, 1.0) == ((image, []), [])
+
+
+def masks(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    image, found = app.answer(*values)
+    shares = {label: mask.sum() * 2 / image.width / image.height for mask, label in found}  # half opaque
+    assert shares == pytest.approx({each["label"]: each["share"] for each in ours["segments"]}, abs=1e-5)
+
+
+def number(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    (text,) = values
+    assert app.answer(text, text) == pytest.approx(1.0) and app.answer(text, "a bad meal") < 1
+
+
+def written(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    assert app.answer(*values) == ours["label"] == next(ours[key] for key in ours if key.endswith("_text"))
+
+
+def chat(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
+    ((turn,),) = values
+    *_, (messages, shown, line) = app.answer(turn["content"], [])
+    assert messages == ours["generated_text"] and line == ""
+    *_, (messages, shown, _) = app.answer(NASTY[:12], [])
+    assert messages[0]["content"] == NASTY[:12] and "<" not in shown[0]["content"]
+
+
+ANSWERS = {
+    "labels": labels, "highlights": highlights, "boxes": boxes, "masks": masks, "number": number, "text": written,
+    "chat": chat,
+}  # fmt: skip
+"""`Demo.gives` -> whether the app answers as `predict` does."""
+
+
+def check_explanation(app: ModuleType, value: Any, ours: dict[str, Any]) -> None:
+    if isinstance(value, str):
+        shares = app.explain(value)
+        assert [word for word, _ in shares] == value.split() and max(abs(share) for _, share in shares) == 1.0
+        assert app.answer("good " * 500) and app.explain("good " * 500)  # cut at what the model can take
+    else:
+        seen, ((heat, label),) = app.explain(value)
+        assert seen.shape == (32, 32, 3) and heat.shape == (32, 32) and label == ours["label"]
+        assert heat.min() >= 0 and heat.max() <= 0.8 + 1e-6
+
+
+@pytest.mark.parametrize("name", APPS)
 def test_app(name: str, runs: Any, tmp_path: Path) -> None:
     """It is plain Python in good order, imports public packages only, and answers as `predict` does."""
     run = runs(name)
-    page = describe_demo(str(run))
-    source = app_source(page)
+    described = describe_demo(str(run))
+    source = app_source(described)
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in imported if isinstance(node, ast.ImportFrom)}
@@ -86,54 +151,19 @@ def test_app(name: str, runs: Any, tmp_path: Path) -> None:
         checked = subprocess.run(ruff, input=source, capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout + checked.stderr
     app = app_of(source, tmp_path)
-    task = hf_tl.get_task(name)
-    image = Image.open(next((run.parent / "data").glob("0.png"))) if main_kind(task).name == "image" else None
-    if name in ("text-classification", "image-classification"):
-        (ours,) = hf_tl.predict(str(run), [image or TEXT])
-        assert app.answer(image or TEXT) == pytest.approx(ours["scores"], abs=1e-5)
-        if image is None:
-            shares = app.explain(TEXT)
-            assert [word for word, _ in shares] == TEXT.split() and max(abs(share) for _, share in shares) == 1.0
-            assert app.answer("good " * 500) and app.explain("good " * 500)  # cut at what the model can take
-        else:
-            seen, ((heat, label),) = app.explain(image)
-            assert seen.shape == (32, 32, 3) and heat.shape == (32, 32) and label == ours["label"]
-            assert heat.min() >= 0 and heat.max() <= 0.8 + 1e-6
-    elif name == "object-detection":
-        (ours,) = hf_tl.predict(str(run), [image])
-        (shown, frames), rows = app.answer(image, 0.0)
-        assert shown is image and {label for _, label in frames} == {row[0] for row in rows}
-        assert [row[0] for row in rows][:1] == [ours["label"]] and float(rows[0][1]) == pytest.approx(
-            ours["score"], abs=1e-3
-        )
-        assert app.answer(image, 1.0) == ((image, []), [])
-    elif name == "image-segmentation":
-        _, masks = app.answer(image)
-        assert sum(mask.sum() for mask, _ in masks) == pytest.approx(40 * 36 / 2)  # each pixel once, half opaque
-    elif name == "text-generation":
-        *_, (messages, shown, line) = app.answer(NASTY[:12], [])
-        (ours,) = hf_tl.predict(str(run), [{"messages": [{"role": "user", "content": NASTY[:12]}]}])
-        assert messages[1] == {"role": "assistant", "content": ours["generated_text"][-1]["content"]}
-        assert "<" not in shown[0]["content"] and line == ""
-    elif name == "question-answering":
-        (ours,) = hf_tl.predict(str(run), [{"question": "is it good", "context": TEXT}])
-        found = app.answer("is it good", TEXT)["entities"]
-        assert [TEXT[each["start"] : each["end"]] for each in found] == ([ours["answer"]] if ours["answer"] else [])
-    elif name == "token-classification":
-        found = app.answer(TEXT)
-        assert found["text"] == TEXT and all(each["end"] <= len(TEXT) for each in found["entities"])
-    elif name == "sentence-similarity":
-        assert app.answer(TEXT, TEXT) == pytest.approx(1.0) and app.answer(TEXT, "a bad meal") < 1
-    elif name == "fill-mask":
-        assert len(app.answer("the [MASK] was good")) == 5
-    else:
-        (ours,) = hf_tl.predict(str(run), [TEXT])
-        assert app.answer(TEXT) == next(value for key, value in ours.items() if key.endswith("_text"))
+    row = example_inputs(hf_tl.get_task(name), run.parent / "data")[0]
+    (ours,) = hf_tl.predict(str(run), [row])
+    assert described.demo.gives in ANSWERS, f"ANSWERS: what does a demo that gives {described.demo.gives} answer?"
+    ANSWERS[described.demo.gives](app, [shown_as(value) for value in row.values()], ours)
+    if described.explains is not None:
+        check_explanation(app, shown_as(next(iter(row.values()))), ours)
     import gradio as gr
 
-    empty: list[Any] = [None if kind == "image" else 0.5 if kind == "score" else " " for _, kind in page.demo.takes]
+    empty: list[Any] = [
+        None if kind == "image" else 0.5 if kind == "score" else " " for _, kind in described.demo.takes
+    ]
     with pytest.raises(gr.Error, match="first"):
-        next(app.answer("", [])) if page.demo.gives == "chat" else app.answer(*empty)
+        next(app.answer("", [])) if described.demo.gives == "chat" else app.answer(*empty)
 
 
 @pytest.mark.slow
@@ -160,7 +190,7 @@ def test_forms_of_text_classification(form: str, tmp_path: Path) -> None:
         assert float(app.answer(TEXT)) == pytest.approx(ours["score"], rel=1e-3)
 
 
-def test_no_page_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, runs: Any) -> None:
+def test_no_demo_and_no_gradio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, runs: Any) -> None:
     from hf_tl.cli import main
     from hf_tl.sharing import demo
 
@@ -194,8 +224,8 @@ def test_space(merge: bool, hub: RunningHub, tmp_path: Path) -> None:
     assert pushed["url"].startswith(f"{hub.url}/spaces/alice/reviews-demo/commit/")
     files = {name: content.decode() for name, content in hub.files("alice/reviews-demo", kind="space").items()}
     assert set(files) == {"README.md", "app.py", "requirements.txt"}
-    _, head, text = files["README.md"].split("---\n", 2)
-    said = yaml.safe_load(head)
+    _, metadata, text = files["README.md"].split("---\n", 2)
+    said = yaml.safe_load(metadata)
     assert said["sdk"] == "gradio" and said["app_file"] == "app.py" and said["models"] == ["alice/reviews"]
     assert said["title"] == "reviews" and "[alice/reviews](" in text and "HF_TOKEN" in text
     wanted = {line.partition("==")[0] for line in files["requirements.txt"].split()}

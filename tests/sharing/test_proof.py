@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 import hf_tl
+from hf_tl.data.kinds import main_kind
 from hf_tl.errors import ProofError
 from hf_tl.run import Run
 from hf_tl.sharing import proof
 from hf_tl.sharing.proof import card_lines
 from hf_tl.task import Task, all_tasks
-from tests.anything import tiny_data, tiny_model
+from tests.anything import one_of_each, tiny_data, tiny_model
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command
 from tests.tiny import colour_folder, declare_torchvision_operators, sentiment_csv, tiny_bert, tiny_vit
@@ -43,7 +44,7 @@ def trained(folder: Path, method: str = "full", task: Task | None = None, kind: 
     )
 
 
-FAST = ("text-classification", "object-detection", "question-answering")
+FAST = one_of_each(all_tasks(), lambda task: (main_kind(task).name == "image", task.inference.snippet is None))
 
 
 @pytest.mark.parametrize(

@@ -119,10 +119,8 @@ def test_shared_models_are_gone_on_with_and_work_offline(hub: RunningHub, tmp_pa
     data = tmp_path / "reviews.csv"
     words = ("predict", "alice/adapter", TEXTS[0], "--revision", "v1", "--json")
     online = command(fresh, *words).stdout
-    figures = json.loads(
-        command(fresh, "evaluate", "alice/adapter", "--revision", "v1", "--data", data, "--json").stdout
-    )
-    assert figures["samples"] == 60
+    found = json.loads(command(fresh, "evaluate", "alice/adapter", "--revision", "v1", "--data", data, "--json").stdout)
+    assert found["samples"] == 60
     again = ("--model", "alice/adapter", "--data", data, "--method", "full", "training.max_steps=2")
     command(fresh, "train", *again, "model.revision=v1", "--output", tmp_path / "further")
     assert json.loads((tmp_path / "further" / "model" / "config.json").read_text())["id2label"]["0"] == "negative"

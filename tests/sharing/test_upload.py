@@ -139,6 +139,49 @@ def test_which_answers_are_tried_again(
 
 
 @pytest.mark.parametrize(
+    ("named", "private", "slug", "made"),
+    [
+        ("lab/films-0123456789abcdef", None, "lab/films-0123456789abcdef", None),  # a slug
+        ("Films", None, "lab/films-2", None),  # a title of the same owner's
+        ("Books", None, "lab/new", {"private": True}),  # as private as the model
+        ("Books", False, "lab/new", {"private": False}),
+    ],
+)
+def test_the_collection_that_is_meant(named: str, private: bool | None, slug: str, made: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def create(title: str, namespace: str, private: bool) -> Any:
+        seen["made"] = {"title": title, "namespace": namespace, "private": private}
+        return SimpleNamespace(slug="lab/new")
+
+    known = [SimpleNamespace(title="Songs", slug="lab/songs-1"), SimpleNamespace(title="Films", slug="lab/films-2")]
+    api = SimpleNamespace(
+        list_collections=lambda owner: known if owner == "lab" else [], create_collection=create,
+        add_collection_item=lambda slug, **item: seen.update(added=(slug, item)),
+    )  # fmt: skip
+    upload._collect(api, "lab/x", hub_config(id="lab/x", collection=named, private=private), "model")
+    assert seen.pop("added") == (slug, {"item_id": "lab/x", "item_type": "model", "exists_ok": True})
+    assert seen == ({"made": {"title": named, "namespace": "lab", **made}} if made else {})
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_committed() -> None:
+    api = SimpleNamespace(create_commit=lambda *words, **options: "done")
+
+    def sent(digest: bytes) -> Any:
+        def preupload(id: str, operations: list[Any], **options: Any) -> None:
+            for each in operations:
+                each.upload_info = SimpleNamespace(sha256=digest)
+
+        api.preupload_lfs_files = preupload
+        file: Any = {"a.txt": Sealed(b"content", bytes(32).hex(), "git")}  # type: ignore[arg-type]
+        return upload._commit(api, "alice/x", hub_config(id="alice/x"), file, None, "model")
+
+    assert sent(bytes(32)) == "done"
+    with pytest.raises(ConfigError, match=r"a\.txt: has changed while it was sent, so it is not shared"):
+        sent(bytes([1] * 32))
+
+
+@pytest.mark.parametrize(
     ("writing", "said"),
     [
         (True, "the token may not do this; it needs the right to write there"),

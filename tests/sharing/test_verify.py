@@ -46,7 +46,7 @@ def edit_card(hub: RunningHub, change: Any) -> None:
 
 
 def far_off(text: str) -> str:
-    """The first figure of the head, made better than it is."""
+    """The first metric of the metadata, made better than it is."""
     found = re.search(r"(?m)^ +value: ([01]\.\d+)$", text)
     assert found
     return f"{text[: found.start(1)]}{1.25 - float(found[1])}{text[found.end(1) :]}"

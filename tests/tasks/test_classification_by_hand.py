@@ -139,6 +139,8 @@ def test_a_text_of_just_the_limit_is_whole(context: TaskContext) -> None:
         (10**30, {"max_position_embeddings": 4096}, 2000, 2000),
         (10**30, {"max_position_embeddings": 256}, 2000, 256),
         (10**30, {}, None, 512),
+        (10**30, {}, 2000, 2000),  # positions are relative: nothing is too long
+        (None, {"max_position_embeddings": None}, 2000, 2000),
         # positions of RoBERTa begin after the one of padding
         (10**30, {"max_position_embeddings": 514, "pad_token_id": 1, "model_type": "roberta"}, None, 512),
         (10**30, {"max_position_embeddings": 102, "pad_token_id": 1, "model_type": "xlm-roberta"}, None, 100),

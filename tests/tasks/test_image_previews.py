@@ -27,7 +27,7 @@ def test_preview_shows_the_shares_of_mixed_labels(tmp_path: Path) -> None:
 
 
 def test_preview_of_timm_has_the_images_own_colours(tmp_path: Path) -> None:
-    """Dark images with one bright channel stay so: normalisation is undone with timm's figures."""
+    """Dark images with one bright channel stay so: normalisation is undone with timm's values."""
     model, data = timm_folder(tmp_path / "m", *RESNET), colour_folder(tmp_path / "d")
     grid = tmp_path / "g.png"
     hf_tl.preview({"model": str(model), "data": {"path": str(data), "preprocessing": {"augment": "none"}}}, output=grid)

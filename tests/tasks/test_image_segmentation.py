@@ -231,6 +231,66 @@ def test_names_beside_the_data(name: str, text: str, tmp_path: Path) -> None:
     assert "'water' have no pixel in train." in data.notes and f"The classes are named by {name}." in data.notes
 
 
+def lesion(mask: np.ndarray) -> Image.Image:
+    """0 and 255, of which 255 is a class."""
+    return plain(255 * (mask > 0))
+
+
+def test_255_is_a_class_where_it_is_named(tmp_path: Path) -> None:
+    folder = segmentation_folder(tmp_path / "data", lesion)
+    (folder / "id2label.json").write_text('{"0": "BACKGROUND", "255": "LESION"}')
+    data = read(folder)
+    assert data.labels == ("BACKGROUND", "LESION")
+    assert np.array_equal(masks.decode(data.splits["test"][0]["mask"]), (rectangles(200)[1] > 0).astype(int))
+    file = folder / "train" / "3_mask.png"
+    pixels = np.asarray(Image.open(file)).copy()
+    pixels[0, 0] = 1  # a stray value does not make 255 count for nothing
+    Image.fromarray(pixels).save(file)
+    with pytest.raises(DataError, match=r"train/metadata\.jsonl, line 4: mask value '1' has no name in id2label\.json"):
+        read(folder)
+    (folder / "id2label.json").unlink()
+    with pytest.raises(DataError, match=r"value 255 covers \d\d% of all pixels, and would .* beside 0 and 1"):
+        read(folder)
+    (folder / "id2label.json").write_text('{"0": "background", "1": "dot"}')  # said so
+    assert "Pixels of value 255 count for nothing" in " ".join(read(folder).notes)
+
+
+def test_smoothed_edges_are_no_classes(tmp_path: Path) -> None:
+    def smooth(mask: np.ndarray) -> Image.Image:
+        out = 200 * (mask > 0)
+        out[5, :30] = np.arange(30) * 3  # shades
+        return plain(out)
+
+    with pytest.raises(DataError, match=r"they hold 3\d values, of which two cover 9\d% .*: shades of smoothed"):
+        read(segmentation_folder(tmp_path / "data", smooth))
+
+
+def test_0_is_nothing_where_names_begin_at_1(tmp_path: Path) -> None:
+    """As ADE20K has it."""
+    folder = segmentation_folder(tmp_path / "data")
+    (folder / "id2label.json").write_text('{"1": "roof", "2": "tree"}')
+    data = read(folder)
+    assert data.labels == ("roof", "tree")
+    true = rectangles(200)[1]
+    assert np.array_equal(masks.decode(data.splits["test"][0]["mask"]), np.where(true == 0, -100, true - 1))
+    assert "Pixels of value 0 count for nothing, neither in training nor in the metrics." in data.notes
+
+
+def test_images_and_masks_in_folders_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for index in range(8):
+        pixels, mask = rectangles(index)
+        for name, made in (("images", Image.fromarray(pixels)), ("masks", plain(mask))):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            made.save(folder / name / f"{index}{'_mask' if name == 'masks' else ''}.png")
+    data = read(folder)
+    assert data.task.name == "image-segmentation" and data.labels == ("0", "1", "2")
+    rows = [row for split in data.splits.values() for row in split]
+    for row in rows:
+        index = int(Path(row["file"]).stem)
+        assert np.array_equal(masks.decode(row["mask"]), rectangles(index)[1]) and len(rows) == 8
+
+
 def test_names_of_colours(tmp_path: Path) -> None:
     folder = segmentation_folder(tmp_path / "data", colour)
     (folder / "labels.json").write_text('{"#000000": "ground", "#FF0000": "roof", "#0000ff": "tree"}')

@@ -1,4 +1,4 @@
-"""Translation: sacreBLEU's figures on every resample, directions and languages, and what the card's lines write."""
+"""Translation: sacreBLEU's scores on every resample, directions and languages, and what the card's lines write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hf_tl.config import Preprocessing, load_config
 from hf_tl.data import load_data
 from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext, get_task
-from hf_tl.tasks import translation
+from hf_tl.tasks import _scripts, translation
 from hf_tl.tasks._writing import configure
 from tests.clean_process import card_prints
 from tests.tiny import tiny_writer
@@ -92,7 +92,7 @@ def test_a_t5_learns_to_translate_and_the_card_gives_the_same(tmp_path: Path, ca
     said = capsys.readouterr().err
     assert "Task translation" in said and "from en to fr" in said and "30 of the 60 validation rows" in said
     values = run.metrics["metrics"]
-    assert run.metrics["samples"] == 60  # the final figures are of all
+    assert run.metrics["samples"] == 60  # the final metrics are of all
     assert values["chrf"]["value"] > 80 and values["bleu"]["value"] > 60, values
     assert values["cut_share"]["value"] < 0.1  # the end was learned
     config = json.loads((run.model / "config.json").read_text())
@@ -223,3 +223,35 @@ def test_languages_are_chosen_and_saved(kind: str, tmp_path: Path) -> None:
     assert (labels[0] if kind == "nllb" else labels[-1]) == code and 2 in labels
     assert before[0] == (2 if kind == "nllb" else code)
     assert before[1:] == labels[:-1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "found"),
+    [
+        (["de", "en"], (None, None), ("de", "en")),  # in their order
+        (["de", "en"], ("en", None), ("en", "de")),
+        (["de", "en"], (None, "de"), ("en", "de")),
+        (["eng_Latn", "fra_Latn"], ("en", "fr"), ("eng_Latn", "fra_Latn")),
+        (["en", "fr", "de"], ("eng_Latn", "de_DE"), ("en", "de")),
+        (["en", "english", "fr"], ("english", "fr"), ("english", "fr")),  # the very name first
+    ],
+)
+def test_languages_of_a_column(keys: list[str], given: Any, found: tuple[str, str]) -> None:
+    assert translation.of_keys(keys, *given) == found
+
+
+def test_a_language_is_not_translated_into_itself() -> None:
+    with pytest.raises(ConfigError, match="say which two"):
+        translation.of_keys(["en", "fr", "de"], "en", "eng_Latn")
+
+
+def test_how_texts_are_cut_into_words() -> None:
+    assert _scripts.Words().tokenize("The Film, été 2 这部") == ["the", "film", "été", "2", "这", "部"]
+    assert not _scripts.is_other_script(["abcdefghié"]) and _scripts.is_other_script(["abcdefghé"])  # over a tenth
+    assert not _scripts.is_other_script(["12 ..."])
+    assert [_scripts.bleu_words([text]) for text in ("ab这部", "ab这部电", "いい映", "映画")] == [
+        "13a",
+        "zh",
+        "char",
+        "zh",
+    ]
