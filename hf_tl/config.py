@@ -8,7 +8,6 @@ anything expensive starts.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hf_tl.errors import ConfigError, did_you_mean, listing
+from hf_tl.errors import ConfigError
 from hf_tl.io.names import as_name, override
 from hf_tl.io.tokens import check_tokens
+from hf_tl.io.wrong_values import wrong_value
 from hf_tl.io.yaml_text import read_yaml
 
 SHORTHAND = {"model": "id", "data": "path", "method": "name", "hub": "id"}
@@ -191,6 +191,11 @@ class LossConfig(Section):
     name: str | None = None
     """Another loss, for tasks that have several."""
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _number_labels(cls, value: Any) -> Any:
+        return {as_name(key): weight for key, weight in value.items()} if isinstance(value, Mapping) else value
+
 
 class GenerationSection(OpenSection):
     """Any `GenerationConfig` field under its own name, for tasks that write texts; saved with the model."""
@@ -339,7 +344,7 @@ def load_config(
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(" ".join(_sentence(error).splitlines())) from None  # keys may hold anything
+        raise ConfigError(" ".join(wrong_value(error, RunConfig).splitlines())) from None  # keys may hold anything
 
 
 def hub_config(**options: Any) -> HubConfig:
@@ -352,44 +357,3 @@ def hub_config(**options: Any) -> HubConfig:
     found = load_config({"model": "-", "data": "-", "hub": given}).hub
     assert found is not None
     return found
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing wrong, as one sentence."""
-    # A misspelt key says more than the missing one that it was meant to be.
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    location = [part for part in first["loc"] if not _is_union_branch(part)]
-    place = ".".join(str(part) for part in location)
-    found = first.get("input")
-    shown = json.dumps(found, default=str, ensure_ascii=False)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        known = list(_section(location[:-1]).model_fields)
-        hint = did_you_mean(location[-1], known) or f"; known here: {listing(known, most=20)}."
-        return f"{place}: unknown key{hint}"
-    if kind == "missing":
-        example = {"model": "--model google/vit-base-patch16-224-in21k", "data": "--data reviews.csv"}.get(place, "")
-        return f"{place}: missing{f'; give it in the configuration or as {example}' if example else ''}."
-    if kind == "literal_error":
-        expected = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-        hint = did_you_mean(found, expected) or "."
-        return f"{place}: found {shown}, expected one of {listing(expected, most=20)}{hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: found {shown}; {message[0].lower()}{message[1:]}."
-
-
-def _is_union_branch(part: Any) -> bool:
-    return isinstance(part, str) and (
-        part in {"str", "list[str]", "int", "[key]"} or part.startswith(("literal[", "dict["))
-    )
-
-
-def _section(location: list[Any]) -> type[BaseModel]:
-    """The model class at a place in `RunConfig`."""
-    section: type[BaseModel] = RunConfig
-    for part in location:
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return section

@@ -18,7 +18,8 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import unquote
 
 TOKEN = re.compile(r"(?:hf|api_org)_[A-Za-z0-9]{16,}")
@@ -92,6 +93,24 @@ class DataError(InputError):
 
 class ModelError(InputError):
     pass
+
+
+def together(*checks: Callable[[], Any]) -> None:
+    """Calls every check, and says at once what all of them find wrong.
+
+    Raises:
+        InputError: of the one that found something, or a ConfigError with the sentences of several.
+    """
+    found: list[InputError] = []
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            found.append(error)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise ConfigError(" ".join(dict.fromkeys(map(str, found))))
 
 
 class Stopped(HfTlError):

@@ -21,10 +21,10 @@ class Run(RunFolder):
         return predict(str(self.folder), inputs, **options)
 
     def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
-        """`hf_tl.evaluate` with this run's model, on its own data unless given other."""
+        """`hf_tl.evaluate` with this run's model, on its own held-out rows unless given other data."""
         from hf_tl.inference.evaluate import evaluate
 
-        return evaluate(str(self.folder), data or self.config.data, **options)
+        return evaluate(str(self.folder), data, **options)
 
     def push(self, id: str, **options: Any) -> Pushed:
         """`hf_tl.push`: shares this run on the Hub; `options` are fields of `HubConfig`."""

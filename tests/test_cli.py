@@ -17,6 +17,7 @@ import pytest
 from hf_tl import errors
 from hf_tl.cli import main
 from hf_tl.cli.launch import without_option
+from hf_tl.cli.options import flags_behind
 from hf_tl.commands.recipes import recipe_files
 from hf_tl.errors import Stopped
 from hf_tl.io import console
@@ -125,6 +126,29 @@ def test_a_fault_names_debug_and_debug_shows_the_traceback(training: Any, capsys
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--json", "train", *LEAST], ["train", *LEAST, "--json"]),
+        (["--debug", "--json", "recipes", "list"], ["recipes", "list", "--debug", "--json"]),
+        (["--json", "predict", "run", "--", "-x"], ["predict", "run", "--json", "--", "-x"]),
+        (["--json", "train", "--json"], ["train", "--json"]),
+        (["--debug"], ["--debug"]),
+        (["--json", "--version"], ["--json", "--version"]),
+        (["train", "--json"], ["train", "--json"]),
+    ],
+)
+def test_json_and_debug_also_stand_before_the_verb(words: list[str], expected: list[str]) -> None:
+    assert flags_behind(words) == expected
+
+
+def test_json_before_the_verb_is_obeyed(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = training(trained)
+    assert main(["--json", "train", *LEAST, "--no-proof", "--on-change", "stop"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "runs/x"
+    assert (seen[0].proof, seen[0].on_change) == (False, "stop")
+
+
 def test_interrupt_ends_with_3(training: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: Any) -> None:
         raise KeyboardInterrupt
@@ -172,8 +196,11 @@ def test_a_stop_names_the_command_that_continues(
         (["train", *LEAST, "--method", "lorra"], "did you mean 'lora'?"),
         (["train", "a.yaml", "b.yaml"], "'b.yaml': expected key=value"),
         (["train", "nowhere.yaml"], "nowhere.yaml: there is no such configuration file"),
-        (["evaluate", "m"], "--data"),
+        (["evaluate", "m", "--data", "d", "seed=3"], "'seed=3': expected a setting of data, such as data.columns.text"),
         (["predict", "m"], "give either inputs"),
+        (["predict", "m", "reviews.csv"], "reviews.csv: there is no such file or folder"),
+        (["predict", "m", "a text", "tests"], "tests: is data, and 'a text' is an input; give data alone"),
+        (["predict", "m", "a text", "data.columns.text=body"], "is a setting of data, and there are none"),
         (["predict", "m", "text", "--data", "d"], "give either inputs"),
         (["predict", "m", "text", "--output", "x.txt"], "ends in none of '.jsonl', '.csv', '.parquet'"),
         (["predict", "m", "text", "--output", "nowhere/x.csv"], "there is no folder nowhere"),
@@ -245,9 +272,46 @@ def test_predict_reads_lines(
 
 def test_predict_on_a_data_set(predictor: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/x", "--data", "d.csv", "--split", "validation", "--json"]) == 0
-    data = predictor[0][1]
-    assert data.path == "d.csv" and data.splits == {"test": "validation"}
+    assert predictor[0][1] == {"path": "d.csv", "splits": {"test": "validation"}}
     assert [json.loads(line)["row"] for line in capsys.readouterr().out.splitlines()] == [0, 1]
+
+
+def test_a_path_that_exists_is_data(predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.csv", "b.csv", "x.png", "y.png", "notes.docx"):
+        (tmp_path / name).write_text("text\ngood\n")
+    for words, expected in (
+        (["a.csv"], {"path": "a.csv"}),
+        (["photos", "data.on_error=skip"], {"path": "photos", "on_error": "skip"}),
+        (["a.csv", "b.csv", "data.columns.text=1"], {"path": ["a.csv", "b.csv"], "columns": {"text": "1"}}),
+        (["*.csv"], {"path": ["a.csv", "b.csv"]}),
+        (["?.png"], [Path("x.png"), Path("y.png")]),
+        (["notes.docx"], [Path("notes.docx")]),  # which a model of texts refuses
+        (
+            ["what a film?", "good/bad", "see http://x.org/a.csv"],
+            ["what a film?", "good/bad", "see http://x.org/a.csv"],
+        ),
+    ):
+        assert main(["predict", "runs/x", *words]) == 0
+        assert predictor[-1][1] == expected, words
+
+
+def test_several_labels_are_shown_and_none_where_none_applies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = [
+        {"label": "b", "score": 0.9, "scores": {"a": 0.6, "b": 0.9}, "labels": ["a", "b"]},
+        {"label": None, "score": 0.25, "scores": {"a": 0.2, "b": 0.25}, "labels": []},
+    ]
+    module = types.SimpleNamespace(predict=lambda *_, **__: found)
+    monkeypatch.setitem(sys.modules, "hf_tl.commands.predict", module)
+    assert main(["predict", "runs/x", "one", "two"]) == 0
+    assert capsys.readouterr().out == "a, b    0.900  one\n(none)  0.250  two\n"
+    assert main(["predict", "runs/x", "one", "two", "--output", str(tmp_path / "p.csv")]) == 0
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0] == "input,label,score,score: a,score: b,labels"
+    assert lines[1:] == ['one,b,0.9,0.6,0.9,"[""a"", ""b""]"', "two,,0.25,0.2,0.25,[]"]
 
 
 def test_predict_writes_files(predictor: Any, tmp_path: Path) -> None:

@@ -196,3 +196,40 @@ def test_merging_goes_into_mappings() -> None:
     base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
     assert merge(base, {"a": {"c": 3, "e": 4}, "d": [5]}) == {"a": {"b": 1, "c": 3, "e": 4}, "d": [5]}
     assert base == {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("word", "section", "found"),
+    [
+        ("data.columns.text=1", "columns", {"text": "1"}),
+        ("data.columns.label=yes", "columns", {"label": "yes"}),
+        ("data.columns.text=the text, whole", "columns", {"text": "the text, whole"}),
+        ("data.columns.label=label: final", "columns", {"label": "label: final"}),
+        ("data.columns.label='a: b'", "columns", {"label": "a: b"}),
+        ("data.columns.label=[no, 3, off]", "columns", {"label": ["no", "3", "off"]}),
+        ("data.columns={text: 1, label: 0}", "columns", {"text": "1", "label": "0"}),
+        ("data.splits.test=2020", "splits", {"test": "2020"}),
+    ],
+)
+def test_names_of_columns_and_splits_are_taken_as_they_stand(word: str, section: str, found: dict[str, Any]) -> None:
+    data = load_config(LEAST, parse_overrides([word])).data
+    assert getattr(data, section) == found
+
+
+def test_labels_that_are_numbers_have_weights(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("model: m\ndata: d\nloss: {class_weights: {0: 1, 1: 2.5}}\n")
+    for config in (load_config(file), load_config(LEAST, parse_overrides(["loss.class_weights={0: 1, 1: 2.5}"]))):
+        assert config.loss.class_weights == {"0": 1.0, "1": 2.5}
+    with pytest.raises(ConfigError, match="put the name in quotes"):
+        load_config(LEAST, parse_overrides(["loss.class_weights={yes: 1, no: 2}"]))
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    wrong = {"data": {"path": "d", "validation": 2, "on_error": "halt"}, "seed": -1}
+    with pytest.raises(ConfigError) as raised:
+        load_config(wrong)
+    for place in ("model: missing", "data.validation: found 2", "data.on_error: found", "seed: found -1"):
+        assert place in str(raised.value)
+    with pytest.raises(ConfigError, match=r"^metod: unknown key; did you mean 'method'\?"):
+        load_config({"metod": "lora", "model": "m", "data": {"path": "d", "validation": 2}})

@@ -91,3 +91,30 @@ def test_a_run_killed_between_the_model_and_the_environment_keeps_both(
     assert (tmp_path / "run" / "environment.json").exists()
     again = hf_tl.finetune(**{**options(finished), "output": str(tmp_path / "run")})
     assert again.stage == "reported"
+
+
+def test_a_proof_that_fails_leaves_report_and_card_behind_and_marked(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    state = json.loads((run / "state.json").read_text())
+    assert state["loss_before_saving"] > 0
+    (run / "state.json").write_text(json.dumps({**state, "stage": "measured"}))
+    (run / "report.html").unlink()
+    (run / "README.md").unlink()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise hf_tl.errors.ProofError("run/model: its predictions differ from those that were measured: row 0.")
+
+    monkeypatch.setattr("hf_tl.commands.train.proof.prove", fails)
+    monkeypatch.setattr("hf_tl.commands.train.proof.wanted", lambda _: True)
+    with pytest.raises(hf_tl.errors.ProofError):
+        hf_tl.finetune(**{**options(finished), "output": str(run)})
+    for name in ("report.html", "README.md"):
+        assert "The proof failed, so do not use or share this model" in (run / name).read_text(), name
+    assert hf_tl.Run(run).stage == "measured"
+    monkeypatch.undo()
+    assert hf_tl.finetune(**{**options(finished), "output": str(run)}).stage == "reported"
+    for name in ("report.html", "README.md"):
+        assert "The proof failed" not in (run / name).read_text(), name

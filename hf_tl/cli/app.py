@@ -15,6 +15,7 @@ import typer
 from hf_tl import __version__
 from hf_tl.cli.exit_codes import guarded
 from hf_tl.cli.options import (
+    SETTING,
     BatchSize,
     DataPaths,
     Debug,
@@ -28,6 +29,8 @@ from hf_tl.cli.options import (
     Words,
     app,
     configure,
+    data_settings,
+    flags_behind,
     recipes_app,
 )
 from hf_tl.cli.sharing import sharing_app
@@ -35,6 +38,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.files import replacing_file
 from hf_tl.io.command_line import command_line
 from hf_tl.io.console import (
+    between,
     check_rows_file,
     is_main_process,
     plain,
@@ -112,7 +116,12 @@ def _train(config: RunConfig, as_json: bool) -> None:
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Run folder, model folder, adapter or Hub id.")],
-    data: Annotated[list[str], typer.Option("--data", help="Hub id, folder, file or archive; may be repeated.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", help="Hub id, folder, file or archive; may be repeated. Default: a run's held-out rows."
+        ),
+    ] = None,
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key=value]...", help="Settings of data, such as data.columns.text=body."),
@@ -124,21 +133,25 @@ def evaluate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a finished model on data."""
-    config = configure(words, base={"model": model}, data=data)
+    """Measure a finished model on data, read as in its own run unless said otherwise."""
+    given = data_settings(words, data)
+    options: dict[str, Any] = {
+        "split": split,
+        "revision": revision,
+        "batch_size": batch_size,
+        "trust_remote_code": trust,
+    }
     with working():
         from hf_tl.commands.evaluate import evaluate as run_it
+        from hf_tl.metrics.intervals import too_few
 
-        result = run_it(
-            model,
-            config.data,
-            split=split,
-            revision=revision,
-            batch_size=batch_size,
-            trust_remote_code=trust,
-            seed=config.seed,
-        )
-    rows = [(name, f"{m['value']:.4f}", f"{m['low']:.4f} to {m['high']:.4f}") for name, m in result["metrics"].items()]
+        result = run_it(model, given, **options)
+    for note in result.get("notes", ()):
+        say(note)
+    rows = [(name, f"{m['value']:.4f}", between(m, 4)) for name, m in result["metrics"].items()]
+    name, value = next(iter(result["metrics"].items()))
+    if few := too_few(result["samples"], result["split"], name, value):
+        say(few)
     text = f"{result['split']}, {result['samples']} samples\n" + table(rows, ("", "value", "95 % interval"))
     show(result, text, as_json)
 
@@ -148,7 +161,10 @@ def predict(
     model: Annotated[str, typer.Argument(help="Run folder, model folder, adapter or Hub id.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUT]...", help="Texts or image files; - reads one per line from stdin."),
+        typer.Argument(
+            metavar="[INPUT]... [data.KEY=VALUE]...",
+            help="Texts or image files, tables or folders; - reads one input per line from stdin.",
+        ),
     ] = None,
     data: Annotated[list[str] | None, typer.Option("--data", help="A dataset in place of inputs.")] = None,
     split: Split = None,
@@ -164,23 +180,33 @@ def predict(
 ) -> None:
     """Predict with a finished model.
 
+    A table or folder (or --data) is read as in the model's own run, and its columns stand beside each prediction.
     With --json: one object per line and input. In CSV, a text that a spreadsheet would run has an apostrophe before it.
     """
-    if bool(inputs) == bool(data):
-        raise ConfigError("predict: give either inputs, such as a text or an image file, or --data.")
+    words = [word for word in inputs or () if SETTING.match(word)]
+    given: list[Any] = [word for word in inputs or () if not SETTING.match(word)]
+    if bool(given) == bool(data):
+        raise ConfigError("predict: give either inputs, such as a text, an image file or a table, or --data.")
     if output:
         check_rows_file(output)
-    given = [line.rstrip("\r\n") for line in sys.stdin] if inputs == ["-"] else list(inputs or ())
     with working():
         from hf_tl.commands.predict import predict as run_it
+        from hf_tl.inference.inputs import read_words
 
+        asked: Any = data_settings(words, data)
+        if not data:
+            found = [line.rstrip("\r\n") for line in sys.stdin] if given == ["-"] else read_words(given)
+            if isinstance(found, list) and words:
+                raise ConfigError(f"{words[0]!r}: is a setting of data, and there are none; name a table or a folder.")
+            asked = {**(asked or {}), **found} if isinstance(found, dict) else found
+        if isinstance(asked, dict) and split:
+            asked["splits"] = {"test": split}
         options: dict[str, Any] = {"revision": revision, "batch_size": batch_size, "trust_remote_code": trust}
-        if data:
-            chosen = {"data": {"splits": {"test": split}}} if split else {}
-            source = configure(None, base={"model": model, **chosen}, data=data).data
-            rows = [{"row": index, **row} for index, row in enumerate(run_it(model, source, **options))]
-        else:
-            rows = [{"input": item, **row} for item, row in zip(given, run_it(model, given, **options), strict=True)]
+        predictions = run_it(model, asked, **options)
+    if isinstance(asked, dict):
+        rows = [{"row": index, **row} for index, row in enumerate(predictions)]
+    else:
+        rows = [{"input": str(item), **row} for item, row in zip(asked, predictions, strict=True)]
     if output:
         write_rows(rows, output)
         say(f"{len(rows)} predictions written to {output}")
@@ -193,9 +219,10 @@ def predict(
 def _prediction_table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = []
     for row in rows:
-        first = shorten(row.get("input", row.get("row")))
+        first = shorten(row.get("input", row.get("file", row.get("row"))))
         score = f"{row['score']:.3f}" if isinstance(row.get("score"), float) else ""
-        cells.append((row.get("label", ""), score, first))
+        label = row.get("label", "") if "labels" not in row else ", ".join(map(str, row["labels"])) or "(none)"
+        cells.append((label, score, first))
     return table(cells)
 
 
@@ -362,7 +389,7 @@ def recipe(config: Mapping[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = flags_behind(list(sys.argv[1:] if arguments is None else arguments))
 
     def run() -> Any:
         command = typer.main.get_command(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,9 +40,28 @@ DataPaths = Annotated[
 TaskName = Annotated[str | None, typer.Option(help="Task (hf-tl tasks); found from the data when not given.")]
 MethodName = Annotated[str | None, typer.Option(help="full, lora, frozen or scratch.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+SETTING = re.compile(r"data(\.[^.=\s]+)+=")
+"""A word that sets a key of `data`."""
 Split = Annotated[str | None, typer.Option(help="Split of the data; default test, else validation, else all of it.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Samples at a time.")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run modelling code that comes with the model.")]
+
+
+def data_settings(words: Sequence[str] | None, data: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """What `--data` and `data.KEY=VALUE` words say of the data that a finished model is asked about; None: nothing.
+
+    Raises:
+        ConfigError: a word that is no setting of data.
+    """
+    from hf_tl.config import parse_overrides
+
+    for word in words or ():
+        if not SETTING.match(word):
+            raise ConfigError(f"{word!r}: expected a setting of data, such as data.columns.text=body.")
+    given: dict[str, Any] = parse_overrides(words or ()).get("data", {})
+    if data:
+        given["path"] = data[0] if len(data) == 1 else list(data)
+    return given or None
 
 
 def configure(
@@ -63,3 +83,13 @@ def configure(
         given["data"] = data[0] if len(data) == 1 else list(data)
     overrides = parse_overrides(word for word in words or () if "=" in word)
     return load_config(files[0] if files else base, given, overrides)
+
+
+def flags_behind(words: list[str]) -> list[str]:
+    """`hf-tl --debug train ...` as `hf-tl train ... --debug`: every command has these two, wherever they stand."""
+    count = next((at for at, word in enumerate(words) if word not in ("--json", "--debug")), len(words))
+    flags, rest = words[:count], words[count:]
+    if not rest or rest[0].startswith("-"):
+        return words
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *(flag for flag in flags if flag not in rest[:end]), *rest[end:]]

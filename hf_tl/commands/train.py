@@ -12,11 +12,13 @@ from accelerate.utils import set_seed
 from hf_tl.config import RunConfig, load_config
 from hf_tl.data import load_data
 from hf_tl.data.understood import as_text as understood
-from hf_tl.errors import HubError
+from hf_tl.errors import HubError, ProofError, together
 from hf_tl.hub.upload import check_target
 from hf_tl.inference.held_out import measure_saved
 from hf_tl.inference.processes import process_state
-from hf_tl.io.console import say
+from hf_tl.inference.reloaded import few_rows, loss_of
+from hf_tl.io.console import between, say
+from hf_tl.metrics.intervals import too_few
 from hf_tl.models.context import make_context
 from hf_tl.models.methods import get_method
 from hf_tl.models.pretrained import check_task, find_pretrained, load_model
@@ -29,7 +31,7 @@ from hf_tl.run import Run
 from hf_tl.sharing import proof
 from hf_tl.sharing.checkpoint_pushes import PushCheckpoints
 from hf_tl.sharing.push import push, push_command, save_model
-from hf_tl.training.arguments import check_training
+from hf_tl.training.arguments import check_best_metric, check_training
 from hf_tl.training.description import check_adapter_alone, check_adapter_loads, describe_run, label_weights, made_of
 from hf_tl.training.fit import fit
 from hf_tl.training.options import check_classes, check_options
@@ -51,9 +53,8 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     start = time.monotonic()
 
     # 1. What can be wrong without reading anything.
-    check_training(config.training)
+    _check_settings(config)
     method = get_method(config.method)
-    check_quantization(config.model, config.method.name)
     if config.hub is not None:
         hub = config.hub
         try:
@@ -69,8 +70,11 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     say("\n".join([*data.notes, understood(data.labels, data.source)]))
     task = data.task
     method.check(task)
-    check_options(config, task)
-    check_classes(config, data)
+    together(
+        lambda: check_options(config, task),
+        lambda: check_best_metric(config.training, task),
+        lambda: check_classes(config, data),
+    )
     pretrained = find_pretrained(config.model)
     check_task(pretrained, task)
     check_adapter_alone(config, task, pretrained)
@@ -93,11 +97,13 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         to = config.hub
         pushes = [PushCheckpoints(run, to, processor, pretrained)] if to is not None and to.every_save else []
         fitted = fit(run, config, data, task, context, method, loaded, pushes)
+        validation = few_rows(task, data.splits["validation"])
+        loss = loss_of(fitted.adapted.module, task, context, validation, config.seed)
         if main.is_main_process:
             written = save_model(run, method.finish, fitted.adapted, processor, task, context, pretrained)
             describe_run(run, pretrained, data, context, fitted)
             # last: a stage is reached when all of it is on disk
-            run.reach("saved", train=fitted.statistics, written=written)
+            run.reach("saved", train=fitted.statistics, written=written, loss_before_saving=loss)
         main.wait_for_everyone()
 
     # 5. Measure what was saved, as loaded from disk; write it up; share it.
@@ -108,11 +114,16 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
         measure_saved(run, data, trust=trusted)
         main.wait_for_everyone()
     if main.is_main_process:
-        if proof.wanted(config.proof):
-            proof.prove(run, trust=trusted)
+        try:
+            if proof.wanted(config.proof):
+                proof.prove(run, trust=trusted)
+        except ProofError as error:  # what was measured is worth reading all the same
+            run.reach("measured", proof_failed=str(error))
+            _write_up(run)
+            raise
         if not run.reached("reported"):
-            write_report(run.folder)
-            write_card(run.folder, shared=False)  # a push names the repository
+            run.reach("measured", proof_failed=None)
+            _write_up(run)
             run.reach("reported")
         if config.hub is not None and not run.reached("pushed"):
             pushed = push(run, config.hub, proof=config.proof, trust_remote_code=trusted)
@@ -122,8 +133,24 @@ def finetune(config: RunConfig | Mapping[str, Any] | str | Path | None = None, /
     return run
 
 
+def _write_up(run: Run) -> None:
+    write_report(run.folder)
+    write_card(run.folder, shared=False)  # a push names the repository
+
+
+def _check_settings(config: RunConfig) -> None:
+    together(
+        lambda: check_training(config.training),
+        lambda: get_method(config.method),
+        lambda: check_quantization(config.model, config.method.name),
+    )
+
+
 def _say_result(run: Run, seconds: float) -> None:
     metrics = run.metrics
-    best = [f"{name} {v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for name, v in metrics["metrics"].items()]
+    best = [f"{name} {v['value']:.3f} ({between(v)})" for name, v in metrics["metrics"].items()]
     say(f"{metrics['split']}, {metrics['samples']} samples: {', '.join(best)}")
+    name, value = next(iter(metrics["metrics"].items()))
+    if few := too_few(metrics["samples"], metrics["split"], name, value):
+        say(few)
     say(f"{seconds:.0f} s in all; report: {run.folder / 'report.html'}; model: {run.model}")

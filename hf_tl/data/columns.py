@@ -97,6 +97,30 @@ def match(task: Task, rows: Dataset, given: Mapping[str, str | list[str]], need_
     return _one_form(task, out, rows, need_labels)
 
 
+def remembered(
+    task: Task,
+    rows: Dataset,
+    given: Mapping[str, str | list[str]],
+    usual: Mapping[str, str],
+    need_labels: bool,
+) -> dict[str, str | list[str]]:
+    """`data.columns` for a finished model.
+
+    Args:
+        given: what the configuration says, also of targets, which nobody needs to predict.
+        usual: role -> the column that the model learned from; taken where it is there and can be that.
+    """
+    needed = {column.role: column for column in task.columns if need_labels or not column.target}
+    kept = {role: name for role, name in given.items() if role in needed or task.column(role) is None}
+    there = set(rows.column_names) - {FILE}
+    learned = {
+        role: name
+        for role, name in usual.items()
+        if role in needed and role not in kept and name in there and _can_be(needed[role], rows, name)
+    }
+    return {**learned, **kept}
+
+
 def _one_form(task: Task, found: Columns, rows: Dataset, need_labels: bool) -> Columns:
     """The columns of the first form of the task's data that is complete."""
     if not task.forms:

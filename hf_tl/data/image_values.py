@@ -23,7 +23,7 @@ from hf_tl.data.images import (
     to_rgb,
     unreadable,
 )
-from hf_tl.data.named_files import is_there
+from hf_tl.data.named_files import is_address, is_there
 from hf_tl.data.timm_models import of_timm, resized
 from hf_tl.errors import ConfigError, DataError, ModelError, shortened
 from hf_tl.files import replacing_file
@@ -90,6 +90,8 @@ def given_image(item: Any, _: str) -> Image:
         return to_rgb(item).copy()
     if not isinstance(item, (str, Path)):
         raise ConfigError(f"{shortened(repr(item))}: expected the path of an image or a PIL image.")
+    if is_address(str(item)):
+        raise DataError(f"{shortened(str(item))}: is an address; only files are read: download it, and name the file.")
     if not is_there(Path(item)):
         raise DataError(f"{shortened(str(item))}: there is no such image file.")
     try:

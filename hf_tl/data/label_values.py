@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, List, Value
 
 from hf_tl.config import DataConfig
@@ -27,7 +29,24 @@ MAX_TEXT = 100_000
 RARE = 0.02
 """Share of rows below which -1 beside 0, 1, ... is no class."""
 
+UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
+"""Characters that nobody sees, of those that mean nothing inside a word."""
+
 Splits = dict[str, Dataset]
+
+
+def label_name(value: Any) -> str | None:
+    """A label as people write it: whole numbers without a point, texts stripped, in one Unicode form (NFC) and without
+    invisible characters; None when it is missing."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    text = UNSEEN.sub("", unicodedata.normalize("NFC", str(value)))
+    return (
+        re.sub(r"[\xa0\u2000-\u200a\u202f\u3000]", " ", text).strip("\u200c\u200d \t\r\n\v\f\x1c\x1d\x1e\x1f\x85")
+        or None
+    )
 
 
 def settle_labels(

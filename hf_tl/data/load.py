@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from hf_tl.config import DataConfig
-from hf_tl.data.columns import Columns, infer_task, match, roles_sentence
+from hf_tl.data.columns import Columns, infer_task, match, remembered, roles_sentence
 from hf_tl.data.rows import Splits, check_inputs, decoded, to_roles
 from hf_tl.data.shapes import shaped
-from hf_tl.data.sources import Source, read_source
+from hf_tl.data.sources import FILE, Source, read_source
+from hf_tl.data.split_names import split_of
 from hf_tl.data.splits import at_most, content_hashes, cut_validation
 from hf_tl.data.understood import CUT, origin, unused_columns
 from hf_tl.errors import DataError, listing, shortened
@@ -41,6 +43,8 @@ class Data:
     """What was inferred, dropped and split, and why."""
     source: dict[str, Any]
     """JSON-ready: path, revision, content hash, rows and classes of each split."""
+    as_found: Dataset | None = None
+    """The rows with all columns that the data have, where they were read to predict."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -145,10 +149,21 @@ def _check_labels(labels: Sequence[str]) -> None:
 
 
 def load_rows(
-    config: DataConfig, task: Task, known: Targets, *, split: str | None = None, need_labels: bool, seed: int = 42
+    config: DataConfig,
+    task: Task,
+    known: Targets,
+    *,
+    split: str | None = None,
+    need_labels: bool,
+    usual: Mapping[str, str] | None = None,
+    seed: int = 42,
 ) -> Data:
     """One split for `evaluate` or `predict` with a model's own labels: `split`, else test, else validation, else the
-    only one.
+    only one. Rows of data that name no split are called `all`.
+
+    Args:
+        usual: role -> the column that the model learned from, which is taken where the data have it and `data.columns`
+            does not say otherwise.
 
     Raises:
         ConfigError, DataError, HubError: as `load_data`.
@@ -160,11 +175,16 @@ def load_rows(
     name = split or next((each for each in ("test", "validation", "train") if each in source.splits), "train")
     if name not in source.splits:
         raise DataError(f"split: the data have no {name!r} split; they have {listing(source.splits)}.")
-    source.splits = shaped({name: source.splits[name]}, task, config.columns, notes, need_labels)
-    columns = match(task, source.splits[name], config.columns, need_labels)
+    there = list(source.splits)
+    if split is None and len(there) > 1:
+        count = len(source.splits[name])
+        notes.append(f"Of the splits {listing(there)}, {name} is read ({count} rows); --split names another.")
+    left = {**(usual or {}), **config.columns}  # what the model learned from is read as it was then
+    found = shaped({name: source.splits[name]}, task, left, notes, need_labels)[name]
+    columns = match(task, found, remembered(task, found, config.columns, usual or {}, need_labels), need_labels)
     if not need_labels:
         columns = {role: column for role, column in columns.items() if role not in task.target_roles}
-    splits = _with_roles({name: source.splits[name]}, columns, task)
+    splits = _with_roles({name: found}, columns, task)
     splits = {name: check_inputs(splits[name], task, config, notes)}
     if need_labels and task.targets:
         task.targets(splits, config, known, notes)
@@ -173,9 +193,17 @@ def load_rows(
     rows = at_most(rows, np.asarray(rows[role]) if role else None, config.max_samples, seed)
     if len(rows) == 0:
         raise DataError(f"data.path: the {name} split has no rows left.")
+    if there == ["train"] and not split and not _says_train(found, config):
+        name = "all"
     ordered = {name: decoded(rows, task)}
     metadata = {**source.metadata, **_counts(ordered, known if need_labels else Targets())}
-    return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), metadata)
+    return Data(task, DatasetDict(ordered), columns, known, name, tuple(notes), metadata, found)
+
+
+def _says_train(rows: Dataset, config: DataConfig) -> bool:
+    """Whether a file, a folder or the Hub calls these rows train, and not only we."""
+    place = Path(str(rows[0][FILE]).partition(", line ")[0].partition(", row ")[0])
+    return bool(config.splits) or any(split_of(part, config) == "train" for part in (place.stem, *place.parts[-4:-1]))
 
 
 def _with_roles(splits: Splits, columns: Columns, task: Task) -> Splits:

@@ -98,10 +98,7 @@ def _yolo_root(file: Path) -> Path:
     """The folder that a YOLO yaml is about."""
     setup = read_setup([file], file)
     if setup.splits is None:
-        raise DataError(
-            f"data.path: {file}: expected the yaml of a YOLO dataset, with names and train; the configuration of a "
-            "run is given alone: hf-tl train run.yaml."
-        )
+        raise DataError(f"data.path: {file}: {unread(file)}.")
     return setup.root if setup.root is not None and setup.root.is_dir() else file.parent
 
 
@@ -137,20 +134,28 @@ def _folder(
     if not found.files:
         raise DataError(f"data.path: {shown}: the folder is empty.")
     reading.notes += found.notes
-    images = found.images
+    images, tables = found.images, _tables_of(found)
     out = _described(folder, found, images, reading, reach, shown, setup)
     if out is None and images:
         out = _of_images(folder, found, images, reading, reach, shown)
-    elif out is None:
-        tables = _tables_of(found)
-        texts = read_text_folder(folder, tables, lambda name: split_of(name, reading.config))
-        for file in tables if texts else ():
+    elif out is None and (texts := read_text_folder(folder, tables, lambda name: split_of(name, reading.config))):
+        for file in tables:
             reading.hash(file, file.relative_to(folder).as_posix())
-        out = texts or _tables(folder, tables, reading, reach, shown, Beside(lambda: []), saved)
+        out = texts
+    elif out is None:
+        if not tables:
+            kinds = sorted({file.suffix or file.name for file in found.files})
+            other = next((f" {file.name} is {unread(file)}." for file in found.files if _is_other(file)), "")
+            raise DataError(f"data.path: {shown} holds no images or tables, only {listing(kinds)}.{other}")
+        out = _tables(folder, tables, reading, reach, shown, Beside(lambda: []), saved)
     for split, name in reading.config.splits.items():
         if split not in out:
             raise DataError(f"data.splits.{split}: {shown} has no {name!r}.")
     return out
+
+
+def _is_other(file: Path) -> bool:
+    return file.suffix.lower() in OTHERS
 
 
 def _described(
@@ -207,7 +212,7 @@ def _of_images(
         masks = {mask for _, mask in pairs.found}
         images = [image for image in images if image not in masks]
         reading.notes.append(f"{len(masks)} masks beside their images are left out: {reading.task} reads none.")
-    naming = _naming_tables(_tables_of(found), images, reading)
+    naming = _naming_tables(_tables_of(found), images, reading, reach)
     error = layout = None
     try:
         layout = layout_of(folder, images, reading.config, shown)
@@ -239,13 +244,13 @@ def _say_left_out(found: Found, images: Sequence[Path], reading: Reading) -> Non
     reading.notes += left_out(found.files, set(images))
 
 
-def _naming_tables(tables: Iterable[Path], images: list[Path], reading: Reading) -> dict[Path, Dataset]:
+def _naming_tables(tables: Iterable[Path], images: list[Path], reading: Reading, reach: Reach) -> dict[Path, Dataset]:
     """The tables beside images that name them, with their rows; what cannot be read as one is none."""
     beside, out = Beside(lambda: images), {}
     chosen = [file for file in tables if file.suffix.lower() != ".txt"]  # texts beside images are captions
     for file in chosen if len(chosen) <= MANY else ():
         try:
-            rows = read_file(file, reading.config, reading.cache).rows
+            rows = read_file(file, reading.config, reading.cache, None if reach.own else reach.packed).rows
         except DataError:
             continue
         for column in naming_columns(rows, beside, file.parent):
@@ -315,9 +320,7 @@ def _tables(
     beside: Beside,
     saved: Collection[Path] = (),
 ) -> dict[str, Dataset]:
-    """Rows of tables, of which those of `saved` are parts of a saved dataset."""
-    if not tables:
-        raise DataError(_nothing(files_below(folder, own=reach.own).files, shown))
+    """Rows of tables by split; `saved` are those of datasets that were saved."""
     config = reading.config
     named = {file: split_of_path(file.relative_to(folder), config) for file in tables}
     if config.splits:
@@ -333,13 +336,6 @@ def _tables(
     for file, split in named.items():
         out.setdefault(split or "train", []).append(_table(file, reading, reach, beside))
     return {split: joined(split, parts, reading.notes) for split, parts in out.items()}
-
-
-def _nothing(files: Sequence[Path], shown: Path) -> str:
-    """What a folder holds in which there is nothing to read."""
-    kinds = sorted({file.suffix or file.name for file in files})
-    other = next((f" {file.name} is {unread(file)}." for file in files if file.suffix.lower() in OTHERS), "")
-    return f"data.path: {shown} holds no images or tables, only {listing(kinds)}.{other}"
 
 
 def _table(file: Path, reading: Reading, reach: Reach, beside: Beside) -> Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from datasets import ClassLabel, Dataset, List, Value
 
 from hf_tl.config import DataConfig
 from hf_tl.data.kinds import check_input, kind_of, kinds_of
+from hf_tl.data.label_values import label_name
 from hf_tl.data.sources import FILE
 from hf_tl.errors import DataError, did_you_mean, listing
 from hf_tl.task import Task
@@ -77,24 +77,6 @@ def check_inputs(rows: Dataset, task: Task, config: DataConfig, notes: list[str]
         if kind.survey is not None and not column.target:
             notes += [note for note in kind.survey(rows, column.role, FILE) if note not in notes]
     return rows
-
-
-UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
-"""Characters that nobody sees, of those that mean nothing inside a word."""
-
-
-def label_name(value: Any) -> str | None:
-    """A label as people write it: whole numbers without a point, texts stripped, in one Unicode form (NFC) and without
-    invisible characters; None when it is missing."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    text = UNSEEN.sub("", unicodedata.normalize("NFC", str(value)))
-    return (
-        re.sub(r"[\xa0\u2000-\u200a\u202f\u3000]", " ", text).strip("\u200c\u200d \t\r\n\v\f\x1c\x1d\x1e\x1f\x85")
-        or None
-    )
 
 
 def _natural(name: str) -> tuple[Any, ...]:

@@ -20,6 +20,8 @@ def wrong_text(value: Any, what: str) -> str | None:
 
 
 def given_text(item: Any, said: str) -> str:
+    if isinstance(item, Path):
+        raise DataError(f"{item}: is a file, expected a text, or a table of texts such as reviews.csv.")
     if not isinstance(item, str) or not item.strip():
         raise DataError(f"{said} {item!r}, expected a text.")
     return item

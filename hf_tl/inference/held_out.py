@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from hf_tl.data import Data
 from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.data.splits import example_rows
 from hf_tl.data.texts import as_text
-from hf_tl.errors import HfTlError, ModelError, panicked
+from hf_tl.errors import DataError, HfTlError, ModelError, listing, panicked
 from hf_tl.files import replacing_file, write_json
 from hf_tl.inference.finished import load_finished
 from hf_tl.inference.outputs import outputs_of
 from hf_tl.inference.processes import process_state
 from hf_tl.inference.reference import measured, write_reference
+from hf_tl.inference.reloaded import check_reloaded
 from hf_tl.models.context import make_context
 from hf_tl.run_folder import RunFolder
 from hf_tl.task import Targets, Task, TaskContext
@@ -78,6 +79,24 @@ def targets_of(task: Task, context: TaskContext) -> Targets:
     return Targets(context.labels, context.problem, config, class_column="label" if one else None)
 
 
+def with_labels(given: Data, split: str, labels: Sequence[str], where: str) -> Dataset:
+    """The rows of a split, their classes numbered as the model `where` numbers them.
+
+    Raises:
+        DataError: its labels are others.
+    """
+    rows, role = given.splits[split], given.targets.class_column
+    if not role or tuple(labels) == given.labels:
+        return rows
+    if set(labels) != set(given.labels):
+        raise DataError(
+            f"{where}: the model's labels are {listing(labels)}, those of the data {listing(given.labels)}."
+        )
+    numbers = [list(labels).index(name) for name in given.labels]
+    values = [numbers[index] for index in rows[role]]
+    return rows.remove_columns(role).add_column(role, values)
+
+
 def results(
     task: Task, context: TaskContext, outputs: list[Any], samples: Any, rows: Dataset, split: str, seed: int
 ) -> dict[str, Any]:
@@ -103,6 +122,7 @@ def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
         trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
     """
     model, task, context = finished(str(run.model), preprocessing=run.config.data.preprocessing, trust=trust)
+    check_reloaded(run, model, task, context, data.splits["validation"])
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, context, rows, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features
@@ -11,8 +12,9 @@ from hf_tl.config import DataConfig
 from hf_tl.data import load_rows
 from hf_tl.data.kinds import Kind, kinds_of
 from hf_tl.errors import DataError, listing
-from hf_tl.inference.evaluate import data_config, preprocessing_of
 from hf_tl.inference.held_out import answering, finished, outputs_on, targets_of
+from hf_tl.inference.inputs import asked, read_words, with_places
+from hf_tl.io.console import say
 from hf_tl.task import Task
 
 
@@ -30,17 +32,27 @@ def predict(
     Args:
         inputs: texts, or image files or PIL images (as `Kind.given` of the task's input reads them), one or a list;
             mappings of the task's roles to values for tasks that read several (`{"question": ..., "context": ...}`);
-            or a `DataConfig` or `{"path": ...}`, for a dataset.
+            or data: the path of a table, an archive or a folder, a `DataConfig`, or `{"path": ...}` with any key of
+            `data`; what that leaves open is as in the model's own run.
 
     Returns:
-        One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5.
+        One object per input: `label`, `score` and `scores` by label, equal to the stock pipeline's within 1e-5; of data
+        also `row`, `file` and the data's own columns.
     """
+    if isinstance(inputs, (str, Path)):
+        inputs = read_words([inputs])
+    data = isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs)
+    wanted = asked(model, inputs if data else {"path": "-"}, columns=data)
     loaded, task, context = finished(
-        model, revision, preprocessing=preprocessing_of(model), trust=trust_remote_code, mode="predicting"
+        model, revision, preprocessing=wanted.preprocessing, trust=trust_remote_code, mode="predicting"
     )
-    if isinstance(inputs, DataConfig) or (isinstance(inputs, dict) and "path" in inputs):
-        found = load_rows(data_config(inputs), task, targets_of(task, context), need_labels=False, seed=seed)
+    found = None
+    if data:
+        targets = targets_of(task, context)
+        found = load_rows(wanted.config, task, targets, need_labels=False, usual=wanted.usual, seed=seed)
         ((_, rows),) = found.splits.items()
+        for note in found.notes:
+            say(note)
     else:
         rows = _rows(inputs, task)
     if len(rows) == 0:
@@ -48,7 +60,7 @@ def predict(
     with answering(model):
         outputs, samples = outputs_on(loaded, task, context, rows, batch_size)
         out: list[dict[str, Any]] = task.postprocess(outputs, samples, rows, context)
-    return out
+    return out if found is None else with_places(found, rows, out)
 
 
 def _records(items: list[dict[str, Any]], task: Task) -> Dataset:

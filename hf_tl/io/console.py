@@ -191,6 +191,12 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
     )
 
 
+def between(found: Mapping[str, float], digits: int = 3) -> str:
+    """`0.541 to 1.000`: the interval of a metric, or that there is none."""
+    low, high = found["low"], found["high"]
+    return f"{low:.{digits}f} to {high:.{digits}f}" if math.isfinite(low) and math.isfinite(high) else "no interval"
+
+
 def shorten(text: object, width: int = 60) -> str:
     line = " ".join(plain(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"
@@ -232,6 +238,8 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for key, value in row.items():
             if isinstance(value, Mapping):
                 out.update({f"{key.removesuffix('s')}: {name}": item for name, item in value.items()})
+            elif isinstance(value, (list, tuple)):
+                out[key] = to_json(value)
             else:
                 out[key] = value
         flat.append(out)

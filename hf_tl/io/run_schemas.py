@@ -118,6 +118,8 @@ class State(TypedDict):
     train: NotRequired[Trained]
     precision: NotRequired[list[str]]
     made_of: NotRequired[dict[str, Any]]
+    loss_before_saving: NotRequired[float | None]
+    proof_failed: NotRequired[str | None]
     proof: NotRequired[str | None]
     commit: NotRequired[str | None]
     url: NotRequired[str | None]

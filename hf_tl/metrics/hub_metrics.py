@@ -13,6 +13,9 @@ from hf_tl.compat import declare_torchvision_operators
 from hf_tl.errors import ConfigError, HubError, did_you_mean, listing
 from hf_tl.metrics.intervals import Score
 
+UNKNOWN = (-float("inf"), float("inf"))
+"""What a metric of somebody else may be."""
+
 
 @functools.cache
 def load_metric(name: str, known: tuple[str, ...] = ()) -> Any:
@@ -62,4 +65,4 @@ def score_of(name: str, predictions: Any, references: Any, known: Iterable[str] 
         own = name.rpartition("/")[2]
         return float(found[own if own in found else next(iter(found))])
 
-    return Score(value(np.arange(len(references))), recompute=value)
+    return Score(value(np.arange(len(references))), recompute=value, within=UNKNOWN)

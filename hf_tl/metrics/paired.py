@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_tl.errors import DataError
-from hf_tl.metrics.intervals import percentiles, resamples_of
+from hf_tl.metrics.intervals import FEW, percentiles, resamples_of, share_interval
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def paired_bootstrap(
 
     Args:
         correct_a: score of every sample, 0/1 or any number, (samples,), or (runs, samples) for several seeds; with
-            several runs each side's runs are resampled too, so that the interval holds for a new seed.
+            several runs each side's runs are resampled too, so that the interval holds for a new seed. Of few samples
+            whose scores lie in 0 to 1, the interval is as wide as that of any share.
         correct_b: the same for the other model, in the same order of samples; it may have another number of runs.
 
     Raises:
@@ -55,7 +56,12 @@ def paired_bootstrap(
     for counts in resamples_of(samples, resamples, seed):
         found.append(_of_runs(counts, a, runs) - _of_runs(counts, b, runs))
     low, high = percentiles(np.concatenate(found), confidence)
-    return Difference(float(a.mean() - b.mean()), low, high, samples, confidence)
+    value = float(a.mean() - b.mean())
+    if (samples <= FEW or low == high) and 0 <= min(a.min(), b.min()) and max(a.max(), b.max()) <= 1:
+        # as of any share: of few pairs the bootstrap has not seen what differs, or agrees, but rarely
+        ends = share_interval((value + 1) / 2, samples, confidence)
+        low, high = min(low, 2 * ends[0] - 1), max(high, 2 * ends[1] - 1)
+    return Difference(value, low, high, samples, confidence)
 
 
 def _of_runs(counts: np.ndarray, scores: np.ndarray, drawn: np.random.Generator) -> np.ndarray:

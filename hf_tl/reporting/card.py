@@ -10,10 +10,11 @@ from typing import Any
 from hf_tl.data.kinds import main_kind, processor_of
 from hf_tl.errors import redact
 from hf_tl.files import write_text
+from hf_tl.metrics.intervals import FEW
 from hf_tl.models.custom import MODEL_TYPE
 from hf_tl.reporting import run_details, sections
 from hf_tl.reporting.card_metadata import license_of, metadata, own_examples, quotes
-from hf_tl.reporting.formatting import metric_title, mid_sentence, number
+from hf_tl.reporting.formatting import interval, metric_title, mid_sentence, number
 from hf_tl.reporting.jinja import environment
 from hf_tl.reporting.managed_sections import merge_cards, read_text, remember
 from hf_tl.reporting.markdown import Raw, code, escape, fenced, python, url
@@ -263,12 +264,13 @@ def render(card: Card) -> str:
         code=code,
         number=lambda value: Raw(number(value)),
         fenced=fenced,
+        interval=lambda found: Raw(interval(found)),
         mid_sentence=mid_sentence,
         python=python,
         raw=Raw,
         url=url,
     )
-    return made.get_template("card.md.j2").render(card=card, labels_shown=LABELS_SHOWN)
+    return made.get_template("card.md.j2").render(card=card, labels_shown=LABELS_SHOWN, few=FEW)
 
 
 def _example(summary: RunSummary) -> str:

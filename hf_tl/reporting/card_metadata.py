@@ -18,6 +18,7 @@ from hf_tl.errors import ConfigError
 from hf_tl.io.console import visible
 from hf_tl.io.json_text import read_object
 from hf_tl.metrics import split_name
+from hf_tl.metrics.intervals import FEW
 from hf_tl.reporting.formatting import hub_metric, metric_title
 from hf_tl.reporting.managed_sections import TAG
 from hf_tl.reporting.run_summary import RunSummary
@@ -144,7 +145,11 @@ def scored(summary: RunSummary) -> dict[str, dict[str, float]]:
 def _result(summary: RunSummary, name: str, found: dict[str, float]) -> EvalResult:
     metric, arguments = split_name(name)
     interval = [found["low"], found["high"]]
-    known = {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
+    known: dict[str, Any] = (
+        {INTERVAL: [round(value, 6) for value in interval]} if all(map(math.isfinite, interval)) else {}
+    )
+    if summary.metrics["samples"] <= FEW:
+        known["note"] = f"{summary.metrics['samples']} samples, too few to tell"
     return EvalResult(
         task_type=summary.task.name,
         dataset_type=summary.data_id or "custom",  # no name that could be somebody else's on the Hub

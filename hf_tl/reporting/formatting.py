@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -88,6 +89,12 @@ def number(value: Any, digits: int = 3) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")  # narrow no-break space
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def interval(found: Mapping[str, float]) -> str:
+    """`0.541 to 1.000`, or that a metric has none."""
+    known = math.isfinite(found["low"]) and math.isfinite(found["high"])
+    return f"{number(found['low'])} to {number(found['high'])}" if known else "none"
 
 
 def setting_value(value: Any) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from hf_tl.errors import redact
 from hf_tl.files import write_text
 from hf_tl.io.console import visible
+from hf_tl.metrics.intervals import FEW
 from hf_tl.reporting import plots, run_details, sections
 from hf_tl.reporting.formatting import elsewhere, last_part, metric_title, number
 from hf_tl.reporting.jinja import TEMPLATES, environment
@@ -40,6 +41,7 @@ def render(summary: RunSummary) -> str:
         summary=summary.task.summary,
         split=summary.metrics["split"],
         samples=summary.metrics["samples"],
+        few=FEW,
         support_unit=summary.task.support_unit,
         result=sections.result(summary),
         overview=sections.overview(summary),

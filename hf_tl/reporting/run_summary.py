@@ -29,6 +29,8 @@ class RunSummary:
     metrics: dict[str, Any]
     log: tuple[dict[str, Any], ...]
     model_config: dict[str, Any]
+    proof_failed: str | None = None
+    """What the proof said of a model that does not predict elsewhere what was measured."""
 
     @cached_property
     def task(self) -> Task:
@@ -144,6 +146,7 @@ def read_summary(folder: Path) -> RunSummary:
         read_part(folder / "metrics.json", METRICS_BYTES),
         tuple(read_log(folder)),
         read_part(folder / "model" / "config.json") if (folder / "model" / "config.json").exists() else {},
+        read_part(folder / "state.json").get("proof_failed") if (folder / "state.json").exists() else None,
     )
 
 

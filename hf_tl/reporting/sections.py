@@ -11,6 +11,7 @@ from markupsafe import Markup
 from hf_tl.io.console import duration
 from hf_tl.io.data_uri import data_uri
 from hf_tl.metrics.calibration import calibration
+from hf_tl.metrics.intervals import RANGES, too_few
 from hf_tl.reporting import plots
 from hf_tl.reporting.formatting import (
     last_part,
@@ -29,8 +30,6 @@ PAIRS = 15
 MISTAKES = 12
 LONG_TEXT = 600
 """Characters of a text that a mistake shows."""
-UNBOUNDED = ("loss", "mse", "mae", "perplexity", "bleu", "chrf", "generated_tokens")
-"""Metrics that are no share, so that a strip from 0 to 1 says nothing."""
 BASELINES = {True: "majority-class baseline", False: "mean-value baseline"}
 
 
@@ -64,6 +63,13 @@ def warnings(summary: RunSummary) -> list[str]:
     name, better, blind = summary.headline, summary.task.greater_is_better, BASELINES[bool(summary.labels[1:])]
     value, baseline = summary.values[name], summary.metrics.get("baseline", {}).get(name)
     out = []
+    if summary.proof_failed:
+        out.append(
+            "The proof failed, so do not use or share this model: "
+            f"{summary.without_paths(summary.proof_failed).partition(' proof: false, or')[0]}"
+        )
+    few = too_few(summary.metrics["samples"], summary.metrics["split"], mid_sentence(metric_title(name)), value)
+    out += [few] if few else []
     if baseline is not None and (value["low"] <= baseline if better else value["high"] >= baseline):
         out.append(
             f"The interval of {mid_sentence(metric_title(name))} reaches {'down' if better else 'up'} to "
@@ -81,8 +87,9 @@ def warnings(summary: RunSummary) -> list[str]:
 
 
 def _interval(name: str, found: dict[str, float]) -> dict[str, Any]:
-    inside = name not in UNBOUNDED and all(0 <= found[key] <= 1 for key in ("low", "value", "high"))
-    return {"value": found["value"], "low": found["low"], "high": found["high"], "strip": inside}
+    inside = (name not in RANGES or name == "r2") and all(0 <= found[key] <= 1 for key in ("low", "value", "high"))
+    known = math.isfinite(found["low"]) and math.isfinite(found["high"])
+    return {"value": found["value"], "low": found["low"], "high": found["high"], "strip": inside, "known": known}
 
 
 def _right(summary: RunSummary) -> int | None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_tl.config import RunConfig, load_config
-from hf_tl.data import Data, load_data
-from hf_tl.errors import ConfigError, DataError, InputError, listing
+from hf_tl.data import load_data
+from hf_tl.errors import ConfigError, InputError
 from hf_tl.files import sha256
 from hf_tl.hub.client import fetch_model
 from hf_tl.inference.evaluate import evaluate
-from hf_tl.inference.held_out import answering, finished, outputs_on, results
+from hf_tl.inference.held_out import answering, finished, outputs_on, results, with_labels
 from hf_tl.io import card_text
 from hf_tl.io.console import visible
 from hf_tl.models.carried import base_of
@@ -111,25 +111,11 @@ def measured_again(
     """(metrics.json without its `train` part, the description of the data), as `hf-tl train` measures."""
     given = load_data(config.data, config.task, seed=config.seed)
     loaded, _, context = finished(model, preprocessing=config.data.preprocessing, trust=trust)
-    rows = _with_labels(given, context.labels, where)
+    rows = with_labels(given, given.held_out, context.labels, where)
     size = batch_size or config.training.passed_through.get("per_device_eval_batch_size")
     with answering(where):
         outputs, samples = outputs_on(loaded, given.task, context, rows, size)
         return results(given.task, context, outputs, samples, rows, given.held_out, config.seed), given.source
-
-
-def _with_labels(given: Data, labels: Sequence[str], where: str) -> Any:
-    """The held-out rows, their classes numbered as the model does."""
-    rows, role = given.splits[given.held_out], given.targets.class_column
-    if not role or tuple(labels) == given.labels:
-        return rows
-    if set(labels) != set(given.labels):
-        raise DataError(
-            f"{where}: the model's labels are {listing(labels)}, those of the data {listing(given.labels)}."
-        )
-    numbers = [list(labels).index(name) for name in given.labels]
-    values = [numbers[index] for index in rows[role]]
-    return rows.remove_columns(role).add_column(role, values)
 
 
 def _by_model_index(

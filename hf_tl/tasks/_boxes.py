@@ -35,7 +35,7 @@ def parts(objects: Any, names: Sequence[str] | None) -> tuple[list[list[float]],
             category that is missing or has no name.
     """
     from hf_tl.data.annotations import WRONG
-    from hf_tl.data.rows import label_name
+    from hf_tl.data.label_values import label_name
 
     if objects is None:
         return [], []

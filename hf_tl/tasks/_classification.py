@@ -126,7 +126,8 @@ def probabilities(outputs: list[np.ndarray], context: TaskContext) -> np.ndarray
 
 
 def postprocess(outputs: list[np.ndarray], samples: Any, rows: Any, context: TaskContext) -> list[dict[str, Any]]:
-    """One `{"label", "score", "scores"}` a row; `labels`, those of at least 0.5, where there can be several."""
+    """One `{"label", "score", "scores"}` a row; `labels`, those of at least 0.5, where there can be several, and then
+    `label` is the likeliest of these, None where none applies."""
     out = []
     for row in probabilities(outputs, context):
         best = int(row.argmax())
@@ -134,6 +135,7 @@ def postprocess(outputs: list[np.ndarray], samples: Any, rows: Any, context: Tas
         found: dict[str, Any] = {"label": context.labels[best], "score": float(row[best]), "scores": scores}
         if context.problem == MULTI:
             found["labels"] = [name for name, score in scores.items() if score >= 0.5]
+            found["label"] = found["label"] if found["labels"] else None
         out.append(found)
     return out
 

@@ -9,15 +9,17 @@ import dataclasses
 import math
 import types
 import typing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import integration_utils as integrations
 from transformers.utils import is_liger_kernel_available
 
 from hf_tl.config import RunConfig, TrainingConfig
-from hf_tl.errors import ConfigError, did_you_mean, shortened
+from hf_tl.errors import ConfigError, did_you_mean, listing, shortened, together
 from hf_tl.inference.processes import process_state
 from hf_tl.models.methods import Method
 from hf_tl.task import Task
@@ -34,6 +36,16 @@ OURS = {
     "seed",
 }
 """Fields that the run folder, `hub:` and `seed:` decide."""
+REPORTS = {
+    "azure_ml": "is_azureml_available", "clearml": "is_clearml_available", "codecarbon": "is_codecarbon_available",
+    "comet_ml": "is_comet_available", "dagshub": "is_dagshub_available", "dvclive": "is_dvclive_available",
+    "flyte": "is_flytekit_available", "kubeflow": "is_kubeflow_available", "mlflow": "is_mlflow_available",
+    "neptune": "is_neptune_available", "swanlab": "is_swanlab_available", "tensorboard": "is_tensorboard_available",
+    "trackio": "is_trackio_available", "wandb": "is_wandb_available",
+}  # fmt: skip
+"""What Trainer reports to -> the function of Transformers that says whether its package is there."""
+LOWER = ("mse", "mae", "perplexity", "cut_share")
+"""Metrics, beside losses, of which less is better."""
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
     "warmup_ratio": "warmup_steps, which takes a share such as 0.1",
@@ -55,6 +67,10 @@ class ChosenDefault:
     key: str
     value: Any
     reason: str
+
+    @property
+    def told(self) -> str:
+        return f"{self.value} ({self.reason})" if self.reason else str(self.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,35 +95,34 @@ class Workload:
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Every key of `training` is a `TrainingArguments` field.
+    """Every key of `training` is a `TrainingArguments` field, and the packages that it needs are there.
 
     Raises:
-        ConfigError: names the key and the nearest or the new one.
+        ConfigError: names all keys that are not, and the nearest or the new one of each.
     """
-    _check_packages(training)
+    keys = [partial(_check_key, *each) for each in training.passed_through.items()]
+    together(*keys, partial(_check_packages, training))
+
+
+def _check_key(key: str, value: Any) -> None:
     fields = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
-    own = {"early_stopping_patience", "early_stopping_threshold"}
-    for key in training.passed_through:
-        if key in SECRET:
-            raise ConfigError(
-                f"training.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
-            )
-        if key in OURS:
-            other = {"output_dir": "output", "seed": "seed", "push_to_hub": "hub.id", "hub_model_id": "hub.id"}.get(key)
-            raise ConfigError(f"training.{key}: decided by hf_tl" + (f"; use {other}." if other else "."))
-        if key not in fields:
-            if key in RENAMED:
-                raise ConfigError(f"training.{key}: not a field of TrainingArguments; use {RENAMED[key]}.")
-            raise ConfigError(
-                f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}"
-            )
-    kinds = typing.get_type_hints(TrainingArguments)
-    for key, value in training.passed_through.items():
-        if key not in WIDER and not _is_of(value, kinds[key]):
-            raise ConfigError(f"training.{key}: found {shortened(repr(value))}, expected {_described(kinds[key])}.")
-    smoothing = training.passed_through.get("label_smoothing_factor") or 0
-    if not 0 <= smoothing <= 1:
-        raise ConfigError(f"training.label_smoothing_factor: found {smoothing}, expected 0 to 1.")
+    if key in SECRET:
+        raise ConfigError(
+            f"training.{key}: tokens are never read from a configuration; set HF_TOKEN or `hf auth login`."
+        )
+    if key in OURS:
+        other = {"output_dir": "output", "seed": "seed", "push_to_hub": "hub.id", "hub_model_id": "hub.id"}.get(key)
+        raise ConfigError(f"training.{key}: decided by hf_tl" + (f"; use {other}." if other else "."))
+    if key in RENAMED:
+        raise ConfigError(f"training.{key}: not a field of TrainingArguments; use {RENAMED[key]}.")
+    if key not in fields:
+        own = {"early_stopping_patience", "early_stopping_threshold"}
+        raise ConfigError(f"training.{key}: not a field of TrainingArguments{did_you_mean(key, fields | own) or '.'}")
+    kind = typing.get_type_hints(TrainingArguments)[key]
+    if key not in WIDER and not _is_of(value, kind):
+        raise ConfigError(f"training.{key}: found {shortened(repr(value))}, expected {_described(kind)}.")
+    if key == "label_smoothing_factor" and not 0 <= (value or 0) <= 1:
+        raise ConfigError(f"training.label_smoothing_factor: found {value}, expected 0 to 1.")
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -138,6 +153,34 @@ def _check_packages(training: TrainingConfig) -> None:
     if training.passed_through.get("use_liger_kernel") and not is_liger_kernel_available():
         raise ConfigError(
             "training.use_liger_kernel: needs the package liger-kernel (pip install liger-kernel), which is missing."
+        )
+
+    names = training.passed_through.get("report_to") or []
+    for name in [names] if isinstance(names, str) else names:
+        check = REPORTS.get(str(name), "" if name in ("none", "all") else None)
+        if check is None:
+            raise ConfigError(
+                f"training.report_to: {name!r} is nothing that Trainer reports to{did_you_mean(name, REPORTS) or '.'} "
+                f"It knows {listing(REPORTS, most=20)}."
+            )
+        if check and not getattr(integrations, check)():
+            raise ConfigError(
+                f"training.report_to: {name} needs its package, which is missing; install it, or leave report_to out."
+            )
+
+
+def check_best_metric(training: TrainingConfig, task: Task) -> None:
+    """`training.metric_for_best_model` is measured of `task` (of the problem that the data pose).
+
+    Raises:
+        ConfigError: it is not; names those that are.
+    """
+    given = training.passed_through.get("metric_for_best_model")
+    known = tuple(dict.fromkeys((*task.metrics, "loss")))
+    if given is not None and str(given).removeprefix("eval_") not in known:
+        raise ConfigError(
+            f"training.metric_for_best_model: {given!r} is not measured for {task.name}"
+            f"{did_you_mean(given, known) or '.'} There are {listing(known, most=len(known))}."
         )
 
 
@@ -230,7 +273,7 @@ def build_arguments(
     if workload.features:  # precision is that of the backbone, which has run; a head is too small to gain by it
         values |= {"bf16": False, "fp16": False}
     if "metric_for_best_model" in given and "greater_is_better" not in given:
-        values["greater_is_better"] = not str(given["metric_for_best_model"]).endswith("loss")
+        values["greater_is_better"] = not _lower_is_better(str(given["metric_for_best_model"]))
     if values["eval_strategy"] == "no":
         values["load_best_model_at_end"] = False
     try:
@@ -238,6 +281,11 @@ def build_arguments(
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"training: TrainingArguments refuses: {first}") from error
+
+
+def _lower_is_better(metric: str) -> bool:
+    name = metric.removeprefix("eval_")
+    return name.endswith("loss") or name in LOWER
 
 
 def _given(config: RunConfig) -> dict[str, Any]:

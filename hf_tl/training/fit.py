@@ -112,7 +112,7 @@ def fit(
     args, choices = build_arguments(config, workload, method, task, run.folder / "checkpoints")
     own = [Clock(start), *_callbacks(run, config, task), *callbacks]
     trainer = _build_trainer(config, data, task, context, adapted, trained, args, prepared, own)
-    _say_plan(method, counts, len(prepared.train), args, precision.reason)
+    _say_plan(method, counts, len(prepared.train), args, workload.precision.reason)
     with _attention(config, loaded, precision.value), quiet():
         resumed = _train(run, trainer)
     if scale is not None:
@@ -123,7 +123,7 @@ def fit(
         adapted=adapted,
         statistics=_outcome(trainer, counts, resumed),
         choices=choices,
-        precision=precision,
+        precision=precision,  # of the backbone, also where its features are cached: `hf-tl reproduce` sets it
         architecture=type(loaded.model).__name__,
         processes=process_state().num_processes,
     )
@@ -200,7 +200,7 @@ def _on_features(
         workload,
         features=cached.spread,
         has_lengths=False,
-        precision=ChosenDefault("precision", "fp32", "only a head trains"),
+        precision=ChosenDefault("precision", "fp32", f"only a head trains; features in {workload.precision.told}"),
     )
     return cached.model, Prepared(cached.train, cached.validation, prepared.rows, collators, None), workload
 

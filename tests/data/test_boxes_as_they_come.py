@@ -73,7 +73,7 @@ def test_the_yaml_says_the_splits(tmp_path: Path) -> None:
     assert found == {"train": ["d"], "test": ["c"]}
     write(tmp_path / "data.yaml", YAML)
     assert splits_of(tmp_path)[0] == {"train": ["a", "b", "c", "d"]}
-    with pytest.raises(DataError, match=r"run\.yaml: expected the yaml of a YOLO dataset"):
+    with pytest.raises(DataError, match=r"run\.yaml: YAML: data are read from tables"):
         read_source(DataConfig(path=str(write(tmp_path / "run.yaml", "model: x\ndata: y\n"))))
 
 

@@ -209,9 +209,74 @@ def test_predict_answers_bare_inputs_mappings_and_data(model: Path, scores: np.n
     assert [pair["scores"][name] for name in LABELS] == pytest.approx(wanted.tolist(), abs=1e-5) and other
 
 
+def as_run(folder: Path, model: Path, data: str, columns: dict[str, str] | None = None) -> str:
+    """A run folder that says of its data what a run does."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(f"model: m\ndata: {data}\n")
+    (folder / "model").symlink_to(model)
+    about = {"task": "text-classification", "model": {"id": "m"}, "data": {"columns": columns or {}}}
+    (folder / "environment.json").write_text(json.dumps(about))
+    return str(folder)
+
+
+def test_a_run_reads_other_data_as_it_read_its_own(model: Path, scores: np.ndarray, tmp_path: Path) -> None:
+    """The columns that it was told, and those that it found, before a column with a usual name."""
+    told = as_run(tmp_path / "told", model, "{path: d.csv, columns: {text: story, label: verdict}, on_error: skip}")
+    found = as_run(tmp_path / "found", model, "d.csv", {"text": "story", "label": "verdict"})
+    file = tmp_path / "rows.csv"
+    lines = [f"{at},x,{TEXTS[at]},{LABELS[TRUTH[at]]}" for at in range(6)]
+    file.write_text("id,text,story,verdict\n" + "\n".join(lines) + "\n")
+    accuracy = (scores.argmax(-1) == TRUTH).mean()
+    for run in (told, found):
+        for each in predict(run, str(file)), predict(run, {"path": str(file)}):
+            assert np.allclose([[row["scores"][name] for name in LABELS] for row in each], scores, atol=1e-5)
+            assert list(each[2]) == ["row", "file", "id", "text", "story", "verdict", "label", "score", "scores"]
+            assert (each[2]["id"], each[2]["story"], each[2]["verdict"]) == (2, TEXTS[2], LABELS[TRUTH[2]])
+            assert each[2]["row"] == 2 and each[2]["file"] == f"{file}, line 4"
+        measured_ = evaluate(run, str(file))
+        assert measured_["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
+        assert measured_["split"] == "all"  # nobody calls these rows train
+    x = predict(told, {"path": str(file), "columns": {"text": "text"}})
+    assert x[0]["scores"] == pytest.approx(x[5]["scores"], abs=1e-5)  # every text is "x": what is said wins
+    with pytest.raises(ConfigError, match="there is no column 'story'"):
+        (tmp_path / "bare.csv").write_text("text\nfine\n")
+        predict(told, str(tmp_path / "bare.csv"))
+    assert len(predict(found, str(tmp_path / "bare.csv"))) == 1  # found, not told: then by its usual name
+
+
+def test_rows_that_are_left_out_do_not_shift_the_others(model: Path, scores: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"label,text,score\n7,{TEXTS[0]},a\n7,,b\n8,{TEXTS[2]},c\n")
+    first, third = predict(str(model), {"path": str(file), "on_error": "skip"})
+    assert (first["row"], third["row"], third["file"]) == (0, 2, f"{file}, line 4")
+    assert (third["data.score"], third["data.label"], third["text"]) == ("c", 8, TEXTS[2])
+    assert third["label"] == LABELS[scores[2].argmax()] and third["score"] == pytest.approx(scores[2].max(), abs=1e-5)
+    with pytest.raises(DataError, match=r"line 3: the text is (missing|empty)"):
+        predict(str(model), str(file))
+
+
+def test_evaluate_of_a_run_alone_is_of_its_held_out_rows(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    lines = [f"{TEXTS[at % 6]} {'very ' * (at // 6)},{LABELS[TRUTH[at % 6]]}" for at in range(30)]
+    file.write_text("text,label\n" + "\n".join(lines) + "\n")
+    found = evaluate(as_run(tmp_path / "run", model, str(file)))
+    assert (found["split"], found["samples"]) == ("validation", 3)  # as the run cut them
+    assert [sum(row) for row in found["confusion_matrix"]] == [1, 1, 1]
+    with pytest.raises(ConfigError, match="data: missing; say which, such as --data"):
+        evaluate(str(model))
+
+
+def test_settings_of_data_have_an_effect(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"text\n{TEXTS[1]}\n")
+    (cut,) = predict(str(model), {"path": str(tmp_path / "rows.csv"), "preprocessing": {"max_length": 4}})
+    (short,) = predict(str(model), "a very")
+    assert cut["scores"] == pytest.approx(short["scores"], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
+        ([Path("photo.png")], r"photo.png: is a file, expected a text, or a table of texts"),
         (["good", ""], r"input 1: found '', expected a text"),
         (["good", "  "], r"input 1: found '  '"),
         ([3], r"input 0: found 3, expected a text"),
@@ -249,9 +314,17 @@ def test_predict_reads_images_and_refuses_what_is_none(tmp_path: Path) -> None:
         (tmp_path / "c.png", DataError, r"c.png': there is no such image file"),
         (tmp_path / "b.png", DataError, r"b.png: cannot be read as an image"),
         (3, ConfigError, r"'3': expected the path of an image or a PIL image"),
+        ("http://127.0.0.1:9/x.jpg", DataError, r"is an address; only files are read: download it"),
     ):
         with pytest.raises(kind, match=said):
             predict(str(model), [wrong])
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "new" / "violet").mkdir(parents=True)  # a class that the model does not know
+    image.convert("RGB").save(tmp_path / "new" / "violet" / "1.png")
+    Image.new("RGB", (40, 36), (9, 9, 9)).save(tmp_path / "new" / "violet" / "0.png")
+    black, red = predict(str(model), str(tmp_path / "new"))
+    assert [Path(each["file"]).name for each in (black, red)] == ["0.png", "1.png"]
+    assert red["scores"] == pytest.approx(of_path["scores"], abs=1e-6) and red["data.label"] == "violet"
 
 
 def test_a_run_folder_prepares_inputs_as_it_was_trained(model: Path, tmp_path: Path) -> None:
@@ -263,3 +336,32 @@ def test_a_run_folder_prepares_inputs_as_it_was_trained(model: Path, tmp_path: P
     (whole,) = predict(str(model), TEXTS[1])
     assert cut["scores"] == pytest.approx(short["scores"], abs=1e-6)
     assert cut["scores"] != pytest.approx(whole["scores"], abs=1e-4)
+
+
+def test_a_finished_model_is_in_float32_and_an_adapter_has_its_own_labels(model: Path, tmp_path: Path) -> None:
+    """Of a base in half precision with three labels, an adapter with two of its own."""
+    import peft
+
+    BertForSequenceClassification.from_pretrained(model, dtype=torch.float16).save_pretrained(tmp_path / "base")
+    tiny_tokenizer(tmp_path / "base")
+    loaded, _, context = finished(str(tmp_path / "base"))
+    assert loaded.dtype == torch.float32 and not loaded.training and context.labels == LABELS
+    base = BertForSequenceClassification.from_pretrained(
+        tmp_path / "base", dtype=torch.float32, num_labels=2, id2label={0: "good", 1: "bad"},
+        label2id={"good": 0, "bad": 1}, ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    base.name_or_path = str(tmp_path / "base")
+    trained = peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_CLS", r=2, modules_to_save=["classifier"]))
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    adapter = tmp_path / "adapter"
+    trained.save_pretrained(adapter)
+    base.config.save_pretrained(adapter)
+    tiny_tokenizer(adapter)
+    loaded, task, context = finished(str(adapter))
+    assert (task.name, context.labels, loaded.dtype) == ("text-classification", ("good", "bad"), torch.float32)
+    ids = BertTokenizer.from_pretrained(adapter)(TEXTS[0], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(loaded(**ids).logits, trained.eval()(**ids).logits, atol=1e-5)

@@ -48,7 +48,8 @@ def written(*texts: str, **options: Any) -> list[dict[str, Any]]:
     return [{"text": text, "tokens": 3, "cut": False, "nll": 1.0, "count": 2, **options} for text in texts]
 
 
-def test_rouge_by_hand() -> None:
+def test_rouge_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_tl.metrics.intervals.FEW", 0)  # what is added for few rows: test_few_rows.py
     rows = Dataset.from_dict({"summary": ["the cat sat down", "a dog"]})
     found = TASK.measure(written("the cat ran", ""), None, rows, TaskContext(), resamples=100)
     # unigrams: 2 of 3 written, 2 of 4 true; bigrams: 1 of 2 and 1 of 3; longest common: as unigrams

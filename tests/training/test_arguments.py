@@ -13,7 +13,15 @@ from hf_tl.errors import ConfigError
 from hf_tl.models.methods import get_method
 from hf_tl.task import get_task
 from hf_tl.training import arguments
-from hf_tl.training.arguments import ChosenDefault, Workload, build_arguments, check_training, choose
+from hf_tl.training.arguments import (
+    REPORTS,
+    ChosenDefault,
+    Workload,
+    build_arguments,
+    check_best_metric,
+    check_training,
+    choose,
+)
 
 TEXT = get_task("text-classification")
 FACTS = Workload(samples=1000, classes=1, convolutional=False, hidden=768, has_lengths=False, processes=1)
@@ -383,3 +391,68 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_training_arguments_refuses_is_said_in_a_line() -> None:
     with pytest.raises(ConfigError, match=r"^training: TrainingArguments refuses: [^\n]+$"):
         built(eval_strategy="sometimes")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "tensorbord",
+            r"'tensorbord' is nothing that Trainer reports to; did you mean 'tensorboard'\? It knows",
+        ),
+        ("swanlab", r"report_to: swanlab needs its package, which is missing"),
+        (["none", "neptune"], r"report_to: neptune needs its package"),
+    ],
+)
+def test_where_trainer_reports_to_is_known_and_there(given: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_training(config(report_to=given).training)
+
+
+def test_what_trainer_reports_to_is_what_it_knows() -> None:
+    from transformers.integrations import integration_utils
+
+    assert set(REPORTS) == set(integration_utils.INTEGRATION_TO_CALLBACK)
+    assert all(callable(getattr(integration_utils, check)) for check in REPORTS.values())
+    for nothing in ("none", "all", [], None):
+        check_training(config(report_to=nothing).training)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "eval_accuracy", "f1_macro", "loss", "eval_loss"])
+def test_metrics_that_pick_the_best_checkpoint(name: str) -> None:
+    check_best_metric(config(metric_for_best_model=name).training, TEXT)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("macro_f1", "f1_macro"), ("eval_acuracy", "accuracy"), ("mcc", None)])
+def test_a_metric_that_is_not_measured_is_named_with_those_that_are(name: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_best_metric(config(metric_for_best_model=name).training, TEXT)
+    said = str(raised.value)
+    assert said.startswith(f"training.metric_for_best_model: '{name}' is not measured for text-classification")
+    assert "There are 'accuracy', 'balanced_accuracy', 'f1_macro', 'f1_weighted', 'loss'." in said
+    assert hint is None or hint in said.partition(" There are ")[0]
+    regression = TEXT.of_problem("regression")
+    check_best_metric(config(metric_for_best_model="mae").training, regression)
+    with pytest.raises(ConfigError, match="'accuracy' is not measured"):
+        check_best_metric(config(metric_for_best_model="accuracy").training, regression)
+
+
+@pytest.mark.parametrize(
+    ("name", "greater"), [("mae", False), ("eval_mse", False), ("r2", True), ("hamming_loss", False)]
+)
+def test_less_of_an_error_is_better(name: str, greater: bool) -> None:
+    assert built(metric_for_best_model=name).greater_is_better is greater
+
+
+def test_all_keys_that_are_wrong_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_training(config(lr=1, warmup_ratio=0.1, learning_rat=2, report_to="swanlab").training)
+    said = str(raised.value)
+    for part in (
+        "training.lr: ",
+        "use learning_rate.",
+        "training.warmup_ratio: ",
+        "training.learning_rat: ",
+        "swanlab",
+    ):
+        assert part in said
