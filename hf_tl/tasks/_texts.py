@@ -19,7 +19,7 @@ def text_limit(context: TaskContext, most: int = 512) -> int:
     default, since attention's cost grows with the square."""
     configured = getattr(context.model_config, "max_position_embeddings", None)
     limits = [context.processor.model_max_length, configured, context.positions]
-    possible = min([limit for limit in limits if limit], default=10**9)
+    possible = min([limit for limit in limits if limit and limit < 10**9], default=10**9)
     if getattr(context.model_config, "pad_token_id", None) and "roberta" in context.model_config.model_type:
         possible = min(possible, context.model_config.max_position_embeddings - context.model_config.pad_token_id - 1)
     wanted = context.preprocessing.max_length if context.preprocessing else None
