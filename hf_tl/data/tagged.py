@@ -110,10 +110,18 @@ def read_tagged(path: Path) -> Table:
         raise DataError(f"{path}: has no rows.")
     if width > MAX_FIELDS:
         raise DataError(f"{path}: has {width} columns, expected at most {MAX_FIELDS}.")
-    numbered = width > 2 and all(fields[0].isdigit() for words in sentences[:HEAD] for fields in words)
-    names = _names(sentences, width, numbered)
+    names = _names(sentences, width, width > 2 and _numbered(sentences[:HEAD]))
     columns = {name: [[fields[at] for fields in words] for words in sentences] for at, name in enumerate(names) if name}
     return Table(Dataset.from_dict(columns), places)
+
+
+def _numbered(sentences: list[list[list[str]]]) -> bool:
+    """Whether the first column counts the words of each sentence."""
+    found = [[fields[0] for fields in words] for words in sentences]
+    counted = all(
+        numbers in ([str(at) for at in range(first, first + len(numbers))] for first in (0, 1)) for numbers in found
+    )
+    return counted and any(len(numbers) > 1 for numbers in found)
 
 
 def _names(sentences: list[list[list[str]]], width: int, numbered: bool) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hf_tl.models import trusted
 from hf_tl.models.custom import own_source
 from hf_tl.run import Run
 from hf_tl.sharing import proof
+from hf_tl.sharing.staged import stage
 from tests.hub.server import RunningHub
 from tests.sharing.test_push import TOKEN, command
 from tests.tiny import sentiment_csv, tiny_bert
@@ -246,6 +248,25 @@ def test_files_that_run_are_not_part_of_the_proof(attacked: tuple[Path, Path]) -
     os.symlink(run / "model" / "torch.py", run / "model" / "evil.so")
     proof.prove(Run(run))
     assert not marker.exists()
+
+
+def test_what_the_clean_process_sees(tmp_path: Path) -> None:
+    """Data, and as code no more than is allowed: a copy of it, or our own file."""
+    model = tmp_path / "model"
+    data = ["config.json", "model.safetensors", "sub/vocab.txt"]
+    code = ["a.py", "sub/b.py", "a.pyc", "c.so", "pytorch_model.bin", "x.pkl", "sub/y.pt", ".hidden", ".git/config"]
+    for name in (*data, *code):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text(name)
+
+    def seen(allowed: dict[str, str] | None) -> tuple[bool, list[str]]:
+        into = Path(tempfile.mkdtemp(dir=tmp_path))
+        trust = stage(model, into, allowed)
+        return trust, sorted(file.relative_to(into).as_posix() for file in into.rglob("*") if file.is_file())
+
+    assert seen({}) == (False, data)
+    assert seen({"sub/b.py": "its hash"}) == (True, sorted([*data, "sub/b.py"]))
+    assert seen(None) == (True, sorted([*data, "modeling_hf_tl.py"]))
 
 
 def test_the_clean_process_reads_no_pickle(tmp_path: Path) -> None:
