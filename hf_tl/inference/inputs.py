@@ -24,7 +24,7 @@ from hf_tl.run_folder import RunFolder, is_run_folder, read_part
 Given = DataConfig | str | Sequence[str] | Mapping[str, Any] | None
 """Data as a person gives them: paths, or what `data` of a configuration takes."""
 OF_THE_PATH = ("name", "revision", "splits", "max_samples")
-"""Keys of a run's `data` that are about its own data set, and not about how data of its kind are read."""
+"""Keys of a run's `data` that are about its own dataset, and not about how data of its kind are read."""
 GLOB = re.compile(r"[*?\[]")
 
 

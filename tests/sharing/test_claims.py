@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -202,3 +203,16 @@ def test_one_row_of_few_may_have_changed() -> None:
             assert verdict(0.9 + sign * 1.05 * near, True, found) == FALSE
     found = measured(value=300.0, low=290.0, high=310.0, samples=50)  # above 1 it is relative
     assert verdict(305.9, True, found) == "holds" and verdict(306.1, True, found) == FALSE
+
+
+@pytest.mark.parametrize("key", ["type", "config", "split", "revision"])
+def test_another_part_of_the_data_is_other_data(key: str) -> None:
+    first = {"type": "imdb", "config": "plain", "split": "test", "revision": "c0ffee"}
+    results = [
+        {"dataset": source, "metrics": [{"type": "accuracy", "value": 0.9}]}
+        for source in (first, {**first, key: "another"}, {name: first[name] for name in first if name != key})
+    ]
+    card = f"---\n{json.dumps({'model-index': [{'name': 'x', 'results': results}]})}\n---\n"
+    assert [each.verdict for each in claims_of(card, "x")] == ["", OTHER_DATA, OTHER_DATA]
+    given = {name: first[name] for name in first if name != key}  # it is not said which
+    assert [each.verdict for each in claims_of(card, "x", given)] == ["", "", ""]
