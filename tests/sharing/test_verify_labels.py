@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 import hf_tl
 from hf_tl.errors import ConfigError, DataError
+from hf_tl.inference.held_out import with_labels
 from hf_tl.run_folder import RunFolder
 from hf_tl.sharing import verify
 from hf_tl.sharing.push import _check_finite
@@ -39,7 +40,7 @@ def data(labels: tuple[str, ...] = ("a", "b", "c"), classes: str | None = "label
     ],
 )
 def test_classes_are_numbered_as_the_model_does(labels: tuple[str, ...], numbers: list[int]) -> None:
-    found = verify._with_labels(data(), labels, "alice/model")
+    found = with_labels(data(), "test", labels, "alice/model")
     assert found["label"] == numbers and found["text"] == ["v", "w", "x", "y", "z"]
 
 
@@ -48,8 +49,8 @@ def test_other_labels_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(
         DataError, match=r"alice/model: the model's labels are 'a', 'b'.*, those of the data 'a', 'b', 'c'"
     ):
-        verify._with_labels(data(), labels, "alice/model")
-    assert verify._with_labels(data(classes=None), labels, "x")["label"] == [0, 1, 2, 2, 0]
+        with_labels(data(), "test", labels, "alice/model")
+    assert with_labels(data(classes=None), "test", labels, "x")["label"] == [0, 1, 2, 2, 0]
 
 
 def test_a_model_whose_outputs_are_permuted_is_as_good_as_before(tmp_path: Path) -> None:
