@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples every time; `--hypothesis-profile=default` draws anew.
-settings.register_profile("fixed", derandomize=True)
+# The same examples every time, on machines of any speed; `--hypothesis-profile=default` draws anew.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 # Before any Hugging Face library is imported: the tests neither read nor fill the cache and login of whoever runs them.

@@ -179,7 +179,8 @@ def load_rows(
     if split is None and len(there) > 1:
         count = len(source.splits[name])
         notes.append(f"Of the splits {listing(there)}, {name} is read ({count} rows); --split names another.")
-    found = shaped({name: source.splits[name]}, task, config.columns, notes, need_labels)[name]
+    left = {**(usual or {}), **config.columns}  # what the model learned from is read as it was then
+    found = shaped({name: source.splits[name]}, task, left, notes, need_labels)[name]
     columns = match(task, found, remembered(task, found, config.columns, usual or {}, need_labels), need_labels)
     if not need_labels:
         columns = {role: column for role, column in columns.items() if role not in task.target_roles}

@@ -14,17 +14,17 @@ from datasets import ClassLabel, Dataset, List, Value
 from hf_tl.config import DataConfig, load_config
 from hf_tl.data import Data
 from hf_tl.data.archives import is_archive
+from hf_tl.data.formats import is_data_file
 from hf_tl.data.images import EXTENSIONS
 from hf_tl.data.named_files import MAX_PATH, is_address
 from hf_tl.data.sources import FILE
-from hf_tl.data.tables import is_table
 from hf_tl.errors import ConfigError, DataError, did_you_mean
 from hf_tl.run_folder import RunFolder, is_run_folder, read_part
 
 Given = DataConfig | str | Sequence[str] | Mapping[str, Any] | None
 """Data as a person gives them: paths, or what `data` of a configuration takes."""
 OF_THE_PATH = ("name", "revision", "splits", "max_samples")
-"""Keys of a run's `data` that are about its own data set, and not about how data of its kind are read."""
+"""Keys of a run's `data` that are about its own dataset, and not about how data of its kind are read."""
 GLOB = re.compile(r"[*?\[]")
 
 
@@ -122,12 +122,12 @@ def _there(word: str) -> bool:
 def _named_as_file(word: str) -> bool:
     """Whether a word is written as the name of a file that is read, and as nothing else."""
     path = Path(word)
-    known = is_table(path) or is_archive(path) or path.suffix.lower() in EXTENSIONS
+    known = is_data_file(path) or is_archive(path) or path.suffix.lower() in EXTENSIONS
     return not re.search(r"\s", word) and (known or word.endswith("/")) and not is_address(word) and len(path.name) > 4
 
 
 def _is_data(word: str) -> bool:
-    return _there(word) and (Path(word).expanduser().is_dir() or is_table(Path(word)) or is_archive(Path(word)))
+    return _there(word) and (Path(word).expanduser().is_dir() or is_data_file(Path(word)) or is_archive(Path(word)))
 
 
 def _input(word: str) -> str | Path:

@@ -248,7 +248,7 @@ def test_a_column_that_says_the_split_is_used_for_training_alone(tmp_path: Path)
     config = DataConfig(path=str(tmp_path / "all.csv"))
     task, known = get_task("text-classification"), Targets(("x", "y"), "single_label_classification", "label")
     # a prediction is for every row of a table; what is measured is what was kept for it
-    assert len(load_rows(config, task, known, need_labels=False).splits["train"]) == 50
+    assert len(load_rows(config, task, known, need_labels=False).splits["all"]) == 50
     assert load_rows(config, task, known, need_labels=True).splits.num_rows == {"test": 10}
 
 

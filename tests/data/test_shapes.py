@@ -110,6 +110,16 @@ def test_questions_alone_can_be_answered_but_not_learned_from() -> None:
     assert read(rows, CHAT, need_labels=False) == [{"messages": [{"role": "user", "content": "q\n\ni"}]}]
 
 
+def test_a_model_reads_what_it_learned_from(tmp_path: Path) -> None:
+    """Of the same table the texts, where it learned from texts, and conversations where it learned from these."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"question": "q", "answer": "a"}\n')
+    for usual, role in (({"text": "question"}, "text"), ({"messages": "messages"}, "messages"), ({}, "messages")):
+        data = load_rows(DataConfig(path=str(file)), CHAT, Targets(), need_labels=False, usual=usual)
+        (rows,) = data.splits.values()
+        assert set(rows.column_names) == {role, "file"}, usual
+
+
 @pytest.mark.parametrize(
     ("row", "role"),
     [
@@ -328,10 +338,11 @@ def test_one_word_a_row(tmp_path: Path) -> None:
     file.write_text(KAGGLE + KAGGLE.partition("\n")[2].replace("1", "3").replace("2", "4") * 4)
     data = load_data(DataConfig(path=str(file)))
     assert data.task.name == TAGS.name and sum(map(len, data.splits.values())) == 10
-    rows = load_rows(DataConfig(path=str(file)), TAGS, Targets(labels=("O", "B-geo", "B-per")), need_labels=True)
-    assert rows.splits["train"][0]["words"] == ["Ada", "lives", "in", "Rome, Italy"]
-    assert rows.splits["train"][0]["tags"] == [2, 0, 0, 1] and rows.splits["train"][1]["words"] == ["null", "rains"]
-    assert str(rows.splits["train"][1]["file"]).endswith("line 6")
+    found = load_rows(DataConfig(path=str(file)), TAGS, Targets(labels=("O", "B-geo", "B-per")), need_labels=True)
+    (rows,) = found.splits.values()
+    assert rows[0]["words"] == ["Ada", "lives", "in", "Rome, Italy"]
+    assert rows[0]["tags"] == [2, 0, 0, 1] and rows[1]["words"] == ["null", "rains"]
+    assert str(rows[1]["file"]).endswith("line 6")
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)

@@ -127,7 +127,7 @@ def test_another_process_measures_and_writes_nothing(
     (tmp_path / "config.yaml").write_text("model: m\ndata: d\n")
     (tmp_path / "model").symlink_to(model)
     monkeypatch.setattr(module, "process_state", lambda: SimpleNamespace(is_main_process=False))
-    data: Any = SimpleNamespace(splits={"test": ROWS}, held_out="test")
+    data: Any = SimpleNamespace(splits={"validation": ROWS.select([0]), "test": ROWS}, held_out="test")
     measure_saved(Run(tmp_path), data)
     assert not (tmp_path / "metrics.json").exists() and not (tmp_path / "predictions.parquet").exists()
 

@@ -212,7 +212,7 @@ def test_texts_that_repeat_as_data_do_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("names", "match"), [
     ([1, 2], "expected a list of names"), ([None, "a"], "expected a list of names"), ([""], "expected a list of names"),
-    (["a"], "line 2: the label is class 1, and there are 1 classes"), (["a" * 3000, "b"], "has 3,000 characters"),
+    (["a"], "row 2: the label is class 1, and there are 1 classes"), (["a" * 3000, "b"], "has 3,000 characters"),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_classes_of_a_table(kind: str, names: list[Any], match: str, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from hf_tl.errors import ConfigError
 from hf_tl.sharing.claims import (
+    FALSE,
     LEFT_OUT,
     NO_NUMBER,
     OF_THE_HUB,
@@ -190,3 +192,27 @@ def test_what_was_measured_and_is_not_claimed() -> None:
     ]
     assert left_out(claims, found, "block") == [Claim("accuracy", "block", None, 0.9, 0.8, 1.0, LEFT_OUT)]
     assert [each.metric for each in left_out(claims, found, "text")] == ["f1_macro"]
+
+
+def test_one_row_of_few_may_have_changed() -> None:
+    """Of 50 rows one is 0.02; of 2000 the rounding of 0.002 is more."""
+    for samples, near in ((50, 0.02), (2000, 0.002)):
+        found = measured(samples=samples, low=0.9, high=0.9)
+        for sign in (1, -1):
+            assert verdict(0.9 + sign * 0.95 * near, True, found) == "holds"
+            assert verdict(0.9 + sign * 1.05 * near, True, found) == FALSE
+    found = measured(value=300.0, low=290.0, high=310.0, samples=50)  # above 1 it is relative
+    assert verdict(305.9, True, found) == "holds" and verdict(306.1, True, found) == FALSE
+
+
+@pytest.mark.parametrize("key", ["type", "config", "split", "revision"])
+def test_another_part_of_the_data_is_other_data(key: str) -> None:
+    first = {"type": "imdb", "config": "plain", "split": "test", "revision": "c0ffee"}
+    results = [
+        {"dataset": source, "metrics": [{"type": "accuracy", "value": 0.9}]}
+        for source in (first, {**first, key: "another"}, {name: first[name] for name in first if name != key})
+    ]
+    card = f"---\n{json.dumps({'model-index': [{'name': 'x', 'results': results}]})}\n---\n"
+    assert [each.verdict for each in claims_of(card, "x")] == ["", OTHER_DATA, OTHER_DATA]
+    given = {name: first[name] for name in first if name != key}  # it is not said which
+    assert [each.verdict for each in claims_of(card, "x", given)] == ["", "", ""]

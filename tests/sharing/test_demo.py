@@ -98,7 +98,8 @@ def boxes(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
 def masks(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:
     image, found = app.answer(*values)
     shares = {label: mask.sum() * 2 / image.width / image.height for mask, label in found}  # half opaque
-    assert shares == pytest.approx({each["label"]: each["share"] for each in ours["segments"]}, abs=1e-5)
+    # the app resizes with torchvision where that is installed, which moves some pixels
+    assert shares == pytest.approx({each["label"]: each["share"] for each in ours["segments"]}, abs=0.01)
 
 
 def number(app: ModuleType, values: list[Any], ours: dict[str, Any]) -> None:

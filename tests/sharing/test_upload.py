@@ -53,6 +53,8 @@ def test_nothing_goes_to_a_public_place_unasked(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match="bob/x is public, and so is a pull request to it"):
         upload.check_target(hub_config(id="bob/x", create_pr=True))
     assert upload.check_target(hub_config(id="bob/x", create_pr=True, private=False)).private is False
+    monkeypatch.setattr(upload, "visibility", lambda id, kind: True)  # a pull request is as its repository
+    assert upload.check_target(hub_config(id="bob/x", create_pr=True, private=False)).private is True
     monkeypatch.setattr(upload, "visibility", lambda id, kind: None)
     with pytest.raises(ConfigError, match="there is no repository bob/x to open a pull request in"):
         upload.check_target(hub_config(id="bob/x", create_pr=True))
@@ -85,7 +87,9 @@ def there(path: str, git: str, lfs: str | None = None) -> Any:
 
 
 def compared(*found: Any) -> None:
-    api = SimpleNamespace(get_paths_info=lambda id, names, revision, repo_type: list(found))
+    api = SimpleNamespace(
+        get_paths_info=lambda id, names, revision, repo_type: list(found) if revision == "0123456789" else []
+    )
     upload._compare(api, "alice/x", "0123456789", SENT, "model")
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,24 @@ def test_a_cosine_has_the_length_of_both_in_it() -> None:
     assert unit([[3.0, 4.0], [0.0, 0.0], [0.0, 10.0]]).tolist() == [
         pytest.approx([0.6, 0.8]), [0.0, 0.0], pytest.approx([0.0, 1.0]),
     ]  # fmt: skip
+
+
+def test_what_sentence_transformers_reads_of_a_model(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = tiny_bert(tmp_path / "bert")
+    context = TaskContext(
+        processor=AutoTokenizer.from_pretrained(folder), model_config=AutoConfig.from_pretrained(folder),
+        preprocessing=Preprocessing(max_length=9), pooling="max",
+    )  # fmt: skip
+    task.save(SimpleNamespace(config=context.model_config), context, tmp_path)
+    read = {name: json.loads((tmp_path / name).read_text()) for name in ("modules.json", "sentence_bert_config.json")}
+    assert read["sentence_bert_config.json"] == {"max_seq_length": 9}
+    assert [(each["idx"], each["path"], each["type"].rpartition(".")[2]) for each in read["modules.json"]] == [
+        (0, "", "Transformer"), (1, "1_Pooling", "Pooling"),
+    ]  # fmt: skip
+    pooling = json.loads((tmp_path / "1_Pooling" / "config.json").read_text())
+    assert pooling["pooling_mode"] == "max" and pooling["embedding_dimension"] == 32
 
 
 def sentence_transformer(folder: Path) -> Any:

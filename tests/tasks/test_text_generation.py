@@ -693,3 +693,14 @@ def test_what_a_proof_asks_of_a_decoder(path: Path) -> None:
     assert ask(Dataset.from_dict({"text": [long, "film"]}), context)["text"] == [long[:40].rpartition(" ")[0]]
     (path / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": 3}')
     assert len(ask(chats, context)) == 0  # words are drawn: nobody gets the same
+
+
+def test_how_much_is_written_is_said_once(path: Path) -> None:
+    """`max_new_tokens` that is given takes the place of a `max_length` that the model brings; else that stays."""
+    from transformers import AutoModelForCausalLM
+
+    for given, found in (({"max_new_tokens": 7}, (7, None)), ({"max_length": 30}, (None, 30)), ({}, (None, 20))):
+        model = AutoModelForCausalLM.from_pretrained(path)
+        model.generation_config.max_length = 20
+        TASK.configure(model, dataclasses.replace(context_of(path), generation=given))
+        assert (model.generation_config.max_new_tokens, model.generation_config.max_length) == found

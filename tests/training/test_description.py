@@ -78,7 +78,7 @@ def test_the_environment_of_a_run(tmp_path: Path) -> None:
     pretrained: Any = SimpleNamespace(id="m", revision="abc", hashes={"w": "1"}, license="mit", path=tmp_path, code={})
     rows: Any = data()
     rows.task, rows.source, rows.notes = get_task("text-classification"), {"path": "d"}, ["about the data"]
-    rows.columns, rows.held_out = {"text": "body", "label": ["a", "b"]}, "test"
+    rows.columns, rows.held_out = {"text": "body", "label": ["a", "b"]}, "validation"
     fitted: Any = SimpleNamespace(
         architecture="BertForSequenceClassification", precision=ChosenDefault("precision", "fp32", "why"), processes=2,
         choices=[ChosenDefault("learning_rate", 0.5, "because")],
@@ -98,7 +98,7 @@ def test_the_environment_of_a_run(tmp_path: Path) -> None:
     assert found["task"] == "text-classification" and found["problem"] == "single_label_classification"
     assert found["data"] == {
         "path": "d", "columns": {"text": "body", "label": "a, b"}, "labels": list(LABELS), "notes": ["about the data"],
-        "held_out": "test",
+        "held_out": "validation",
     }  # fmt: skip
     assert found["settings"] == [{"key": "training.learning_rate", "value": 0.5, "reason": "because"}]
     assert found["notes"] == ["about the model"]
