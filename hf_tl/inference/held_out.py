@@ -122,7 +122,7 @@ def measure_saved(run: RunFolder, data: Data, *, trust: bool = False) -> None:
         trust: whether the code in `model/` is that of a pretrained model which the configuration trusts.
     """
     model, task, context = finished(str(run.model), preprocessing=run.config.data.preprocessing, trust=trust)
-    check_reloaded(run, model, task, context, data.splits["validation"])
+    check_reloaded(run, model, task, context, data.splits.get("validation"))
     rows = data.splits[data.held_out]
     size = run.config.training.passed_through.get("per_device_eval_batch_size")
     outputs, samples = outputs_on(model, task, context, rows, size)

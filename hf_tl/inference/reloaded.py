@@ -54,7 +54,7 @@ def loss_of(model: Any, task: Task, context: TaskContext, rows: Dataset, seed: i
     return found[0] if same and math.isfinite(found[0]) else None
 
 
-def check_reloaded(run: RunFolder, model: Any, task: Task, context: TaskContext, rows: Dataset) -> None:
+def check_reloaded(run: RunFolder, model: Any, task: Task, context: TaskContext, rows: Dataset | None) -> None:
     """Compares a model that was loaded from disk with what `loss_of` said of it before it was saved.
 
     Raises:
@@ -62,7 +62,7 @@ def check_reloaded(run: RunFolder, model: Any, task: Task, context: TaskContext,
             saves anew.
     """
     before = run.state.get("loss_before_saving")
-    if before is None:
+    if before is None or rows is None:
         return
     after = loss_of(model, task, context, few_rows(task, rows), run.config.seed)
     far = TOLERANCE if _whole(run.config) else ROUNDED

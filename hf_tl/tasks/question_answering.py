@@ -268,7 +268,7 @@ TASK = Task(
         Column("answers", "answers", ("answers", "answer"), target=True),
     ),
     auto_class="AutoModelForQuestionAnswering",
-    peft_task_type="QUESTION_ANS",
+    peft_task_type=None,  # PEFT's own class for it drops `token_type_ids`: question and context would look alike
     metrics=("f1", "exact_match"),
     best_metric="f1",
     greater_is_better=True,

@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 from torch import nn
-from transformers import BertForSequenceClassification, TrainingArguments
+from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification, TrainingArguments
 
 from hf_tl.config import HubConfig, MethodConfig, RunConfig
 from hf_tl.errors import ConfigError
@@ -545,3 +545,20 @@ def test_an_adapter_that_peft_could_not_load_is_merged_only(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"hub\.merge: false .* PEFT cannot load one of a ResNetForImageClass"):
         check_adapter_loads(config, plain)
     check_adapter_loads(config, bert_classifier())
+
+
+def test_an_adapter_of_question_answering_reads_which_tokens_are_the_question() -> None:
+    """PEFT's class for QUESTION_ANS takes `token_type_ids` and does not pass them on."""
+    config = BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = BertForQuestionAnswering(config)
+    method = get_method(MethodConfig(name="lora", r=2))
+    module = method.prepare(Loaded(model, ["qa_outputs"]), get_task("question-answering")).module.eval()
+    ids, types = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[0, 0, 1, 1]])
+    with torch.no_grad():
+        alike, told = module(input_ids=ids).start_logits, module(input_ids=ids, token_type_ids=types).start_logits
+        plain = module.get_base_model()(input_ids=ids, token_type_ids=types).start_logits
+    assert not torch.allclose(alike, told) and torch.equal(told, plain)

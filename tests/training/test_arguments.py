@@ -441,7 +441,8 @@ def test_a_metric_that_is_not_measured_is_named_with_those_that_are(name: str, h
     ("name", "greater"), [("mae", False), ("eval_mse", False), ("r2", True), ("hamming_loss", False)]
 )
 def test_less_of_an_error_is_better(name: str, greater: bool) -> None:
-    assert built(metric_for_best_model=name).greater_is_better is greater
+    args, _ = built(metric_for_best_model=name)
+    assert args.greater_is_better is greater
 
 
 def test_all_keys_that_are_wrong_are_named_at_once() -> None:
