@@ -167,7 +167,7 @@ def pairwise(a: Any, b: Any, name: str) -> np.ndarray:
     return found
 
 
-def among(a: Any, b: Any, name: str) -> np.ndarray:
+def similarities(a: Any, b: Any, name: str) -> np.ndarray:
     """(n, m): how alike each of `a` (n, numbers) and each of `b` (m, numbers) are."""
     import numpy as np
 

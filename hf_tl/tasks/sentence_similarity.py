@@ -11,11 +11,11 @@ from hf_tl.errors import listing
 from hf_tl.task import Column, Defaults, Demo, Form, Inference, Library, Targets, Task, TaskContext
 from hf_tl.tasks._embeddings import loss_of
 from hf_tl.tasks._sentence_modules import (
-    among,
     length_limit,
     pairwise,
     prepared,
     prompt_tokens,
+    similarities,
     similarity,
     vectors,
     weighted,
@@ -181,7 +181,7 @@ def ranks_of(queries: Any, answers: Any, texts: list[str], by: str = "cosine") -
     answers = np.asarray(answers)[keep]
     ranks = np.empty(len(queries))
     for start in range(0, len(queries), 1024):  # a block of the similarities at a time
-        found = among(queries[start : start + 1024], answers, by)
+        found = similarities(queries[start : start + 1024], answers, by)
         right = found[np.arange(len(found)), own[start : start + 1024]]
         ranks[start : start + 1024] = (found >= right[:, None]).sum(1)
     return ranks

@@ -173,7 +173,7 @@ def test_other_answers_are_kept_as_json_with_what_is_right(tmp_path: Path) -> No
     assert "scores" not in table and "loss" not in table
 
 
-# The verbs
+# The commands
 
 
 def test_evaluate_takes_the_split_that_is_asked_for(model: Path, scores: np.ndarray, tmp_path: Path) -> None:

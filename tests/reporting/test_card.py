@@ -222,12 +222,12 @@ def test_hostile_names_stay_names(digits: Path, tmp_path: Path) -> None:
     assert not [child for child in inline if child.type == "text" and "---|" in child.content]  # tables are tables
     html = [token.content.strip() for token in [*tokens, *inline] if token.type in ("html_block", "html_inline")]
     names = ["title", "summary", "usage", "labels", "results", "data", "training", "limits", "versions"]
-    fences = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
+    sections = [f"<!-- hf_tl:{which} {name} -->" for name in names for which in ("begin", "end")]
     origin = ["<details><summary>Provenance</summary>", "</details>"]
-    at = fences.index("<!-- hf_tl:end training -->")
+    at = sections.index("<!-- hf_tl:end training -->")
     (wrote,) = [each for each in html if each.startswith("<!-- hf_tl:wrote {")]
     hint = "<!-- Text between begin and end is rewritten at every push; text elsewhere is yours and stays. -->"
-    expected = [*fences[:3], hint, *fences[3:at], *origin, *fences[at:], wrote]
+    expected = [*sections[:3], hint, *sections[3:at], *origin, *sections[at:], wrote]
     # a comment below another is part of its block
     assert "\n".join(html).split("\n") == expected  # our own
     assert json.loads(wrote.removeprefix("<!-- hf_tl:wrote ").removesuffix(" -->"))["sections"] == names

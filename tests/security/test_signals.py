@@ -104,7 +104,7 @@ def test_a_run_that_is_stopped(when: Callable[[Path, psutil.Process], bool], num
     env = {**os.environ, "HF_TL_PROOF": "1"}
 
     def words(run: Path) -> list[str]:
-        steps = ["training.max_steps=8", "training.eval_strategy=steps", "training.eval_steps=2"]
+        steps = ["training.max_steps=8", "training.eval_strategy=steps", "training.eval_steps=2", "training.bf16=false"]
         return ["train", "--model", str(base), "--data", str(data), "--output", str(run), *steps]
 
     def start(arguments: Sequence[str]) -> subprocess.Popen[str]:

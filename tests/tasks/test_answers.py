@@ -78,6 +78,7 @@ def test_answers_are_compared_as_squad_does(text: str, plain: str) -> None:
         ("good film", ["good", "good film so", "bad"], (0.0, 4 / 5)),
         ("good good film", ["good film film"], (0.0, 2 * 2 / 6)),  # words count as often as they are there
         ("very very", ["very"], (0.0, 2 / 3)),
+        ("very very", ["very very good"], (0.0, 2 * 2 / 5)),
         ("film", ["the", "a film"], (1.0, 1.0)),
         ("the", [], (1.0, 1.0)),  # nothing is left of it
     ],

@@ -20,7 +20,7 @@ from hf_tl.errors import ConfigError, DataError
 from hf_tl.task import TaskContext
 from hf_tl.tasks import sentence_similarity as task
 from hf_tl.tasks._embeddings import unit
-from hf_tl.tasks._sentence_modules import among, pairwise, steps
+from hf_tl.tasks._sentence_modules import pairwise, similarities, steps
 from tests.tiny import declare_torchvision_operators, tiny_bert
 
 declare_torchvision_operators()
@@ -338,7 +338,7 @@ def test_further_modules_prompts_and_similarity_are_kept(tmp_path: Path) -> None
 def test_measures_of_similarity_by_hand(by: str, expected: float) -> None:
     a, b = [[0.0, 1.0]], [[4.0, 3.0]]
     assert pairwise(a, b, by).tolist() == pytest.approx([expected if by != "euclidean" else -np.sqrt(20.0)])
-    assert among(np.array(a), np.array([*b, *a]), by)[0].tolist() == pytest.approx(
+    assert similarities(np.array(a), np.array([*b, *a]), by)[0].tolist() == pytest.approx(
         [expected, {"cosine": 1.0, "dot": 1.0}.get(by, 0.0)], abs=1e-6
     )
 
