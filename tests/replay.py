@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 EXIT_CODE = re.compile(r"\brc=(\d+)")
+OF_SCRIPT = re.compile(r"\bpy rc=")
+"""Of a script of the case, which is no command of ours."""
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -45,6 +47,13 @@ def cases(folder: Path, names: list[str]) -> list[Path]:
 
 def judge(output: str, code: int | None) -> tuple[list[int], list[str]]:
     """The exit codes in an output, and its faults. `code` is the script's own, None where it was stopped."""
+    own, part = [], []
+    for line in output.splitlines():
+        part.append(line)
+        if EXIT_CODE.search(line):
+            own += [] if OF_SCRIPT.search(line) else part  # a script that looks at what is not there says nothing
+            part = []
+    output = "\n".join([*own, *part])
     codes = [int(found) for found in EXIT_CODE.findall(output)]
     faults = []
     if code is None:

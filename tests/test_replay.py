@@ -20,12 +20,14 @@ def test_cases_are_replayed_into_a_table(tmp_path: Path, capsys: pytest.CaptureF
     _case(cases, "text/01-good", '"$PY" -c "print(6 * 7)"; echo "[rc=0]"; echo x > $OUT/x; echo rc=2')
     _case(cases, "text/02-bad", "echo rc=1; echo 'Traceback (most recent call last):'")
     _case(cases, "vision/03-endless", "sleep 60")
+    _case(cases, "vision/04-looked-at", "echo '[rc=2]'; echo 'Traceback (most recent call last):'; echo '[py rc=1]'")
     assert replay.main([str(cases), "--output", str(tmp_path / "out"), "--seconds", "2"]) == 1
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [(row[0], row[2], row[3]) for row in rows] == [
         ("text/01-good", "0 2", "-"),
         ("text/02-bad", "1", "traceback, exit code 1"),
         ("vision/03-endless", "", "does not end"),
+        ("vision/04-looked-at", "2", "-"),
     ]
     assert (tmp_path / "out/text/01-good/log.txt").read_text().splitlines()[0] == "42"
     assert (tmp_path / "out/text/01-good/expect.txt").read_text() == "Right: what is right."

@@ -83,7 +83,7 @@ def test_predictions_as_csv(tmp_path: Path) -> None:
     found = list(csv.reader((tmp_path / "x.csv").open(encoding="utf-8", newline="")))
     assert found == [
         ["input", "label", "score", "score: =a", "score: b", "'-more"],
-        ["'=1+1", "'@x", "-0.5", "-0.5", "0.25", "['=x']"],
+        ["'=1+1", "'@x", "-0.5", "-0.5", "0.25", '["=x"]'],
         ["fine", "-1", "1e-07", "0.0", "1.0", ""],
     ]
     assert json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])["input"] == "=1+1"
