@@ -69,7 +69,8 @@ def replay(case: Path, name: str, output: Path, seconds: float) -> Replayed:
     """Runs one case with the interpreter that runs this, leaving `log.txt` and a copy of `expect.txt` in `output`."""
     output.mkdir(parents=True, exist_ok=True)
     command = Path(sys.executable).with_name("hf-tl")
-    environment = {"HFTL": str(command), "PY": sys.executable, **os.environ, "OUT": str(output / "out")}
+    home = {"HFTL": str(command), "PY": sys.executable, "HFTL_HOME": str(Path(__file__).parents[1])}
+    environment = {**home, **os.environ, "OUT": str(output / "out")}
     (output / "out").mkdir(exist_ok=True)
     start = time.monotonic()
     with (output / "log.txt").open("w", encoding="utf-8") as log:

@@ -72,7 +72,7 @@ def _read_boxes(found: Annotated, setup: Path | None) -> dict[str, list[dict[str
 
 
 def _of_coco(files: list[Path], found: Annotated) -> dict[str, list[dict[str, Any]]]:
-    places = ImagePaths(found.folder, found.list_images, found.split_of, found.reach)
+    places = ImagePaths(found)
     out: dict[str, list[dict[str, Any]]] = {}
     owner: dict[str, Path] = {}
     for file in files:

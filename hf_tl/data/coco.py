@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hf_tl.data.annotations import FILE, WRONG, finite, fit, objects_of, size_said
-from hf_tl.data.named_files import Reach, is_there
+from hf_tl.data.annotations import FILE, WRONG, Annotated, finite, fit, objects_of, size_said
+from hf_tl.data.named_files import is_there
 from hf_tl.data.tables import MAX_JSON
 from hf_tl.errors import DataError, listing
 from hf_tl.io.json_text import read_json
@@ -32,10 +32,9 @@ def is_coco(file: Path) -> bool:
 class ImagePaths:
     """Where the images are that annotation files name."""
 
-    def __init__(
-        self, folder: Path, images: Callable[[], list[Path]], split_of: Callable[[Path], str | None], reach: Reach
-    ) -> None:
-        self.folder, self.images, self.split_of, self.reach = folder, images, split_of, reach
+    def __init__(self, found: Annotated) -> None:
+        self.folder, self.images, self.reach = found.folder, found.list_images, found.reach
+        self.split_of, self.split_of_table = found.split_of, found.split_of_table
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -59,7 +58,7 @@ class ImagePaths:
                 return [beside]
         found = self._by_name.get(wanted.name.lower(), [])
         found = [path for path in found if path.name == wanted.name] or found
-        split = self.split_of(file.relative_to(self.folder))
+        split = self.split_of_table(file.relative_to(self.folder))
         for fits in (
             lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
             lambda path: self.split_of(path.relative_to(self.folder)) == split,

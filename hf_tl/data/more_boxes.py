@@ -169,7 +169,7 @@ def read_many(files: list[Path], found: Annotated) -> dict[str, list[dict[str, A
     Raises:
         DataError: two of them are about the same image.
     """
-    places = ImagePaths(found.folder, found.list_images, found.split_of, found.reach)
+    places = ImagePaths(found)
     out: dict[str, list[dict[str, Any]]] = {}
     owner: dict[Path, str] = {}
     for file in files:

@@ -51,11 +51,14 @@ def parts(objects: Any, names: Sequence[str] | None) -> tuple[list[list[float]],
     if key is None and boxes:
         raise ValueError("the objects have no category")
     categories = (record.get(key) if key else None) or []
+    if not isinstance(boxes, list) or not isinstance(categories, list):
+        odd = boxes if not isinstance(boxes, list) else categories
+        raise ValueError(f"the objects have {odd!r}, expected a list with a value for each")
     if len(boxes) != len(categories):
         raise ValueError(f"{len(boxes)} boxes have {len(categories)} categories")
     found = []
     for index, (box, category) in enumerate(zip(boxes, categories, strict=True)):
-        if box is None or len(box) != 4 or any(value is None or value != value for value in box):
+        if not isinstance(box, list) or len(box) != 4 or any(value is None or value != value for value in box):
             raise ValueError(f"box {index} is {box}, expected four numbers")
         name = label_name(category)
         if name is None or (names is not None and category == -1):  # a ClassLabel's own mark

@@ -28,6 +28,8 @@ def configure(model: Any, context: TaskContext) -> None:
     tokenizer, config = context.processor, model.config
     if tokenizer.pad_token_id is None:
         raise ModelError("model: its tokenizer has no token to pad with; set pad_token on it and save it again.")
+    if not hasattr(config, "pad_token_id"):  # our own head reads all tokens, by the mask
+        return
     if config.pad_token_id is None or (hasattr(model, "score") and config.pad_token_id != tokenizer.pad_token_id):
         config.pad_token_id = tokenizer.pad_token_id
     if not config.is_encoder_decoder or context.mode != "training":

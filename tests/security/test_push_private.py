@@ -517,7 +517,7 @@ def test_a_continuing_line_of_demo_gives_its_options_back(
 
 def test_every_option_of_a_push_is_in_its_continuing_line(run: Path, served: Served) -> None:
     words = ["--public", "--revision", "v 2", "--tag=-t", "--message", "It's \"done\"", "--merge", "--collection",
-             "My films", "--no-examples", "--no-proof"]  # fmt: skip
+             "My films", "--no-examples", "--no-proof", "--trust-remote-code"]  # fmt: skip
     served.hub.faults.plan("POST .*/commit/", 403, 1000)
     said = served.main("push", run, "alice/x", *words, code=4)["err"]
     line = said[said.index("hf-tl push") :].strip()
@@ -814,6 +814,21 @@ def test_a_download_damaged_after_a_push(times: int, run: Path, served: Served) 
         assert f"Commit {commit[:8]} is on the Hub, as its hashes say" in done["said"]
         assert "The same push again proves it" in done["said"] and "STRANGER" not in done["said"]
     assert not list(run.glob(".pushed-*"))
+
+
+def test_a_card_that_came_damaged_is_fetched_again(run: Path, served: Served, tmp_path: Path) -> None:
+    """What people wrote into the card on the Hub is kept as they wrote it, not as a download changed it."""
+    served.main("push", run, "alice/x", "--no-proof")
+    theirs = served.hub.files("alice/x")["README.md"] + b"\n## Written by Alice\n\nHands off.\n"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "README.md").write_bytes(theirs)
+    done = served.talk.ask(do="push", folder=str(tmp_path / "theirs"), hub={"id": "alice/x"})
+    assert done.get("changed") is True, done
+    assert served.hub.files("alice/x")["README.md"] == theirs
+    served.hub.faults.plan("GET .*/resolve/.*README.md", -1, 1)
+    served.main("push", run, "alice/x", "--no-proof", "--message", "again")
+    kept = served.hub.files("alice/x")["README.md"]
+    assert b"## Written by Alice\n\nHands off.\n" in kept and kept.count(b"<!-- hf_tl:begin results -->") == 1
 
 
 @pytest.mark.parametrize("route", [".*whoami", "POST .*repos/create", "POST .*/commit/"])

@@ -610,6 +610,13 @@ def test_configurations_that_load_more_are_refused(values: dict[str, Any], words
         hf_tl.predict(str(tmp_path / "base"), ["a good film"])
 
 
+def test_configurations_beside_an_adapter_are_looked_at_too(tmp_path: Path) -> None:
+    adapter = adapter_upon(tiny_bert(tmp_path / "base"), tmp_path / "adapter")
+    (adapter / "config.json").write_text('{"model_type": "bert", "attn_implementation": "mallory/kernel"}')
+    with pytest.raises(ModelError, match="compiled code of the Hub"):
+        hf_tl.predict(str(adapter), ["a good film"])
+
+
 def test_a_tokenizer_with_code_says_so(tmp_path: Path) -> None:
     base = tiny_bert(tmp_path / "base")
     hostile(base / "evil.py", tmp_path / "ran")

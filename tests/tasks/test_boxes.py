@@ -256,6 +256,9 @@ def test_a_batch_weighs_as_many_boxes_as_it_has_and_one_at_least() -> None:
         ({"bbox": [[1, 2, None, 4]], "category": [0]}, "expected four numbers"),
         ({"bbox": [[1, 2, float("nan"), 4]], "category": [0]}, "expected four numbers"),
         ({"bbox": [[1, 2, 3, 4]]}, "the objects have no category"),
+        ({"bbox": 1e308, "category": ["cat"]}, r"the objects have 1e\+308, expected a list with a value for each"),
+        ({"bbox": [[1, 2, 3, 4]], "category": 1}, "the objects have 1, expected a list"),
+        ({"bbox": [7], "category": [1]}, "box 0 is 7, expected four numbers"),
     ],
 )
 def test_objects_that_are_none(objects: dict[str, Any], said: str) -> None:

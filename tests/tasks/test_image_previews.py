@@ -62,7 +62,8 @@ def test_the_baseline_is_beaten_from_above_or_below(
 ) -> None:
     record: Any = SimpleNamespace(
         task=get_task(task), headline=name, values={name: value}, labels=(), train={}, evaluations=[], before=None,
-        metrics={"baseline": {name: 0.5}, "split": "test"},
+        proof_failed=None,
+        metrics={"baseline": {name: 0.5}, "split": "test", "samples": 100},
     )  # fmt: skip
     said = [each for each in sections.result(record)["warnings"] if "not significantly better" in each]
     assert bool(said) is warned
