@@ -105,7 +105,8 @@ def test_a_gated_private_or_unknown_model_is_one_sentence(hub: RunningHub, tmp_p
     hub.store.repos["model", "bob/gated"].gated = True
     for id, words in (("bob/gated", "ask for access at"), ("bob/none", "not on the Hub, or private")):
         done = command(hub.env(TOKEN), "train", "--model", id, "--data", data, "--output", tmp_path / "r", code=2)
-        assert words in done.stderr and len(done.stderr.strip().splitlines()) <= 2
+        lines = done.stderr.strip().splitlines()
+        assert words in lines[-1] and sum(line.startswith("hf-tl:") for line in lines) == 1
         assert not (tmp_path / "r").exists()
 
 
