@@ -302,15 +302,18 @@ def test_where_no_tag_is_o_each_word_is_one() -> None:
 
 
 def test_intervals_of_the_ratios_are_their_own() -> None:
-    """One row finds too much, one too little: resamples of either alone are the ends of the intervals."""
-    rows = Dataset.from_dict({"words": [["w"] * 4] * 2, "tags": [[1, 0, 0, 0], [1, 1, 1, 1]]})
-    samples = letters_read([[0, 1, 2, 3]] * 2, range(2))
-    outputs = [(np.array([1, 1, 1, 1]), np.ones(4)), (np.array([1, 0, 0, 0]), np.ones(4))]
-    found = measure(outputs, samples, rows, TaskContext(labels=("O", "B-a")), resamples=200).metrics
-    assert {name: (found[name]["low"], found[name]["high"]) for name in found} == {
-        "f1": (pytest.approx(0.4), pytest.approx(0.4)), "precision": (0.25, 1.0), "recall": (0.25, 1.0),
-        "accuracy": (0.25, 0.25),
-    }  # fmt: skip
+    """Every second row finds too much, the others too little: resamples with more of the first have a lower precision
+    and a higher recall, n / (n + 3k) and n / (4n - 3k) where k of n are of the first."""
+    n = 40
+    rows = Dataset.from_dict({"words": [["w"] * 4] * n, "tags": [[1, 0, 0, 0], [1, 1, 1, 1]] * (n // 2)})
+    samples = letters_read([[0, 1, 2, 3]] * n, range(n))
+    outputs = [(np.array([1, 1, 1, 1]), np.ones(4)), (np.array([1, 0, 0, 0]), np.ones(4))] * (n // 2)
+    found = measure(outputs, samples, rows, TaskContext(labels=("O", "B-a")), resamples=400).metrics
+    assert [found[name]["value"] for name in ("precision", "recall", "f1")] == pytest.approx([0.4, 0.4, 0.4])
+    least, most = ((n / found["precision"][end] - n) / 3 for end in ("high", "low"))
+    assert 10 < least < 17 and 23 < most < 30  # of 20, by the binomial distribution 14 to 26
+    ends = [n / (4 * n - 3 * k) for k in (least, most)]
+    assert [found["recall"]["low"], found["recall"]["high"]] == pytest.approx(ends, rel=0.02)
 
 
 def test_the_loss_is_the_mean_over_the_words_that_are_there() -> None:
