@@ -155,7 +155,7 @@ def test_the_preview_has_a_batch_and_its_labels(signals: None, encoder: Path, tm
     found = hf_tl.preview({"model": str(encoder), "data": data}, samples=4)
     assert found["batch"] == {"input_values": f"float32 (4, {NUMBERS})", "labels": "int64 (4,)"}
     assert {each["label"] for each in found["samples"]} <= {"up", "down"} and len(found["samples"]) == 4
-    assert "signal from 'series'" in as_text(found)
+    assert "signal from column 'series'" in as_text(found)
 
 
 def test_the_demo_app_asks_for_a_signal(run: Any) -> None:
