@@ -63,7 +63,8 @@ def check_with_plain_transformers(task: Task, run: hf_tl.Run, inputs: list[dict[
             outputs = model.to("cpu")(**batch)
         ours = [{"numbers": next(value for name, value in outputs.items() if name != "loss").flatten().tolist()}]
         theirs = stock_answers(task, run.model, [{"file": str(folder / "batch.safetensors")}], FORWARD)
-    assert numbers(theirs) or any(each.get("label") or each.get("generated_text") for each in theirs), (
+    said = ("label", "generated_text", "entities")
+    assert numbers(theirs) or any(key in each for key in said for each in theirs), (
         f"tests/anything.py: with the inputs in EXAMPLES nothing of {task.name} is compared"
     )
     assert agree(ours, theirs), (ours, theirs)
@@ -118,4 +119,4 @@ def test_contract(task: Task, method: str, tmp_path: Path) -> None:
     again = run("run")
     assert again.metrics["train"]["resumed_from_step"] == 2
     assert (again.model / "model.safetensors").read_bytes() == before
-    assert again.metrics["metrics"] == values
+    assert json.dumps(again.metrics["metrics"]) == json.dumps(values)  # an interval that cannot be given is no number

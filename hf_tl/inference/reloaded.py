@@ -3,8 +3,10 @@ was loaded again: weights that are lost, tied or merged wrongly on the way show 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -47,11 +49,25 @@ def loss_of(model: Any, task: Task, context: TaskContext, rows: Dataset, seed: i
         count = min(len(samples), len(rows))
         batch = task.collator(context, False)([samples[index] for index in range(count)])
         moved = send_to_device(batch, state.device)
-        with torch.no_grad():
+        with torch.no_grad(), _without_autocast(model):
             outputs = model(**model_inputs(task, moved))
             found.append(float(task.loss(outputs, moved, context, None)))
     same = found[0] == found[1] or abs(found[0] - found[1]) <= TOLERANCE / 10 * max(1.0, abs(found[0]))
     return found[0] if same and math.isfinite(found[0]) else None
+
+
+@contextlib.contextmanager
+def _without_autocast(model: Any) -> Iterator[None]:
+    """After training in mixed precision, Accelerate's `prepare_model` has left autocast around a model's forward."""
+    own = vars(model).get("_original_forward")
+    if own is None:
+        yield
+        return
+    wrapped, model.forward = model.forward, own
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 
 def check_reloaded(run: RunFolder, model: Any, task: Task, context: TaskContext, rows: Dataset | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from torch.nn import functional as f
 from transformers import BertForSequenceClassification, BertTokenizer
@@ -76,3 +77,13 @@ def test_nothing_is_compared_where_nothing_was_kept_or_the_loss_is_another_each_
     values = itertools.count(1.0)
     draws = dataclasses.replace(TASK, loss=lambda *_: torch.tensor(next(values)))
     assert loss_of(model, draws, context, few_rows(TASK, ROWS), 42) is None
+
+
+def test_a_model_trained_in_mixed_precision_is_looked_at_in_float32(run: Run) -> None:
+    """Accelerate's autocast around the forward rounds what the model answers; what was loaded from disk has none."""
+    model, _, context = finished(str(run.model))
+    plain = loss_of(model, TASK, context, few_rows(TASK, ROWS), 42)
+    wrapped = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(model, evaluation_mode=True)
+    assert wrapped.__dict__["_original_forward"] is not None
+    forward = wrapped.forward
+    assert loss_of(wrapped, TASK, context, few_rows(TASK, ROWS), 42) == plain and wrapped.forward == forward
