@@ -169,7 +169,8 @@ def _parts(text: str, separator: str) -> list[str]:
 
 
 def _means_lists(texts: Counter[str], separator: str, asked: bool, known: Sequence[str] | None) -> bool:
-    """Whether a separator parts labels: each part is a label elsewhere, or they recur in many combinations."""
+    """Whether a separator parts labels: each part is a label elsewhere, or, but for spaces, they recur in many
+    combinations."""
     joint = [text for text in texts if separator in text]
     parts = Counter(part for text in texts for part in _parts(text, separator))
     if known is not None:
@@ -182,6 +183,8 @@ def _means_lists(texts: Counter[str], separator: str, asked: bool, known: Sequen
         return asked or (len(parts) < len(texts) and again)
     if asked and separator == ",":
         return True
+    if separator == " " and not asked:  # names of several words have words in common, too
+        return False
     counts = {len(_parts(text, separator)) for text in texts}
     return len(counts) > 2 and len(texts) >= 2 * len(parts)
 

@@ -104,6 +104,8 @@ def test_vectors_written_as_text() -> None:
         ["a|x", "b|y"] * 2,  # no part recurs
         ["and/or", "or"] * 2,
         ["[draft]", "final"] * 2,
+        [f"{digit} {mirror}{turn}" for digit in range(5) for mirror in ("", "mirrored ") for turn in ("up", "down")]
+        * 2,
     ],
 )
 def test_names_with_separators_are_names(texts: list[str]) -> None:
@@ -122,7 +124,9 @@ def test_tags_that_recur_in_many_combinations() -> None:
     """Planet's: each row several words, never one alone."""
     texts = ["clear road", "clear water", "haze road water", "clear road water", "haze road", "haze water",
              "clear road water cars", "haze road water cars", "clear cars", "haze cars"]  # fmt: skip
-    assert learned(*texts)[0].labels == ("cars", "clear", "haze", "road", "water")
+    tags = ("cars", "clear", "haze", "road", "water")
+    assert learned(*texts, problem=MULTI)[0].labels == tags
+    assert learned(*[text.replace(" ", ",") for text in texts])[0].labels == tags
 
 
 def test_a_missing_label_in_a_list_is_no_class() -> None:
