@@ -19,6 +19,7 @@ from hf_tl.data.json_rows import as_row, as_rows
 from hf_tl.data.objects import from_objects
 from hf_tl.data.parquet_bounds import check_unpacked
 from hf_tl.data.table import Table
+from hf_tl.data.undecoded import converted
 from hf_tl.errors import DataError, shortened
 from hf_tl.io.json_text import DEPTH, parse_json, read_text
 
@@ -110,27 +111,21 @@ def _named(path: Path, rows: Dataset) -> Dataset:
 
 
 def plain_types(rows: Dataset) -> Dataset:
-    """Decimals as numbers, and every kind of text of Arrow's as one."""
-    for name, feature in rows.features.items():
-        plain = _plain(feature)
-        if plain is not feature:
-            rows = rows.cast_column(name, plain)
-    return rows
+    """Decimals as numbers, and every kind of text of Arrow's as one, also inside of lists and records."""
+    return converted(rows, _plain)
 
 
 def _plain(feature: Any) -> Any:
-    if isinstance(feature, Value):
-        if feature.dtype in ("large_string", "string_view"):
-            return Value("string")
-        decimal = re.fullmatch(r"decimal\d+\((\d+), (-?\d+)\)", feature.dtype)
-        if decimal:
-            return Value("int64" if decimal[2] == "0" and int(decimal[1]) <= 18 else "float64")
-        return Value("float32") if feature.dtype == "float16" else feature
-    if isinstance(feature, (List, LargeList)):
-        inner = _plain(feature.feature)
-        if isinstance(feature, LargeList) or inner is not feature.feature:
-            return List(inner, length=getattr(feature, "length", -1))
-    return feature
+    if isinstance(feature, LargeList):
+        return List(feature.feature)
+    if not isinstance(feature, Value):
+        return feature
+    if feature.dtype in ("large_string", "string_view"):
+        return Value("string")
+    decimal = re.fullmatch(r"decimal\d+\((\d+), (-?\d+)\)", feature.dtype)
+    if decimal:
+        return Value("int64" if decimal[2] == "0" and int(decimal[1]) <= 18 else "float64")
+    return Value("float32") if feature.dtype == "float16" else feature
 
 
 def check_density(path: Path, packed: int) -> None:

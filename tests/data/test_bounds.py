@@ -14,7 +14,7 @@ from hf_tl.data import parquet_bounds, tables, xml_text
 from hf_tl.data.arrow_messages import packed
 from hf_tl.data.parquet_bounds import check_unpacked
 from hf_tl.data.tables import read_table
-from hf_tl.data.undecoded import _plain, undecoded
+from hf_tl.data.undecoded import changed, kept_undecoded, undecoded
 from hf_tl.data.xml_text import WrongXml, read_xml
 from hf_tl.errors import DataError
 
@@ -145,16 +145,20 @@ def test_xml_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_columns_of_whatever_form_are_kept_plain() -> None:
     """Images inside of lists and records, too, are not opened when a row is read."""
     image, text = Image(), Value("string")
-    assert _plain(text) is text and _plain(Image(decode=False)) == Image(decode=False)
-    assert _plain(image) == Image(decode=False)
+
+    def plain_of(feature: Any) -> Any:
+        return changed(feature, kept_undecoded)
+
+    assert plain_of(text) is text and plain_of(Image(decode=False)) == Image(decode=False)
+    assert plain_of(image) == Image(decode=False)
     record = {"a": image, "b": text}
-    assert _plain(record) == {"a": Image(decode=False), "b": text}
+    assert plain_of(record) == {"a": Image(decode=False), "b": text}
     plain = {"b": text}
-    assert _plain(plain) is plain
+    assert plain_of(plain) is plain
     both, texts = [image, text], (text, text)
-    assert _plain(both) == [Image(decode=False), text] and _plain(texts) is texts
-    assert _plain(List(image)) == List(Image(decode=False))
+    assert plain_of(both) == [Image(decode=False), text] and plain_of(texts) is texts
+    assert plain_of(List(image)) == List(Image(decode=False))
     inside = List({"a": text})
-    assert _plain(inside) is inside
+    assert plain_of(inside) is inside
     rows = Dataset.from_dict({"a": [[{"bytes": b"none", "path": None}]]}, features=Features({"a": List(Image())}))
     assert undecoded(rows)[0]["a"] == [{"bytes": b"none", "path": None}]

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Json, Value
+from datasets import Dataset, Features, Json, LargeList, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_tl.data.objects import from_objects
-from hf_tl.data.tables import read_places, read_table
+from hf_tl.data.tables import plain_types, read_places, read_table
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,11 @@ def test_what_pyarrow_writes_is_read_back(tmp_path_factory: pytest.TempPathFacto
     arrays = [pa.array(each, kind) for each, kind in zip((text, number, labels), types, strict=True)]
     pq.write_table(pa.table(arrays, ["text", "number", "labels"]), path)
     assert [tuple(row.values()) for row in read_table(path).to_list()] == rows
+
+
+def test_types_inside_of_records_are_plain_too() -> None:
+    kinds = {"a": LargeList(Value("large_string")), "b": {"c": Value("float16"), "d": Value("string_view")}}
+    rows = Dataset.from_dict({"a": [["x"]], "b": [{"c": 0.5, "d": "y"}]}, features=Features(kinds))
+    found = plain_types(rows)
+    assert found.features == {"a": List(Value("string")), "b": {"c": Value("float32"), "d": Value("string")}}
+    assert found[0] == {"a": ["x"], "b": {"c": 0.5, "d": "y"}} and plain_types(found) is found
