@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_tl.errors import ModelError
+from hf_tl.errors import ModelError, shortened
 from hf_tl.task import TaskContext
 from hf_tl.tasks._embeddings import unit
 
@@ -21,6 +21,8 @@ MODULES, SETTINGS, NETWORK = "modules.json", "config_sentence_transformers.json"
 PACKAGE = "sentence_transformers"
 TRANSFORMER = f"{PACKAGE}.base.modules.transformer.Transformer"
 POOLING = f"{PACKAGE}.sentence_transformer.modules.pooling.Pooling"
+SIZES = {"Dense": ("linear.weight", ("out_features", "in_features")), "LayerNorm": ("norm.weight", ("dimension",))}
+"""Class -> a tensor of its file, and the keys of its configuration that say its shape."""
 WEIGHTED = {"Dense": f"{PACKAGE}.base.modules.dense", "LayerNorm": f"{PACKAGE}.sentence_transformer.modules.layer_norm"}
 PLACES = {
     **WEIGHTED,
@@ -82,14 +84,58 @@ def _steps(folder: Path | None, written: int, width: int, pooling: str | None) -
         if name == "Pooling" and pooling:
             out.append(Step(path, kind, _pooling(width, pooling)))
             continue
-        if name in WEIGHTED and not (folder / path / "model.safetensors").is_file():
-            raise ModelError(
-                f"model: {path} of {folder} has no model.safetensors; hf_tl reads safetensors alone, so save the "
-                "model with a newer sentence-transformers first."
-            )
-        module = getattr(import_module(PLACES[name]), name).load(str(folder), subfolder=path)
+        try:
+            if name in WEIGHTED:
+                _check_sizes(folder / path, name)
+            module = getattr(import_module(PLACES[name]), name).load(str(folder), subfolder=path)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever its configuration or its weights make of the class
+            raise _not_loaded(path, folder, error) from None
         out.append(Step(path, kind, module.float().eval().requires_grad_(False)))
+    _check_widths(tuple(out), width, folder)
     return tuple(out)
+
+
+def _check_sizes(folder: Path, name: str) -> None:
+    """Raises ModelError unless the weights are there, and of the shape that the configuration says: what is made for
+    them is as large."""
+    from safetensors import safe_open
+
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise ModelError(
+            f"model: {folder.name} of {folder.parent} has no model.safetensors; hf_tl reads safetensors alone, so save "
+            "the model with a newer sentence-transformers first."
+        )
+    tensor, keys = SIZES[name]
+    said = [_read(folder / "config.json").get(key) for key in keys]
+    with safe_open(file, "pt") as weights:
+        shape = weights.get_slice(tensor).get_shape()
+    if said != shape:
+        raise ModelError(
+            f"model: {folder.name} of {folder.parent}: config.json says {dict(zip(keys, said, strict=True))}, and "
+            f"{tensor} has the shape {shape}."
+        )
+
+
+def _check_widths(modules: tuple[Step, ...], width: int, folder: Path) -> None:
+    """Raises ModelError unless each module reads what the one before it gives, tried on a vector of zeros."""
+    import torch
+
+    features = {"token_embeddings": torch.zeros(1, 1, width), "attention_mask": torch.ones(1, 1, dtype=torch.int64)}
+    for step in modules:
+        try:
+            features = step.module.to("cpu")(features)
+        except Exception as error:
+            raise _not_loaded(step.path, folder, error) from None
+
+
+def _not_loaded(path: str, folder: Path, error: Exception) -> ModelError:
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ModelError(
+        f"model: {path} of {folder} cannot be applied as sentence-transformers would ({shortened(said)})."
+    )
 
 
 def _pooling(width: int, mode: str) -> Any:
@@ -105,7 +151,7 @@ def vectors(hidden: Any, mask: Any, context: TaskContext, prompt_length: int = 0
         features["prompt_length"] = prompt_length
     for step in steps(context, hidden.shape[-1]):
         features = step.module.to(hidden.device)(features)
-    found = features["sentence_embedding"]
+    found = features["sentence_embedding"].float()  # autocast gives what a Dense made in bf16
     width = settings(context).get("truncate_dim")
     return found[:, :width] if type(width) is int and width > 0 else found
 

@@ -17,6 +17,7 @@ from hf_tl.tasks._sentence_modules import (
     prompt_tokens,
     similarities,
     similarity,
+    steps,
     vectors,
     weighted,
 )
@@ -54,6 +55,9 @@ def preprocess(rows: Any, context: TaskContext, training: bool) -> Any:
     """Token ids of each sentence, in columns `sentence1_input_ids` and so on, with the model's prompt before it, cut at
     `limit_of`; `labels` are the scores (scored pairs) or 0."""
     limit, tokenizer = limit_of(context), context.processor
+    width = getattr(context.model_config, "hidden_size", None)
+    if type(width) is int:
+        steps(context, width)  # what cannot be applied is said before anything is tokenized
     roles = [role for role in SENTENCES if role in rows.column_names]
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +18,11 @@ import torch
 
 import hf_tl
 from hf_tl.config import LossConfig, Preprocessing
-from hf_tl.errors import ConfigError, DataError
+from hf_tl.errors import ConfigError, DataError, ModelError
 from hf_tl.task import TaskContext
 from hf_tl.tasks import sentence_similarity as task
 from hf_tl.tasks._embeddings import unit
-from hf_tl.tasks._sentence_modules import pairwise, similarities, steps
+from hf_tl.tasks._sentence_modules import pairwise, similarities, steps, vectors
 from tests.tiny import declare_torchvision_operators, tiny_bert
 
 declare_torchvision_operators()
@@ -351,9 +353,48 @@ def test_ranks_are_by_the_models_own_measure() -> None:
 
 
 def test_dense_without_safetensors_is_refused(tmp_path: Path) -> None:
-    from hf_tl.errors import ModelError
-
     sentence_transformer(tmp_path)
     (tmp_path / "st" / "2_Dense" / "model.safetensors").rename(tmp_path / "st" / "2_Dense" / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"2_Dense of .* has no model\.safetensors"):
         steps(TaskContext(folder=tmp_path / "st"), 32)
+
+
+def test_modules_that_cannot_be_applied_are_named(tmp_path: Path) -> None:
+    sentence_transformer(tmp_path)
+    folder = tmp_path / "st"
+    file = folder / "2_Dense" / "config.json"
+    written = file.read_text()
+    for said, words in (
+        ({"out_features": 10**9}, r"2_Dense of .*: config\.json says .*1000000000.* has the shape \[8, 32\]"),
+        ({"in_features": "x"}, r"2_Dense of .*: config\.json says"),
+        (
+            {"activation_function": "torch.nothing.X"},
+            r"2_Dense of .* cannot be applied .*No module named",
+        ),
+        ({"activation_function": 7}, "2_Dense of .* cannot be applied"),
+    ):
+        file.write_text(json.dumps({**json.loads(written), **said}))
+        os.utime(folder / "modules.json", ns=(time.time_ns(),) * 2)
+        with pytest.raises(ModelError, match=words):
+            steps(TaskContext(folder=folder), 32)
+    file.write_text(written)
+    (folder / "2_Dense" / "model.safetensors").write_bytes(b"x" * 40)
+    with pytest.raises(ModelError, match="2_Dense of .* cannot be applied"):
+        steps(TaskContext(folder=folder), 32)
+
+
+def test_modules_that_do_not_fit_the_network_are_named(tmp_path: Path) -> None:
+    sentence_transformer(tmp_path)
+    assert len(steps(TaskContext(folder=tmp_path / "st"), 32)) == 3
+    with pytest.raises(ModelError, match="2_Dense of .* cannot be applied"):
+        steps(TaskContext(folder=tmp_path / "st"), 48)
+
+
+def test_vectors_are_float32_in_mixed_precision(tmp_path: Path) -> None:
+    sentence_transformer(tmp_path)
+    hidden, mask = torch.randn(2, 3, 32), torch.ones(2, 3, dtype=torch.int64)
+    exact = vectors(hidden, mask, TaskContext(folder=tmp_path / "st"))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = vectors(hidden.bfloat16(), mask, TaskContext(folder=tmp_path / "st"))
+    assert found.dtype == torch.float32 and found.shape == (2, 8)
+    np.testing.assert_allclose(found, exact, atol=0.03)
