@@ -379,14 +379,14 @@ def test_modules_that_cannot_be_applied_are_named(tmp_path: Path) -> None:
             steps(TaskContext(folder=folder), 32)
     file.write_text(written)
     (folder / "2_Dense" / "model.safetensors").write_bytes(b"x" * 40)
-    with pytest.raises(ModelError, match="2_Dense of .* cannot be applied"):
+    with pytest.raises(ModelError, match=r"2_Dense of .* cannot be applied"):
         steps(TaskContext(folder=folder), 32)
 
 
 def test_modules_that_do_not_fit_the_network_are_named(tmp_path: Path) -> None:
     sentence_transformer(tmp_path)
     assert len(steps(TaskContext(folder=tmp_path / "st"), 32)) == 3
-    with pytest.raises(ModelError, match="2_Dense of .* cannot be applied"):
+    with pytest.raises(ModelError, match=r"2_Dense of .* cannot be applied"):
         steps(TaskContext(folder=tmp_path / "st"), 48)
 
 
