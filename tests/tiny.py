@@ -208,3 +208,26 @@ def resnet_classifier(labels: int = 3, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=labels)
     return ResNetForImageClassification(config).eval()
+
+
+def random_adapter(base: Path, folder: Path, labels: tuple[str, ...]) -> Any:
+    """A LoRA adapter of random weights with labels of its own upon a text classifier, saved as a person would in
+    `folder`; gives the adapted model."""
+    import peft
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, dtype=torch.float32, num_labels=len(labels), id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)}, ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    model.name_or_path = str(base)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=2, modules_to_save=["classifier"]))
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    adapted.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return adapted.eval()

@@ -27,7 +27,7 @@ from hf_tl.inference.predict import predict
 from hf_tl.models.context import labels_of
 from hf_tl.run import Run
 from hf_tl.task import TaskContext, get_task
-from tests.tiny import bert_classifier, tiny_tokenizer, tiny_vit
+from tests.tiny import bert_classifier, random_adapter, tiny_tokenizer, tiny_vit
 
 TEXT, IMAGE = get_task("text-classification"), get_task("image-classification")
 LABELS = ("yes", "no", "perhaps")
@@ -340,28 +340,14 @@ def test_a_run_folder_prepares_inputs_as_it_was_trained(model: Path, tmp_path: P
 
 def test_a_finished_model_is_in_float32_and_an_adapter_has_its_own_labels(model: Path, tmp_path: Path) -> None:
     """Of a base in half precision with three labels, an adapter with two of its own."""
-    import peft
-
     BertForSequenceClassification.from_pretrained(model, dtype=torch.float16).save_pretrained(tmp_path / "base")
     tiny_tokenizer(tmp_path / "base")
     loaded, _, context = finished(str(tmp_path / "base"))
     assert loaded.dtype == torch.float32 and not loaded.training and context.labels == LABELS
-    base = BertForSequenceClassification.from_pretrained(
-        tmp_path / "base", dtype=torch.float32, num_labels=2, id2label={0: "good", 1: "bad"},
-        label2id={"good": 0, "bad": 1}, ignore_mismatched_sizes=True,
-    )  # fmt: skip
-    base.name_or_path = str(tmp_path / "base")
-    trained = peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_CLS", r=2, modules_to_save=["classifier"]))
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            if parameter.requires_grad:
-                parameter.normal_()
     adapter = tmp_path / "adapter"
-    trained.save_pretrained(adapter)
-    base.config.save_pretrained(adapter)
-    tiny_tokenizer(adapter)
+    adapted = random_adapter(tmp_path / "base", adapter, ("good", "bad"))
     loaded, task, context = finished(str(adapter))
     assert (task.name, context.labels, loaded.dtype) == ("text-classification", ("good", "bad"), torch.float32)
     ids = BertTokenizer.from_pretrained(adapter)(TEXTS[0], return_tensors="pt")
     with torch.no_grad():
-        assert torch.allclose(loaded(**ids).logits, trained.eval()(**ids).logits, atol=1e-5)
+        assert torch.allclose(loaded(**ids).logits, adapted(**ids).logits, atol=1e-5)

@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from hf_tl.sharing import clean_process
-from tests.tiny import bert_classifier, tiny_tokenizer
+from tests.tiny import bert_classifier, random_adapter, tiny_tokenizer
 
 
 def request(**changed: Any) -> dict[str, Any]:
@@ -143,27 +143,14 @@ def test_each_model_answers_or_says_why_not(
 @pytest.mark.parametrize("piped", [True, False])
 def test_an_adapter_is_laid_upon_its_base(piped: bool, classifier: Path, tmp_path: Path) -> None:
     """Of other labels than its base: its own configuration counts, and its own head."""
-    import peft
-
-    labels = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
-    auto = transformers.AutoModelForSequenceClassification
-    base = auto.from_pretrained(classifier, num_labels=2, ignore_mismatched_sizes=True, **labels)
-    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, modules_to_save=["classifier"])
-    trained = peft.get_peft_model(base, config)
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            if parameter.requires_grad:
-                parameter.normal_()
     adapter = tmp_path / "adapter"
-    trained.save_pretrained(adapter)
-    base.config.save_pretrained(adapter)
-    tiny_tokenizer(adapter)
+    adapted = random_adapter(classifier, adapter, ("a", "b"))
     task = "text-classification" if piped else "no-pipeline"
     found = clean_process.load(request(task=task), job(adapter, base=str(classifier)))
     model = found["pipe"].model if piped else found["model"]
     ids = torch.tensor([[2, 5, 6, 7, 3]])
     with torch.no_grad():
-        assert torch.allclose(model(ids).logits, trained.eval()(ids).logits, atol=1e-5)
+        assert torch.allclose(model(ids).logits, adapted(ids).logits, atol=1e-5)
     assert model.config.id2label == {0: "a", 1: "b"} and not model.training
     if piped:
         assert found["pipe"].task == "text-classification" and found["pipe"]("the film")[0]["label"] in ("a", "b")
